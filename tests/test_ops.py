@@ -1,0 +1,115 @@
+"""The formulas, each against a second one."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from basicsr.utils.matlab_functions import imresize
+from scipy import ndimage
+from scipy.optimize import minimize_scalar
+from skimage import data
+
+from usrdu_basicsr.ops.filters import gaussian_window, high_pass, low_pass
+from usrdu_basicsr.ops.gradient import gradient_image
+from usrdu_basicsr.ops.laplace import laplace_nll, uncertainty_term
+from usrdu_basicsr.ops.resize import bicubic_downsample
+from usrdu_basicsr.ops.sampling import sample_laplace, step_generator
+
+
+def photo(height: int, width: int) -> torch.Tensor:
+    return torch.from_numpy(data.astronaut()[:height, :width]).permute(2, 0, 1)[None].double() / 255
+
+
+@pytest.mark.parametrize('kernel_size', [1, 3, 5, 9])
+def test_low_pass_is_scipys_gaussian(kernel_size: int):
+    x = photo(40, 56)
+    margin = kernel_size // 2
+    expected = ndimage.gaussian_filter(x.numpy()[0], (0, kernel_size / 6, kernel_size / 6), mode='constant', radius=(0, margin, margin))
+    got = low_pass(x, kernel_size, padding=True)[0].numpy()
+    np.testing.assert_allclose(got, expected, atol=1e-12)
+    inside = slice(margin, -margin or None)
+    np.testing.assert_allclose(low_pass(x, kernel_size)[0].numpy(), expected[:, inside, inside], atol=1e-12)
+
+
+def test_high_pass_of_a_flat_image_is_mid_gray_inside():
+    flat = torch.full((1, 3, 16, 16), 0.7)
+    assert torch.allclose(high_pass(flat)[..., 2:-2, 2:-2], torch.tensor(0.5))
+
+
+@pytest.mark.parametrize('kernel_size', [0, 2, 4])
+def test_even_windows_are_refused(kernel_size: int):
+    with pytest.raises(ValueError, match=f'odd number.*got {kernel_size}'):
+        gaussian_window(kernel_size, torch.float32, torch.device('cpu'))
+
+
+@pytest.mark.parametrize('scale', [1, 2, 3, 4])
+@pytest.mark.parametrize('size', [(48, 60), (12, 24)])
+def test_bicubic_is_matlabs(scale: int, size: tuple[int, int]):
+    x = photo(*size).float()
+    expected = imresize(x[0], 1 / scale) if scale > 1 else x[0]
+    torch.testing.assert_close(bicubic_downsample(x, scale)[0], expected, atol=1e-6, rtol=0)
+
+
+def test_bicubic_pads_images_smaller_than_its_margin():
+    x = torch.full((1, 1, 4, 4), 0.3)
+    torch.testing.assert_close(bicubic_downsample(x, 4), torch.full((1, 1, 1, 1), 0.3))
+
+
+def test_bicubic_refuses_other_sizes():
+    with pytest.raises(ValueError, match='30x32 pixels is not a multiple of scale 4'):
+        bicubic_downsample(torch.zeros(1, 3, 30, 32), 4)
+
+
+def test_gradient_image_by_hand():
+    x = torch.tensor([[[[0.0, 1.0, 3.0], [2.0, 2.0, 2.0]]]])
+    assert gradient_image(x).tolist() == [[[[1 + 2, 2 + 1, 0 + 1], [0, 0, 0]]]]
+
+
+@pytest.mark.parametrize(('distance', 'best'), [(0, 1.00), (1, 1.24), (5, 2.48), (20, 6.13), (100, 20.86)])
+def test_best_scale_for_a_distance(distance: float, best: float):
+    def term(log_scale: float) -> float:
+        return uncertainty_term(torch.tensor(float(distance)), torch.tensor(log_scale, dtype=torch.float64)).item()
+
+    found = np.exp(minimize_scalar(term, bounds=(-2, 5), method='bounded').x)
+    assert found == pytest.approx(best, abs=0.006)
+
+
+def test_uncertainty_term_is_the_divergence():
+    """KL by numerical integration equals u + the term."""
+    u, b = 3.0, 2.0
+    x = np.linspace(-200, 200, 2_000_001)
+    p, q = np.exp(-np.abs(x - u) / b) / (2 * b), np.exp(-np.abs(x)) / 2
+    divergence = np.trapezoid(p * (np.log(p) - np.log(q)), x)
+    term = uncertainty_term(torch.tensor(u), torch.tensor(b).log()).item()
+    assert u + term == pytest.approx(divergence, rel=1e-5)
+
+
+def test_likelihood_is_torchs_laplace():
+    mean, value, scale = torch.rand(3, 50).double()
+    expected = -torch.distributions.Laplace(mean, scale).log_prob(value)
+    torch.testing.assert_close(laplace_nll((value - mean).abs(), scale.log()), expected)
+
+
+def test_samples_have_the_laplaces_moments():
+    count, b, mean = 1_000_000, 3.0, 0.4
+    log_scale = torch.full((count,), b).log()
+    x = sample_laplace(torch.full((count,), mean), log_scale, torch.Generator().manual_seed(1))
+    noise = (x - mean).double() * 255
+    # Standard errors: of the mean sqrt(2) b / 1000, of E|x| b / 1000, of the 4th moment (24 b^4) sqrt(39744) b^4 / 1000
+    assert abs(noise.mean()) < 5 * 2**0.5 * b / 1000
+    assert abs(noise.abs().mean() - b) < 5 * b / 1000
+    assert abs((noise**4).mean() - 24 * b**4) < 5 * 39744**0.5 * b**4 / 1000
+    assert torch.isfinite(x).all()
+
+
+def test_samples_follow_seed_rank_and_step():
+    mean, log_scale = torch.zeros(2, 3, 8, 8), torch.zeros(2, 3, 8, 8)
+
+    def draw(*key: int) -> torch.Tensor:
+        return sample_laplace(mean, log_scale, step_generator(torch.device('cpu'), *key))
+
+    reference = draw(7, 0, 1)
+    assert torch.equal(reference, draw(7, 0, 1))
+    for other in ((8, 0, 1), (7, 1, 1), (7, 0, 2), (7, 1, 0)):
+        assert not torch.equal(reference, draw(*other))

@@ -1,0 +1,173 @@
+"""Our networks, filters, losses and training steps against the published implementation's numbers."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+import torchvision
+from basicsr.archs.rrdbnet_arch import RRDBNet
+from basicsr.models import build_model
+
+import published
+from published import image, relative_error
+from usrdu_basicsr.losses.laplace_kl_loss import LaplaceKLLoss
+from usrdu_basicsr.ops.filters import high_pass, low_pass
+from usrdu_basicsr.ops.gradient import gradient_image
+from usrdu_basicsr.ops.resize import bicubic_downsample
+
+SINGLE = 1e-4  # relative error of single values
+TRAINED = 1e-3  # of outputs after training
+
+
+@pytest.fixture(scope='module')
+def dsn_vectors():
+    return published.vectors('dsn')
+
+
+@pytest.fixture(scope='module')
+def srn_vectors():
+    return published.vectors('srn')
+
+
+def test_filters_and_bicubic(dsn_vectors, srn_vectors):
+    hr, sr_hr = image(1, 2, 128, 128), image(11, 2, 128, 128)
+    assert relative_error(bicubic_downsample(hr, 4), dsn_vectors['bicubic_x4']) < SINGLE
+    assert relative_error(high_pass(hr), dsn_vectors['high_pass_5_zero_pad']) < SINGLE
+    assert relative_error(low_pass(hr), dsn_vectors['low_pass_5_valid']) < SINGLE
+    assert relative_error(low_pass(sr_hr, 9, padding=True), srn_vectors['low_hr']) < SINGLE
+    assert relative_error(gradient_image(sr_hr), srn_vectors['grad_hr']) < SINGLE
+
+
+def test_kl_value(dsn_vectors):
+    target = bicubic_downsample(image(304, 2, 128, 128), 4)
+    loss = LaplaceKLLoss()(image(302, 2, 32, 32), target, 3 * image(303, 2, 32, 32) - 0.9)
+    assert relative_error(loss, dsn_vectors['kl_value']) < SINGLE
+
+
+@pytest.fixture
+def vgg19_file(tmp_path):
+    with torch.device('meta'):
+        features = torchvision.models.vgg19(weights=None).features[:35]
+    path = tmp_path / 'vgg19.pth'
+    torch.save({f'features.{name}': value for name, value in published.vgg_state(features).items()}, path)
+    return path
+
+
+def adam(betas):
+    return {'type': 'Adam', 'lr': 5e-5, 'betas': betas}
+
+
+def options(model_type, networks, train):
+    """What BasicSR's launcher would hand to a model on a CPU."""
+    return {
+        'model_type': model_type,
+        'scale': 4,
+        'num_gpu': 0,
+        'dist': False,
+        'rank': 0,
+        'world_size': 1,
+        'is_train': True,
+        'manual_seed': 0,
+        'path': {},
+        'train': {'scheduler': {'type': 'MultiStepLR', 'milestones': [100], 'gamma': 0.5}} | train,
+    } | networks
+
+
+def test_three_steps_of_stage_1(dsn_vectors, vgg19_file):
+    opt = options(
+        'UncertaintyDSNModel',
+        {
+            'network_g': {'type': 'UncertaintyDSN'},
+            'network_d': {'type': 'UNetDiscriminatorSN_basicsr', 'num_in_ch': 3},
+        },
+        {
+            'optim_g': adam([0.9, 0.999]),
+            'optim_d': adam([0.9, 0.999]),
+            'pixel_opt': {'type': 'LaplaceKLLoss', 'loss_weight': 100},
+            'perceptual_opt': {'type': 'UncertaintyPerceptualLoss', 'weights': str(vgg19_file)},
+            'gan_opt': {'type': 'GANLoss', 'gan_type': 'vanilla', 'loss_weight': 1},
+        },
+    )
+    model = build_model(opt)
+    published.load_generator(model.net_g, published.dsn_name)
+    published.load_discriminator(model.net_d)
+    scores = []
+    model.net_d.register_forward_hook(lambda net, args, out: scores.append(out.detach().sigmoid().mean().item()))
+
+    hr, lr = image(1, 2, 128, 128), image(2, 2, 32, 32)
+    with torch.no_grad():
+        before = model.net_g(hr)
+    for step in range(3):
+        model.feed_data({'gt': hr, 'lq': lr})
+        model.optimize_parameters(step + 1)
+        log = model.get_current_log()
+        d_fake, d_real = scores[-3:-1]
+        losses = [log['l_g_gan'], log['l_g_kl'], log['l_g_percep']]
+        got = [log['l_d_fake'] + log['l_d_real'], d_fake, d_real, *losses, sum(losses)]
+        for value, expected in zip(got, dsn_vectors['logs'][step], strict=True):
+            assert relative_error(value, expected) < SINGLE
+    with torch.no_grad():
+        after = model.net_g(hr)
+    for name, first, last in zip(('mean', 'logb', 'per_logb'), before, after, strict=True):
+        assert relative_error(first, dsn_vectors[name]) < SINGLE
+        assert relative_error(last, dsn_vectors[f'{name}_after']) < TRAINED
+
+
+def test_three_steps_of_stage_2(srn_vectors, monkeypatch):
+    def vgg19(**_):
+        with torch.device('meta'):
+            net = torchvision.models.VGG(torchvision.models.vgg.make_layers(torchvision.models.vgg.cfgs['E']))
+        net.features.load_state_dict(published.vgg_state(net.features), assign=True)
+        return net
+
+    # BasicSR's perceptual loss knows only its download
+    monkeypatch.setattr('basicsr.archs.vgg_arch.vgg.vgg19', vgg19)
+    opt = options(
+        'GradientGANModel',
+        {
+            'network_g': {'type': 'RRDBNet', 'num_in_ch': 3, 'num_out_ch': 3, 'num_feat': 16, 'num_block': 2}
+            | {'num_grow_ch': 8},
+            'network_d': {'type': 'UNetDiscriminatorSN_basicsr', 'num_in_ch': 3, 'num_feat': 16},
+        },
+        {
+            'optim_g': adam([0.9, 0.99]),
+            'optim_d': adam([0.9, 0.99]),
+            'pixel_opt': {'type': 'L1Loss'},
+            'low_frequency_opt': {'type': 'LowFrequencyLoss'},
+            'perceptual_opt': {'type': 'PerceptualLoss', 'layer_weights': {'conv5_4': 1}},
+            'gan_opt': {'type': 'GANLoss', 'gan_type': 'vanilla', 'loss_weight': 0.1},
+        },
+    )
+    model = build_model(opt)
+    published.load_generator(model.net_g, published.rrdb_name)
+    published.load_discriminator(model.net_d)
+
+    noise = torch.from_numpy(srn_vectors['noise_units'] * np.exp(srn_vectors['logb']) / 255)
+    monkeypatch.setattr(
+        'usrdu_basicsr.models.gradient_gan_model.sample_laplace', lambda mean, *_: (mean + noise).float()
+    )
+    hr = image(11, 2, 128, 128)
+    batch = {'gt': hr, 'lq': image(12, 2, 32, 32), 'log_scale': torch.from_numpy(srn_vectors['logb'])}
+    names = ['l_g_pix', 'l_g_low', 'l_g_percep', 'l_g_gan', 'l_d_real', 'l_d_fake', 'out_d_real', 'out_d_fake']
+    for step in range(3):
+        model.feed_data(batch)
+        model.optimize_parameters(step + 1)
+        if step == 0:
+            assert relative_error(model.lq, srn_vectors['lr_sampled']) < SINGLE
+            assert relative_error(model.output.detach(), srn_vectors['sr_before']) < SINGLE
+        log = model.get_current_log()
+        for name, expected in zip(names, srn_vectors['logs'][step], strict=True):
+            assert relative_error(log[name], expected) < TRAINED, name
+    with torch.no_grad():
+        assert relative_error(model.net_g(model.lq), srn_vectors['sr_after']) < TRAINED
+        assert relative_error(model.net_d(gradient_image(hr)), srn_vectors['d_after']) < TRAINED
+
+
+def test_dsn_log_scale_of_stage_2(srn_vectors):
+    from usrdu_basicsr.archs.dsn_arch import UncertaintyDSN
+
+    net = published.load_generator(UncertaintyDSN(), published.dsn_name)
+    with torch.no_grad():
+        log_scale = net(image(11, 2, 128, 128), with_features=False).log_scale
+    assert relative_error(log_scale, srn_vectors['logb']) < SINGLE

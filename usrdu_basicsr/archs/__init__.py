@@ -1,0 +1,1 @@
+"""Networks, registered in BasicSR's `ARCH_REGISTRY`."""

@@ -1,0 +1,89 @@
+"""Read and write checkpoints: never executing pickled code, never leaving half a file."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from usrdu_basicsr.errors import InputError, InputNotFoundError
+from usrdu_basicsr.files import write_whole
+
+
+def write_checkpoint(path: str | Path, content: Mapping[str, Any]) -> None:
+    """`torch.save`, whole or not at all.
+
+    Raises:
+        OSError: The file cannot be written.
+    """
+    write_whole(Path(path), lambda file: torch.save(dict(content), file))
+
+
+def read_checkpoint(path: str | Path) -> dict[str, Any]:
+    """`torch.load` to the CPU with `weights_only=True`.
+
+    Raises:
+        InputNotFoundError: There is no such file.
+        InputError: The file is damaged, is not a checkpoint, or holds anything but tensors and plain values.
+    """
+    path = Path(path).expanduser()
+    if not path.is_file():
+        raise InputNotFoundError(f"no checkpoint '{path}': check the path, which is relative to '{Path.cwd()}'")
+    try:
+        content = torch.load(path, map_location='cpu', weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError) as error:
+        reason = str(error).strip().split('\n')[0]
+        raise InputError(f"cannot read checkpoint '{path}': it is damaged or not a checkpoint ({reason})") from error
+    if not isinstance(content, dict):
+        raise InputError(f"checkpoint '{path}' holds a {type(content).__name__}, expected a dictionary of weights")
+    return content
+
+
+def read_weights(path: str | Path, key: str = 'params') -> dict[str, Tensor]:
+    """The weights of a network in a checkpoint, as BasicSR stores them.
+
+    Args:
+        path: Checkpoint: `{'params': ..., 'params_ema': ...}`, or a bare state dict.
+        key: The one wanted; `params` serves where it is missing, as in BasicSR.
+
+    Returns:
+        `{name: tensor}`, names without the `module.` of a wrapped network.
+
+    Raises:
+        InputNotFoundError: There is no such file.
+        InputError: It is damaged or holds no weights.
+    """
+    content = read_checkpoint(path)
+    weights = content.get(key, content.get('params', content))
+    if not isinstance(weights, dict) or not weights or not all(isinstance(v, Tensor) for v in weights.values()):
+        raise InputError(f"checkpoint '{path}' holds no network under '{key}': it has {', '.join(map(str, content))}")
+    return {name.removeprefix('module.'): value for name, value in weights.items()}
+
+
+def check_weights(net: nn.Module, weights: Mapping[str, Tensor], path: str | Path) -> None:
+    """Refuse weights that are not exactly the network's.
+
+    Raises:
+        InputError: Keys are missing, unexpected or misshapen; the message names the first of each.
+    """
+    own = net.state_dict()
+    problems = []
+    for kind, names in {
+        'missing': [n for n in own if n not in weights],
+        'unexpected': [n for n in weights if n not in own],
+        'misshapen': [n for n in own if n in weights and weights[n].shape != own[n].shape],
+    }.items():
+        if names:
+            first = names[0]
+            if kind == 'misshapen':
+                first += f' {list(weights[first].shape)} instead of {list(own[first].shape)}'
+            problems.append(f'{len(names)} {kind} ({first})')
+    if problems:
+        raise InputError(
+            f"checkpoint '{path}' does not fit {type(net).__name__}: {', '.join(problems)};"
+            ' it is of another architecture, size or scale: mend the network options or choose another file'
+        )

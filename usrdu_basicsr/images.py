@@ -1,0 +1,93 @@
+"""Find, read and write image files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+from usrdu_basicsr.errors import InputError, InputNotFoundError
+from usrdu_basicsr.files import write_whole
+
+EXTENSIONS = frozenset({'.png', '.jpg', '.jpeg', '.bmp', '.tif', '.tiff', '.webp', '.ppm', '.pgm'})
+EXIF_ORIENTATION = 0x0112
+
+
+def list_images(folder: str | Path) -> list[Path]:
+    """Image files of a folder (not of its subfolders), by name.
+
+    Raises:
+        InputNotFoundError: There is no such folder.
+        InputError: It holds no image.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise InputNotFoundError(f"no folder '{folder}': check the path, which is relative to '{Path.cwd()}'")
+    paths = sorted(p for p in folder.iterdir() if p.suffix.lower() in EXTENSIONS and not p.name.startswith('.'))
+    if not paths:
+        raise InputError(f"folder '{folder}' holds no image: expected files ending in {', '.join(sorted(EXTENSIONS))}")
+    return paths
+
+
+def image_size(path: Path) -> tuple[int, int]:
+    """(height, width) as `read_image` will give it, from the file's header alone.
+
+    Raises:
+        InputError: The file is not an image.
+    """
+    try:
+        with Image.open(path) as image:
+            width, height = image.size
+            turned = image.getexif().get(EXIF_ORIENTATION, 1) >= 5
+    except (UnidentifiedImageError, OSError) as error:
+        raise InputError(f"cannot read image '{path}': replace or remove it ({error})") from error
+    return (width, height) if turned else (height, width)
+
+
+def read_image(path: Path) -> np.ndarray:
+    """Read any image file as colour: gray and palette are expanded, alpha is dropped, EXIF orientation applied.
+
+    Returns:
+        `(H, W, 3)` float32, BGR as in OpenCV and BasicSR, [0, 1]; a 16-bit file keeps its precision.
+
+    Raises:
+        InputError: The file is missing, is not an image or is incomplete.
+    """
+    flags = cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH
+    try:
+        content = np.fromfile(path, np.uint8)
+        image = cv2.imdecode(content, flags) if content.size else None
+    except (OSError, cv2.error) as error:
+        raise InputError(f"cannot read image '{path}': replace or remove it ({error})") from error
+    if image is None:
+        raise InputError(f"cannot read image '{path}': it is damaged or not an image; replace or remove it")
+    if image.dtype.kind == 'f':
+        return image.astype(np.float32)
+    return image.astype(np.float32) / np.iinfo(image.dtype).max
+
+
+def write_png(path: Path, image: np.ndarray) -> None:
+    """Write an 8-bit image `(H, W)` or `(H, W, 3)`, BGR, whole or not at all."""
+    encoded = cv2.imencode('.png', image)[1]
+    write_whole(path, lambda file: file.write(encoded.tobytes()))
+
+
+def to_8bit(image: np.ndarray) -> np.ndarray:
+    """[0, 1] floats to 8 bits: clipped and rounded."""
+    return (image.clip(0, 1) * 255).round().astype(np.uint8)
+
+
+def heat_map(log_scale: np.ndarray, low: float = -1.0, high: float = 3.0) -> np.ndarray:
+    """Colour a map of log-scales, dark (certain) to bright (uncertain), on a fixed range so that maps compare.
+
+    Args:
+        log_scale: `(H, W)`, natural logarithm of the Laplace scale in 8-bit units.
+        low: Darkest; -1 is the least that the network can say.
+        high: Brightest; 3 is a scale of 20 gray levels.
+
+    Returns:
+        `(H, W, 3)` uint8, BGR.
+    """
+    return cv2.applyColorMap(to_8bit((log_scale - low) / (high - low)), cv2.COLORMAP_INFERNO)

@@ -1,0 +1,74 @@
+"""Frozen VGG features whose weights need no download when the user has them or does not want them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+import torchvision
+from basicsr.archs.vgg_arch import NAMES
+from torch import Tensor, nn
+
+from usrdu_basicsr.errors import InputError, InputNotFoundError
+
+
+class VGGFeatures(nn.Module):
+    """VGG up to one layer, on images normalised as ImageNet's.
+
+    BasicSR's `VGGFeatureExtractor` computes the same, but knows only its own weight file and torchvision's download.
+
+    Args:
+        vgg_type: `vgg11`, `vgg13`, `vgg16` or `vgg19`.
+        layer: Name as in BasicSR, such as `conv5_4` (before its ReLU).
+        weights: `imagenet` (torchvision's, downloaded once), `random` (seeded), or the path of a torchvision state dict
+            with `features.*` (or bare `N.weight`) names, of any floating type.
+
+    Raises:
+        InputError: Unknown `vgg_type` or `layer`, or a weights file that does not fit.
+        InputNotFoundError: The weights file does not exist.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, vgg_type: str = 'vgg19', layer: str = 'conv5_4', weights: str = 'imagenet') -> None:
+        super().__init__()
+        if vgg_type not in NAMES:
+            raise InputError(f'vgg_type: got {vgg_type!r}, expected one of {", ".join(NAMES)}')
+        if layer not in NAMES[vgg_type]:
+            raise InputError(f'layer: {vgg_type} has no {layer!r}, choose one of {", ".join(NAMES[vgg_type])}')
+        depth = NAMES[vgg_type].index(layer) + 1
+        with torch.device('meta'):  # the full network's classifier is large and not needed
+            self.layers = getattr(torchvision.models, vgg_type)(weights=None).features[:depth]
+        self.layers.load_state_dict(_load_weights(self.layers, vgg_type, weights), assign=True)
+        self.layers.requires_grad_(False).eval()
+        self.register_buffer('mean', torch.tensor([0.485, 0.456, 0.406]).view(1, 3, 1, 1))
+        self.register_buffer('std', torch.tensor([0.229, 0.224, 0.225]).view(1, 3, 1, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Features `(N, C, h, w)` of RGB images `(N, 3, H, W)` in [0, 1]."""
+        return self.layers((x - self.mean) / self.std)
+
+
+def _load_weights(layers: nn.Module, vgg_type: str, weights: str) -> dict[str, Tensor]:
+    """A state dict in float32 for exactly `layers`."""
+    shapes = {name: value.shape for name, value in layers.state_dict().items()}
+    if weights == 'random':
+        generator = torch.Generator().manual_seed(0)
+        return {
+            name: torch.randn(shape, generator=generator) * (2 / shape[1:].numel()) ** 0.5  # He et al., 2015
+            if len(shape) > 1
+            else torch.zeros(shape)
+            for name, shape in shapes.items()
+        }
+    if weights == 'imagenet':
+        loaded = torchvision.models.get_model_weights(vgg_type)['IMAGENET1K_V1'].get_state_dict(check_hash=True)
+    elif Path(weights).expanduser().is_file():
+        loaded = torch.load(Path(weights).expanduser(), map_location='cpu', weights_only=True)
+    else:
+        raise InputNotFoundError(f"weights: no file '{weights}'; give 'imagenet', 'random' or an existing state dict")
+    loaded = {name.removeprefix('features.'): value for name, value in loaded.items()}
+    wrong = [name for name, shape in shapes.items() if name not in loaded or loaded[name].shape != shape]
+    if wrong:
+        raise InputError(f"weights: '{weights}' does not fit {vgg_type}: missing or misshapen features.{wrong[0]}")
+    return {name: loaded[name].float() for name in shapes}

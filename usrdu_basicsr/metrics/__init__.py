@@ -1,0 +1,1 @@
+"""Metrics, registered in BasicSR's `METRIC_REGISTRY`."""

@@ -1,0 +1,1 @@
+"""Pure tensor functions: each formula of the method stands here once. Nothing here imports BasicSR."""
