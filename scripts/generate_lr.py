@@ -1,0 +1,30 @@
+"""Generate the LR distribution of a folder of HR photos with a trained DSN (stage 1)."""
+
+import argparse
+
+from usrdu_basicsr import register
+from usrdu_basicsr.pipeline.command_line import run_script
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('-i', '--input', required=True, help='folder of HR photos')
+    parser.add_argument('-o', '--output', required=True, help='folder to write: lr/, log_scale/, generation.json')
+    parser.add_argument('--model_path', required=True, help="stage 1's net_g_*.pth")
+    parser.add_argument('--tile', type=int, default=512, help='side of a tile in HR pixels (default: %(default)s)')
+    parser.add_argument('--device', help='cpu, cuda, cuda:1, ... (default: the GPU if there is one)')
+    args = parser.parse_args()
+    if args.tile < 1:
+        parser.error(f'--tile must be at least 1, got {args.tile}')
+
+    register()
+    from usrdu_basicsr.pipeline.generate import generate_set
+    from usrdu_basicsr.pipeline.load_network import pick_device
+
+    report = generate_set(args.input, args.output, args.model_path, pick_device(args.device), args.tile)
+    print(f'{len(report.written)} written, {len(report.skipped)} there already, {len(report.failed)} failed')
+    return 1 if report.failed else 0
+
+
+if __name__ == '__main__':
+    run_script(main)

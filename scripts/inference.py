@@ -1,0 +1,30 @@
+"""Upscale an image or a folder of images with a trained SR network (stage 2)."""
+
+import argparse
+
+from usrdu_basicsr import register
+from usrdu_basicsr.pipeline.command_line import run_script
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('-i', '--input', required=True, help='image or folder')
+    parser.add_argument('-o', '--output', required=True, help='folder to write PNG files into')
+    parser.add_argument('--model_path', required=True, help="stage 2's net_g_*.pth, or any RRDBNet or SRVGGNetCompact")
+    parser.add_argument('-opt', help='options file whose network_g describes any other architecture')
+    parser.add_argument('--device', help='cpu, cuda, cuda:1, ... (default: the GPU if there is one)')
+    args = parser.parse_args()
+
+    register()
+    from usrdu_basicsr.pipeline.load_network import load_generator, pick_device
+    from usrdu_basicsr.pipeline.upscale import upscale_files
+
+    network = load_generator(args.model_path, pick_device(args.device), args.opt)
+    failed = upscale_files(network, args.input, args.output)
+    if failed:
+        print(f'{len(failed)} failed: {", ".join(failed)}')
+    return 1 if failed else 0
+
+
+if __name__ == '__main__':
+    run_script(main)

@@ -1,0 +1,195 @@
+"""Datasets: what they return, value by value, and what they refuse."""
+
+from __future__ import annotations
+
+import json
+import random
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from basicsr.data import build_dataloader, build_dataset
+
+from photos import reduce_photos, write_photos
+from usrdu_basicsr.errors import InputError, InputNotFoundError
+
+
+@pytest.fixture
+def folders(tmp_path: Path) -> Path:
+    write_photos(tmp_path / 'hr', 3)
+    write_photos(tmp_path / 'camera', 2, 24, 40)
+    reduce_photos(tmp_path / 'hr', tmp_path / 'set' / 'lr')
+    (tmp_path / 'set' / 'log_scale').mkdir()
+    for path in (tmp_path / 'set' / 'lr').iterdir():
+        # log-scales that follow the image, so that crops and flips can be compared
+        image = cv2.imread(str(path))[..., ::-1]
+        np.save(tmp_path / 'set' / 'log_scale' / f'{path.stem}.npy', (image / 255).astype(np.float16))
+    (tmp_path / 'set' / 'generation.json').write_text('{"scale": 4}')
+    return tmp_path
+
+
+def unpaired(folder: Path, **changes: object) -> dict:
+    return {
+        'name': 'unpaired',
+        'type': 'UnpairedImageDataset',
+        'dataroot_gt': str(folder / 'hr'),
+        'dataroot_lq': str(folder / 'camera'),
+        'gt_size': 64,
+        'use_hflip': True,
+        'use_rot': True,
+        'scale': 4,
+        'phase': 'train',
+        'batch_size_per_gpu': 2,
+        'num_worker_per_gpu': 0,
+    } | changes
+
+
+def generated(folder: Path, **changes: object) -> dict:
+    changes = {
+        'type': 'UncertaintyPairedDataset',
+        'dataroot_lq': str(folder / 'set' / 'lr'),
+        'dataroot_log_scale': str(folder / 'set' / 'log_scale'),
+    } | changes
+    return unpaired(folder, **changes)
+
+
+def find(crop: torch.Tensor, path: str) -> bool:
+    """Whether a crop, turned back in some way, stands in the photo."""
+    image = torch.from_numpy(cv2.imread(path)[..., ::-1].copy()).permute(2, 0, 1).float() / 255
+    size = crop.shape[-1]
+    windows = image.unfold(1, size, 1).unfold(2, size, 1)  # (3, rows, columns, size, size)
+    for turns in range(4):
+        for flipped in (crop, crop.flip(-1)):
+            turned = torch.rot90(flipped, turns, (-2, -1))
+            if (windows - turned[:, None, None]).abs().amax((0, 3, 4)).min() < 1e-6:
+                return True
+    return False
+
+
+def test_unpaired_items_are_crops_of_the_photos(folders: Path):
+    dataset = build_dataset(unpaired(folders))
+    assert len(dataset) == 2
+    hr_seen = set()
+    for i in range(20):
+        item = dataset[i % 2]
+        assert item['gt'].shape == (3, 64, 64) and item['lq'].shape == (3, 16, 16)
+        assert item['lq_path'] == str(dataset.lq_paths[i % 2])
+        hr_seen.add(item['gt_path'])
+        if i < 4:
+            assert find(item['gt'], item['gt_path']) and find(item['lq'], item['lq_path'])
+    assert len(hr_seen) == 3
+
+
+def test_generated_items_belong_together(folders: Path):
+    dataset = build_dataset(generated(folders))
+    assert len(dataset) == 3
+    for i in range(6):
+        item = dataset[i % 3]
+        assert item['gt'].shape == (3, 64, 64)
+        assert item['lq'].shape == item['log_scale'].shape == (3, 16, 16)
+        torch.testing.assert_close(item['lq'], item['log_scale'], atol=5e-4, rtol=0)  # float16, and still RGB
+        assert find(item['gt'], item['gt_path'])
+        # area reduction of the crop is the crop of the area reduction
+        reduced = torch.nn.functional.avg_pool2d(item['gt'], 4)
+        torch.testing.assert_close(item['lq'], reduced, atol=1 / 255, rtol=0)
+
+
+def test_hr_alone_in_training_and_whole_otherwise(folders: Path):
+    write_photos(folders / 'odd', 1, 97, 110)
+    training = build_dataset(unpaired(folders, type='HRImageDataset', dataroot_lq=None))[0]
+    assert set(training) == {'gt', 'gt_path'} and training['gt'].shape == (3, 64, 64)
+    whole = build_dataset(unpaired(folders, type='HRImageDataset', dataroot_gt=str(folders / 'odd'), phase='val'))[0]
+    assert whole['gt'].shape == (3, 96, 108)
+    image = torch.from_numpy(cv2.imread(whole['gt_path'])[:96, :108, ::-1].copy()).permute(2, 0, 1) / 255
+    torch.testing.assert_close(whole['gt'], image)
+
+
+def test_an_hr_photo_of_odd_size_loses_its_rest(folders: Path):
+    write_photos(folders / 'hr', 1, 99, 113)  # 24 x 28 LR pixels, as before
+    dataset = build_dataset(generated(folders, phase='val'))
+    assert dataset[0]['gt'].shape == (3, 96, 112) and dataset[0]['lq'].shape == (3, 24, 28)
+
+
+@pytest.mark.parametrize('workers', [0, 2])
+def test_epochs_differ_and_a_seed_repeats_them(folders: Path, workers: int):
+    def two_epochs() -> list[torch.Tensor]:
+        torch.manual_seed(3)
+        random.seed(3)
+        opt = unpaired(folders, num_worker_per_gpu=workers)
+        loader = build_dataloader(build_dataset(opt), opt, num_gpu=0, seed=3)
+        return [torch.cat([batch['gt'] for batch in loader]) for _ in range(2)]
+
+    first, second = two_epochs()
+    assert not torch.equal(first, second)
+    again = two_epochs()
+    assert torch.equal(first, again[0]) and torch.equal(second, again[1])
+
+
+def break_file(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:20])
+
+
+@pytest.mark.parametrize(
+    ('change', 'options', 'error', 'message'),
+    [
+        (None, {'dataroot_gt': 'nowhere'}, InputNotFoundError, "no folder 'nowhere'"),
+        (lambda f: (f / 'empty').mkdir(), {'dataroot_lq': '{}/empty'}, InputError, 'empty.*holds no image'),
+        (None, {'gt_size': 128}, InputError, r'astronaut.png.* and 2 more: 96x112 pixels are too few for .*128x128'),
+        (None, {'gt_size': 66}, InputError, 'gt_size 66 is not a multiple of scale 4'),
+        (lambda f: break_file(f / 'camera' / 'chelsea.png'), {}, InputError, "cannot read image '.*chelsea.png'"),
+        (lambda f: (f / 'hr' / 'text.jpg').write_text('no image'), {}, InputError, "cannot read image '.*text.jpg'"),
+        (lambda f: (f / 'hr' / 'zero.png').touch(), {}, InputError, "cannot read image '.*zero.png'"),
+        (None, {'phase': 'val'}, InputError, 'UnpairedImageDataset is for training'),
+    ],
+)
+def test_bad_unpaired_data(folders: Path, change, options: dict, error: type, message: str):
+    if change is not None:
+        change(folders)
+    options = {k: v.format(folders) if isinstance(v, str) else v for k, v in options.items()}
+    with pytest.raises(error, match=message):
+        build_dataset(unpaired(folders, **options))
+
+
+def set_description(folder: Path, text: str) -> None:
+    (folder / 'set' / 'generation.json').write_text(text)
+
+
+@pytest.mark.parametrize(
+    ('change', 'error', 'message'),
+    [
+        (lambda f: set_description(f, json.dumps({'scale': 2})), InputError, 'has scale 2, the options say 4'),
+        (lambda f: set_description(f, '{'), InputError, r'generation.json. is not JSON'),
+        (lambda f: (f / 'set/lr/coffee.png').unlink(), InputError, "coffee.png' has no LR image"),
+        (lambda f: (f / 'set/log_scale/coffee.npy').unlink(), InputNotFoundError, r'no log-scales .*coffee\.npy'),
+        (lambda f: write_photos(f / 'set/lr', 1, 20, 28), InputError, r'is \(20, 28\) pixels .* expected \(24, 28\)'),
+    ],
+)
+def test_bad_generated_set(folders: Path, change, error: type, message: str):
+    change(folders)
+    with pytest.raises(error, match=message):
+        build_dataset(generated(folders))
+
+
+@pytest.mark.parametrize(
+    ('content', 'message'),
+    [(np.zeros((24, 28)), r'not of shape \(H, W, 3\)'), (np.zeros((2, 2, 3)), r'have shape \(2, 2, 3\)'), (None, 'cannot read')],
+)
+def test_bad_log_scales(folders: Path, content: np.ndarray | None, message: str):
+    path = folders / 'set' / 'log_scale' / 'astronaut.npy'
+    if content is None:
+        break_file(path)
+    else:
+        np.save(path, content)
+    with pytest.raises(InputError, match=message):
+        build_dataset(generated(folders))[0]
+
+
+def test_a_photo_that_breaks_during_training_is_named(folders: Path):
+    opt = unpaired(folders, num_worker_per_gpu=1)
+    dataset = build_dataset(opt)
+    for path in dataset.lq_paths:
+        path.write_bytes(path.read_bytes()[:200])
+    with pytest.raises(InputError, match="cannot read image '.*.png'"):
+        next(iter(build_dataloader(dataset, opt, num_gpu=0, seed=0)))

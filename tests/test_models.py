@@ -1,0 +1,327 @@
+"""Both stages: what a step does, what validation measures and writes, what a checkpoint holds."""
+
+from __future__ import annotations
+
+import math
+from copy import deepcopy
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from basicsr.data import build_dataloader, build_dataset
+from basicsr.metrics import calculate_psnr
+from basicsr.models import build_model
+
+from photos import reduce_photos, write_photos
+from usrdu_basicsr.errors import InputError, InputNotFoundError
+
+ADAM = {'type': 'Adam', 'lr': 1e-3, 'betas': [0.9, 0.99]}
+DSN = {'type': 'UncertaintyDSN', 'num_feat': 8, 'num_block': 1, 'scale': 4}
+SRN = {'type': 'SRVGGNetCompact_basicsr', 'num_feat': 8, 'num_conv': 1, 'upscale': 4}
+DISCRIMINATOR = {'type': 'UNetDiscriminatorSN_basicsr', 'num_in_ch': 3, 'num_feat': 4}
+GAN = {'type': 'GANLoss', 'gan_type': 'vanilla', 'loss_weight': 0.1}
+
+
+@pytest.fixture
+def base(tmp_path: Path) -> dict:
+    """Options of either stage, as BasicSR's launcher completes them."""
+    return {
+        'name': 'run',
+        'scale': 4,
+        'num_gpu': 0,
+        'dist': False,
+        'rank': 0,
+        'world_size': 1,
+        'is_train': True,
+        'manual_seed': 5,
+        'path': {name: str(tmp_path / name) for name in ('models', 'training_states', 'visualization')},
+        'network_d': DISCRIMINATOR,
+        'train': {
+            'ema_decay': 0.9,
+            'optim_g': ADAM,
+            'optim_d': ADAM,
+            'scheduler': {'type': 'MultiStepLR', 'milestones': [2], 'gamma': 0.5},
+            'total_iter': 4,
+            'gan_opt': GAN,
+        },
+        'val': {
+            'metrics': {
+                'psnr': {'type': 'calculate_psnr', 'crop_border': 0},
+                'nll': {'type': 'calculate_laplace_nll', 'better': 'lower'},
+            }
+        },
+    }
+
+
+@pytest.fixture
+def dsn_opt(base: dict) -> dict:
+    losses = {
+        'pixel_opt': {'type': 'LaplaceKLLoss', 'loss_weight': 100},
+        'perceptual_opt': {'type': 'UncertaintyPerceptualLoss', 'weights': 'random'},
+    }
+    return base | {'model_type': 'UncertaintyDSNModel', 'network_g': DSN, 'train': base['train'] | losses}
+
+
+@pytest.fixture
+def srn_opt(base: dict) -> dict:
+    losses = {'pixel_opt': {'type': 'L1Loss'}, 'low_frequency_opt': {'type': 'LowFrequencyLoss'}}
+    val = {'metrics': {'psnr': base['val']['metrics']['psnr']}}
+    return base | {
+        'model_type': 'GradientGANModel',
+        'network_g': SRN,
+        'train': base['train'] | losses,
+        'val': val,
+    }
+
+
+def unpaired_batch() -> dict[str, torch.Tensor]:
+    return {'gt': torch.rand(2, 3, 64, 64), 'lq': torch.rand(2, 3, 16, 16)}
+
+
+def generated_batch() -> dict[str, torch.Tensor]:
+    return unpaired_batch() | {'log_scale': torch.rand(2, 3, 16, 16)}
+
+
+def weights(net: torch.nn.Module) -> dict[str, torch.Tensor]:
+    return {name: value.clone() for name, value in net.state_dict().items()}
+
+
+def same(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]) -> bool:
+    return all(torch.equal(first[name], second[name]) for name in first | second)
+
+
+@pytest.mark.parametrize('stage', ['dsn', 'srn'])
+@pytest.mark.parametrize('adversarial', [True, False])
+def test_a_step_trains_both_networks_and_leaves_the_options_alone(stage, adversarial, request):
+    opt = request.getfixturevalue(f'{stage}_opt')
+    if not adversarial:
+        opt = {key: value for key, value in opt.items() if key != 'network_d'}
+        opt['train'] = {k: v for k, v in opt['train'].items() if k not in ('gan_opt', 'optim_d')}
+    model = build_model(opt)
+    before = deepcopy(model.opt)
+    g, d = weights(model.net_g), weights(model.net_d) if adversarial else {}
+    model.feed_data(unpaired_batch() if stage == 'dsn' else generated_batch())
+    model.optimize_parameters(1)
+    assert not same(g, model.net_g.state_dict())
+    assert not adversarial or not same(d, model.net_d.state_dict())
+    assert model.opt == before == opt
+    log = model.get_current_log()
+    assert all(math.isfinite(value) for value in log.values())
+    assert ('l_d_real' in log and 'l_g_gan' in log) == adversarial
+    if adversarial:
+        assert all(p.requires_grad for p in model.net_d.parameters())
+
+
+def test_the_generator_step_leaves_no_gradient_in_the_discriminator(srn_opt):
+    model = build_model(srn_opt)
+    model.net_d.requires_grad_(True)
+    fake = torch.rand(1, 3, 16, 16, requires_grad=True)
+    model.discriminator_logits(fake).sum().backward()
+    assert fake.grad.abs().sum() > 0
+    assert all(p.grad is None for p in model.net_d.parameters())
+
+
+def test_ema_follows_the_generator(dsn_opt):
+    model = build_model(dsn_opt)
+    start = weights(model.net_g)
+    assert same(start, model.net_g_ema.state_dict())
+    model.feed_data(unpaired_batch())
+    model.optimize_parameters(1)
+    for name, value in model.net_g_ema.state_dict().items():
+        torch.testing.assert_close(value, 0.9 * start[name] + 0.1 * model.net_g.state_dict()[name])
+
+
+def test_the_same_seed_gives_the_same_noise_and_another_another(srn_opt):
+    def sampled(seed: int, step: int) -> torch.Tensor:
+        model = build_model(srn_opt | {'manual_seed': seed})
+        model.feed_data(batch)
+        return model.training_lq(step)
+
+    batch = generated_batch()
+    assert torch.equal(sampled(1, 1), sampled(1, 1))
+    assert not torch.equal(sampled(1, 1), sampled(2, 1))
+    assert not torch.equal(sampled(1, 1), sampled(1, 2))
+
+
+def test_without_log_scales_lr_images_are_used_as_they_are(srn_opt):
+    model = build_model(srn_opt)
+    model.feed_data(generated_batch())
+    batch = unpaired_batch()
+    model.feed_data(batch)  # the log-scales of the batch before are forgotten
+    assert torch.equal(model.training_lq(1), batch['lq'])
+
+
+@pytest.fixture
+def dsn_file(tmp_path: Path, dsn_opt: dict) -> Path:
+    model = build_model(dsn_opt)
+    model.feed_data(unpaired_batch())
+    model.optimize_parameters(1)
+    model.save(0, 1)
+    return tmp_path / 'models' / 'net_g_1.pth'
+
+
+def test_the_dsn_on_the_fly_gives_what_its_files_would(srn_opt, dsn_file, tmp_path):
+    paths = srn_opt['path'] | {'pretrain_network_dsn': str(dsn_file)}
+    model = build_model(srn_opt | {'network_dsn': DSN, 'path': paths})
+    gt = torch.rand(2, 3, 64, 64)
+    model.feed_data({'gt': gt})
+    got = model.training_lq(3)
+    dsn = model.net_dsn
+    state = torch.load(dsn_file, weights_only=True)
+    assert same(dsn.state_dict(), state['params_ema']) and not same(state['params'], state['params_ema'])
+    out = dsn(gt)
+    other = build_model(srn_opt)
+    other.feed_data({'gt': gt, 'lq': out.lr, 'log_scale': out.log_scale})
+    assert torch.equal(got, other.training_lq(3)) and not got.requires_grad
+
+    before = weights(dsn)
+    model.optimize_parameters(3)
+    assert same(before, dsn.state_dict()) and all(p.grad is None for p in dsn.parameters())
+    model.save(0, 3)
+    saved = torch.load(tmp_path / 'models' / 'net_g_3.pth', weights_only=True)
+    assert set(saved) == {'params', 'params_ema'}
+    assert set(saved['params']) == set(model.net_g.state_dict())
+    assert not list((tmp_path / 'models').glob('net_dsn*'))
+
+
+def loader(opt: dict):
+    return build_dataloader(build_dataset(opt), opt)
+
+
+@pytest.fixture
+def pairs(tmp_path: Path) -> dict:
+    write_photos(tmp_path / 'hr', 2)
+    reduce_photos(tmp_path / 'hr', tmp_path / 'real')
+    return {
+        'name': 'pairs',
+        'type': 'PairedImageDataset',
+        'dataroot_gt': str(tmp_path / 'hr'),
+        'dataroot_lq': str(tmp_path / 'real'),
+        'io_backend': {'type': 'disk'},
+        'scale': 4,
+        'phase': 'val',
+    }
+
+
+def test_validation_of_stage_1_on_pairs(dsn_opt, pairs, tmp_path):
+    model = build_model(dsn_opt)
+    model.validation(loader(pairs), 7, None, True)
+    psnrs, nlls = [], []
+    for name in ('astronaut', 'chelsea'):
+        hr = torch.from_numpy(cv2.imread(str(tmp_path / 'hr' / f'{name}.png'))[..., ::-1].copy())
+        real = cv2.imread(str(tmp_path / 'real' / f'{name}.png'))
+        with torch.no_grad():
+            out = model.net_g_ema(hr.permute(2, 0, 1)[None] / 255)
+        mean = (out.lr.clamp(0, 1) * 255).round()
+        written = cv2.imread(str(tmp_path / 'visualization' / name / f'{name}_7.png'))
+        np.testing.assert_array_equal(written[..., ::-1], mean[0].permute(1, 2, 0).numpy())
+        heat = cv2.imread(str(tmp_path / 'visualization' / name / f'{name}_7_uncertainty.png'))
+        assert heat.shape == real.shape and heat.std() > 0
+        psnrs.append(calculate_psnr(written, real, 0))
+        target = torch.from_numpy(real[..., ::-1].copy()).permute(2, 0, 1)[None].double()
+        nlls.append(-torch.distributions.Laplace(mean.double(), out.log_scale.double().exp()).log_prob(target).mean().item())
+    assert model.metric_results['psnr'] == pytest.approx(np.mean(psnrs))
+    assert model.metric_results['nll'] == pytest.approx(np.mean(nlls))
+    assert model.best_metric_results['pairs']['nll'] == {'better': 'lower', 'val': pytest.approx(np.mean(nlls)), 'iter': 7}
+
+
+def test_validation_of_stage_1_without_pairs(dsn_opt, pairs, tmp_path):
+    model = build_model(dsn_opt)
+    model.validation(loader(pairs | {'type': 'HRImageDataset'}), 7, None, True)
+    assert not hasattr(model, 'metric_results')
+    written = sorted(path.name for path in (tmp_path / 'visualization').rglob('*.png'))
+    assert written == [f'{name}_7{kind}.png' for name in ('astronaut', 'chelsea') for kind in ('', '_uncertainty')]
+    assert model.net_g.training
+
+
+def test_validation_of_stage_2(srn_opt, pairs):
+    model = build_model(srn_opt)
+    model.validation(loader(pairs), 7, None, False)
+    assert 0 < model.metric_results['psnr'] < 60
+    model.feed_data(generated_batch())  # and training goes on
+    model.optimize_parameters(8)
+
+
+def test_resuming_gives_the_same_weights(srn_opt, tmp_path):
+    batches = [generated_batch() for _ in range(4)]
+
+    def train(model, steps):
+        for step in steps:
+            model.update_learning_rate(step)
+            model.feed_data(batches[step - 1])
+            model.optimize_parameters(step)
+
+    whole = build_model(srn_opt)
+    start = weights(whole.net_g), weights(whole.net_d)
+    train(whole, [1, 2])
+    whole.save(0, 2)
+    train(whole, [3, 4])
+
+    paths = {f'pretrain_network_{net}': str(tmp_path / 'models' / f'net_{net}_2.pth') for net in 'gd'}
+    resumed = build_model(srn_opt | {'path': srn_opt['path'] | paths})
+    assert not same(start[0], resumed.net_g.state_dict())
+    resumed.resume_training(torch.load(tmp_path / 'training_states' / '2.state', weights_only=True))
+    train(resumed, [3, 4])
+    for net in ('net_g', 'net_g_ema', 'net_d'):
+        assert same(getattr(whole, net).state_dict(), getattr(resumed, net).state_dict()), net
+    assert resumed.get_current_learning_rate() == [5e-4]
+
+
+def test_a_failed_write_ends_the_run_and_leaves_the_last_file(srn_opt, tmp_path, monkeypatch):
+    model = build_model(srn_opt)
+    model.save(0, -1)
+    path = tmp_path / 'models' / 'net_g_latest.pth'
+    before = path.read_bytes()
+
+    def full(content, file):
+        file.write(b'half')
+        raise OSError(28, 'No space left on device')
+
+    monkeypatch.setattr(torch, 'save', full)
+    with pytest.raises(OSError, match='No space left'):
+        model.save(0, -1)
+    assert path.read_bytes() == before
+    assert sorted(p.name for p in path.parent.iterdir()) == ['net_d_latest.pth', 'net_g_latest.pth']
+
+
+@pytest.mark.parametrize(
+    ('content', 'error', 'message'),
+    [
+        (None, InputNotFoundError, "no checkpoint '.*net.pth'"),
+        (b'', InputError, 'damaged or not a checkpoint'),
+        (b'PK\x03\x04 cut short', InputError, 'damaged or not a checkpoint'),
+        ([1, 2], InputError, 'holds a list'),
+        ({'epoch': 1}, InputError, "holds no network under 'params'"),
+        ({'params': {'body.0.weight': torch.zeros(8, 3, 3, 3)}}, InputError, r'does not fit SRVGGNetCompact: \d+ missing'),
+    ],
+)
+def test_bad_checkpoints(srn_opt, tmp_path, content, error, message):
+    path = tmp_path / 'net.pth'
+    if isinstance(content, bytes):
+        path.write_bytes(content)
+    elif content is not None:
+        torch.save(content, path)
+    with pytest.raises(error, match=message):
+        build_model(srn_opt | {'path': srn_opt['path'] | {'pretrain_network_g': str(path)}})
+
+
+def test_pickled_code_is_not_executed(srn_opt, tmp_path):
+    class Attack:
+        def __reduce__(self):
+            return Path.touch, (tmp_path / 'attacked',)
+
+    torch.save({'params': Attack()}, tmp_path / 'net.pth')
+    with pytest.raises(InputError, match='damaged or not a checkpoint'):
+        build_model(srn_opt | {'path': srn_opt['path'] | {'pretrain_network_g': str(tmp_path / 'net.pth')}})
+    assert not (tmp_path / 'attacked').exists()
+
+
+def test_loading_part_of_a_network_where_asked(srn_opt, tmp_path):
+    donor = build_model(srn_opt).net_g.state_dict()
+    del donor['body.4.bias']
+    torch.save({'params': {f'module.{name}': value for name, value in donor.items()}}, tmp_path / 'net.pth')
+    paths = {'pretrain_network_g': str(tmp_path / 'net.pth'), 'strict_load_g': False}
+    model = build_model(srn_opt | {'path': srn_opt['path'] | paths})
+    assert same(donor, {k: v for k, v in model.net_g.state_dict().items() if k in donor})

@@ -1,0 +1,122 @@
+"""Stage 1: train the downsampling network on unpaired HR and real LR images."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from os import path as osp
+from pathlib import Path
+from typing import Any
+
+import torch
+from basicsr.metrics import calculate_metric
+from basicsr.utils import tensor2img
+from basicsr.utils.registry import MODEL_REGISTRY
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from usrdu_basicsr.archs.dsn_arch import DSNOutput
+from usrdu_basicsr.images import heat_map, write_png
+from usrdu_basicsr.models.adversarial import AdversarialModel
+from usrdu_basicsr.ops.filters import high_pass
+from usrdu_basicsr.ops.resize import bicubic_downsample
+
+
+@MODEL_REGISTRY.register()
+class UncertaintyDSNModel(AdversarialModel):
+    """Learns a distribution over LR images (USR-DU, IJCAI 2022).
+
+    `train:` takes `pixel_opt` (LaplaceKLLoss), and where wanted `perceptual_opt` (UncertaintyPerceptualLoss) and
+    `gan_opt` with `network_d`, whose discriminator sees only the high frequencies of generated means and real LR images.
+    """
+
+    output: DSNOutput
+
+    def model_to_device(self, net: nn.Module) -> nn.Module:
+        """BasicSR's; without a perceptual loss the feature head has no gradient, which distribution must know."""
+        if self.is_train and not self.opt['train'].get('perceptual_opt') and hasattr(net, 'feature_head'):
+            net.feature_head.requires_grad_(False)
+        return super().model_to_device(net)
+
+    def feed_data(self, data: dict[str, Tensor]) -> None:
+        """Take a batch: `gt`, HR images `(N, 3, H, W)`; `lq`, real LR images `(N, 3, H/s, W/s)`, where it has them."""
+        self.gt = data['gt'].to(self.device, non_blocking=True)
+        self.lq = data['lq'].to(self.device, non_blocking=True) if 'lq' in data else None
+
+    def optimize_parameters(self, current_iter: int) -> None:
+        """One step of the discriminator, then of the generator."""
+        self.output = self.net_g(self.gt, with_features=self.cri_perceptual is not None)
+        mean, log_scale, feature_log_scale = self.output
+        target = bicubic_downsample(self.gt, self.opt['scale'])
+
+        log = {}
+        if self.net_d is not None:
+            fake = high_pass(mean)
+            log = self.step_discriminator(high_pass(self.lq), fake.detach(), fake_first=True)
+
+        losses = {'l_g_kl': self.cri_pix(mean, target, log_scale)}
+        if self.cri_perceptual is not None:
+            losses['l_g_percep'] = self.cri_perceptual(mean, target, feature_log_scale)
+        if self.net_d is not None:
+            losses['l_g_gan'] = self.cri_gan(self.discriminator_logits(fake), True, is_disc=False)
+        self.optimizer_g.zero_grad(set_to_none=True)
+        sum(losses.values()).backward()
+        self.optimizer_g.step()
+
+        self.log_dict = self.reduce_loss_dict(losses | log | {'log_scale': log_scale.mean()})
+        if self.ema_decay > 0:
+            self.model_ema(decay=self.ema_decay)
+
+    def test(self) -> None:
+        net = getattr(self, 'net_g_ema', self.net_g)
+        net.eval()
+        with torch.no_grad():
+            self.output = net(self.gt, with_features=False)
+        self.net_g.train(self.is_train)
+
+    def get_current_visuals(self) -> dict[str, Tensor]:
+        """`result` (generated mean), `log_scale`, and `gt` (the real LR image) where there is one; on the CPU."""
+        visuals = {'result': self.output.lr.cpu(), 'log_scale': self.output.log_scale.cpu()}
+        if self.lq is not None:
+            visuals['gt'] = self.lq.cpu()
+        return visuals
+
+    def nondist_validation(self, dataloader: Any, current_iter: int | str, tb_logger: Any, save_img: bool) -> None:
+        """Compare generated with real LR images where the set is paired; write the mean and a heat map of the scale.
+
+        Metrics (`val: metrics:`) get `img` (mean) and `img2` (real), 8-bit BGR, and `log_scale`. A set without real LR
+        images has none.
+        """
+        dataset_name = dataloader.dataset.opt['name']
+        totals: dict[str, float] = {}
+        batches: Iterable[dict[str, Any]] = dataloader
+        if self.opt['val'].get('pbar', False):
+            batches = tqdm(dataloader, unit='image')
+        for data in batches:
+            self.feed_data(data)
+            self.test()
+            visuals = self.get_current_visuals()
+            images = {'img': tensor2img(visuals['result'])}
+            if 'gt' in visuals:
+                images['img2'] = tensor2img(visuals['gt'])
+                log_scale = visuals['log_scale'].squeeze(0).permute(1, 2, 0).flip(2).numpy()
+                for name, settings in (self.opt['val'].get('metrics') or {}).items():
+                    value = calculate_metric(images | {'log_scale': log_scale}, settings)
+                    totals[name] = totals.get(name, 0) + value / len(dataloader)
+            if save_img:
+                stem = self._image_stem(data['gt_path'][0], dataset_name, current_iter)
+                write_png(Path(f'{stem}.png'), images['img'])
+                write_png(Path(f'{stem}_uncertainty.png'), heat_map(visuals['log_scale'].mean(1).squeeze(0).numpy()))
+        if totals:
+            self.metric_results = totals
+            self._initialize_best_metric_results(dataset_name)
+            for name, value in totals.items():
+                self._update_best_metric_result(dataset_name, name, value, current_iter)
+            self._log_validation_metric_values(current_iter, dataset_name, tb_logger)
+
+    def _image_stem(self, gt_path: str, dataset_name: str, current_iter: int | str) -> str:
+        """Where BasicSR puts an image of validation (by name and iteration) or testing (by set and suffix)."""
+        name = osp.splitext(osp.basename(gt_path))[0]
+        folder = self.opt['path']['visualization']
+        if self.is_train:
+            return osp.join(folder, name, f'{name}_{current_iter}')
+        return osp.join(folder, dataset_name, f'{name}_{self.opt["val"].get("suffix") or self.opt["name"]}')

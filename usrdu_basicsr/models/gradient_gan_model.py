@@ -1,0 +1,82 @@
+"""Stage 2: train a super-resolution network on LR images sampled from the learned distribution."""
+
+from __future__ import annotations
+
+import torch
+from basicsr.archs import build_network
+from basicsr.losses import build_loss
+from basicsr.utils.registry import MODEL_REGISTRY
+from torch import Tensor
+
+from usrdu_basicsr.models.adversarial import AdversarialModel
+from usrdu_basicsr.ops.gradient import gradient_image
+from usrdu_basicsr.ops.sampling import sample_laplace, step_generator
+
+
+@MODEL_REGISTRY.register()
+class GradientGANModel(AdversarialModel):
+    """SR on any BasicSR generator, with a GAN whose discriminator sees gradient images (USR-DU, IJCAI 2022).
+
+    Batches hold `gt` and one of: `lq` and `log_scale` (a new LR image is sampled at each step), `lq` alone (trained on
+    as it is), or neither where the options have `network_dsn` and `path: pretrain_network_dsn`: the frozen DSN then
+    predicts both from `gt`. The sampled noise depends on `manual_seed`, rank and iteration alone.
+    """
+
+    def init_training_settings(self) -> None:
+        super().init_training_settings()
+        train_opt = self.opt['train']
+        self.cri_low_frequency = None
+        if train_opt.get('low_frequency_opt') is not None:
+            self.cri_low_frequency = build_loss(train_opt['low_frequency_opt']).to(self.device)
+        self.net_dsn = None
+        if self.opt.get('network_dsn') is not None:
+            paths = self.opt['path']
+            self.net_dsn = build_network(self.opt['network_dsn']).to(self.device).eval().requires_grad_(False)
+            self.load_network(
+                self.net_dsn, paths['pretrain_network_dsn'], param_key=paths.get('param_key_dsn', 'params_ema')
+            )
+
+    def feed_data(self, data: dict[str, Tensor]) -> None:
+        """Take a batch: `gt` `(N, 3, H, W)`, `lq` and `log_scale` `(N, 3, H/s, W/s)`, each where the batch has it."""
+        for name in ('gt', 'lq', 'log_scale'):
+            if name in data:
+                setattr(self, name, data[name].to(self.device, non_blocking=True))
+        self.stochastic = 'log_scale' in data
+
+    def training_lq(self, current_iter: int) -> Tensor:
+        """The LR images of this step, `(N, 3, H/s, W/s)`."""
+        if self.net_dsn is not None:
+            with torch.no_grad():
+                mean, log_scale, _ = self.net_dsn(self.gt, with_features=False)
+        elif self.stochastic:
+            mean, log_scale = self.lq, self.log_scale
+        else:
+            return self.lq
+        generator = step_generator(self.device, self.opt['manual_seed'], self.opt['rank'], current_iter)
+        return sample_laplace(mean, log_scale, generator)
+
+    def optimize_parameters(self, current_iter: int) -> None:
+        """One step of the generator, then of the discriminator."""
+        self.lq = self.training_lq(current_iter)
+        self.optimizer_g.zero_grad(set_to_none=True)
+        self.output = self.net_g(self.lq)
+
+        losses = {}
+        if self.cri_pix is not None:
+            losses['l_g_pix'] = self.cri_pix(self.output, self.gt)
+        if self.cri_low_frequency is not None:
+            losses['l_g_low'] = self.cri_low_frequency(self.output, self.gt)
+        if self.cri_perceptual is not None:
+            percep, style = self.cri_perceptual(self.output, self.gt)
+            losses |= {k: v for k, v in {'l_g_percep': percep, 'l_g_style': style}.items() if v is not None}
+        if self.net_d is not None:
+            fake = gradient_image(self.output)
+            losses['l_g_gan'] = self.cri_gan(self.discriminator_logits(fake), True, is_disc=False)
+        sum(losses.values()).backward()
+        self.optimizer_g.step()
+
+        if self.net_d is not None:
+            losses |= self.step_discriminator(gradient_image(self.gt), fake.detach(), fake_first=False)
+        self.log_dict = self.reduce_loss_dict(losses)
+        if self.ema_decay > 0:
+            self.model_ema(decay=self.ema_decay)

@@ -1,0 +1,1 @@
+"""What the scripts and launchers call: check a run, generate LR images, upscale, report."""

@@ -1,0 +1,173 @@
+"""Write a generated set: the LR distribution of every HR photo of a folder."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from PIL import Image
+from tqdm import tqdm
+
+from usrdu_basicsr import __version__
+from usrdu_basicsr.archs.dsn_arch import UncertaintyDSN
+from usrdu_basicsr.checkpoint import read_weights
+from usrdu_basicsr.data.generated_set import (
+    LOG_SCALE_FOLDER,
+    LR_FOLDER,
+    read_description,
+    write_description,
+    write_log_scale,
+)
+from usrdu_basicsr.errors import InputError
+from usrdu_basicsr.images import image_size, list_images, read_image, to_8bit, write_png
+from usrdu_basicsr.pipeline.load_network import dsn_options, load_dsn
+from usrdu_basicsr.pipeline.tiling import reduce_in_tiles
+
+PNG_END = b'IEND\xaeB`\x82'
+logger = logging.getLogger(__name__)
+
+
+@dataclass
+class GenerationReport:
+    """What became of the photos, by name."""
+
+    written: list[str] = field(default_factory=list)
+    skipped: list[str] = field(default_factory=list)
+    failed: list[str] = field(default_factory=list)
+
+
+def generate_set(
+    gt_folder: str | Path, output: str | Path, checkpoint: str | Path, device: torch.device, tile: int = 512
+) -> GenerationReport:
+    """Generate `output/lr/NAME.png`, `output/log_scale/NAME.npy` and `output/generation.json`.
+
+    Photos whose two files are there and whole are skipped, so a second run finishes an interrupted one. A file that
+    cannot be read is logged, and the others go on.
+
+    Args:
+        gt_folder: HR photos.
+        output: Folder of the set.
+        checkpoint: Stage 1's `net_g_*.pth`.
+        device: Where the network runs.
+        tile: Side of the tiles that the network sees at once, in HR pixels without their overlap.
+
+    Returns:
+        Which photos were written, skipped and failed.
+
+    Raises:
+        InputNotFoundError: The folder or the checkpoint does not exist.
+        InputError: The folder is empty or two of its files would share a name; the checkpoint is no DSN; the output holds
+            a set of another checkpoint.
+    """
+    output = Path(output)
+    paths = list_images(gt_folder)
+    _check_names(paths)
+    dsn = load_dsn(checkpoint, device)
+    description = {
+        'checkpoint': Path(checkpoint).name,
+        'checkpoint_sha256': hashlib.sha256(Path(checkpoint).expanduser().read_bytes()).hexdigest(),
+        'scale': dsn.scale,
+        'network': dsn_options(read_weights(checkpoint, 'params_ema')),
+        'version': __version__,
+    }
+    _check_description(output, description)
+    write_description(output, description | {'count': _count_whole(output)})
+
+    report = GenerationReport()
+    cropped = False
+    for path in tqdm(paths, unit='image'):
+        try:
+            height, width = (side // dsn.scale for side in image_size(path))
+            if _is_whole(output, path.stem, height, width):
+                report.skipped.append(path.name)
+                continue
+            image = read_image(path)
+            if not cropped and image.shape[:2] != (height * dsn.scale, width * dsn.scale):
+                logger.warning('%s and perhaps others are cropped to a multiple of scale %d', path.name, dsn.scale)
+                cropped = True
+            mean, log_scale = predict(dsn, image, tile)
+        except InputError as error:
+            logger.error('%s', error)
+            report.failed.append(path.name)
+            continue
+        write_log_scale(output / LOG_SCALE_FOLDER / f'{path.stem}.npy', log_scale)
+        write_png(output / LR_FOLDER / f'{path.stem}.png', to_8bit(mean[..., ::-1]))
+        report.written.append(path.name)
+    write_description(output, description | {'count': _count_whole(output)})
+    return report
+
+
+def predict(dsn: UncertaintyDSN, image: np.ndarray, tile: int = 512) -> tuple[np.ndarray, np.ndarray]:
+    """The LR distribution of one HR image.
+
+    Args:
+        dsn: The network, on its device.
+        image: `(H, W, 3)` float32, BGR, [0, 1]; cropped at the right and the bottom to a multiple of the scale.
+        tile: See `generate_set`.
+
+    Returns:
+        Mean and log-scale, `(H / s, W / s, 3)` float32, RGB.
+
+    Raises:
+        InputError: The image is smaller than the scale.
+    """
+    height, width = (side // dsn.scale * dsn.scale for side in image.shape[:2])
+    if not height or not width:
+        raise InputError(f'image of {image.shape[0]}x{image.shape[1]} pixels is smaller than scale {dsn.scale}')
+    device = next(dsn.parameters()).device
+    rgb = cv2.cvtColor(image[:height, :width], cv2.COLOR_BGR2RGB)
+    x = torch.from_numpy(rgb).permute(2, 0, 1)[None]
+
+    def run(part: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        return dsn(part.to(device), with_features=False)[:2]
+
+    with torch.inference_mode():
+        mean, log_scale = reduce_in_tiles(x, run, dsn.scale, dsn.receptive_radius, tile)
+    return mean[0].permute(1, 2, 0).numpy(), log_scale[0].permute(1, 2, 0).numpy()
+
+
+def _check_names(paths: Sequence[Path]) -> None:
+    seen: dict[str, Path] = {}
+    for path in paths:
+        if path.stem in seen:
+            raise InputError(f"'{seen[path.stem]}' and '{path}' would share a name in the set: rename one of them")
+        seen[path.stem] = path
+
+
+def _check_description(output: Path, description: dict) -> None:
+    old = read_description(output)
+    if old is not None and old.get('checkpoint_sha256') != description['checkpoint_sha256']:
+        raise InputError(
+            f"'{output}' holds a set generated with another checkpoint ({old.get('checkpoint')}):"
+            ' choose another folder, or remove it first'
+        )
+    if old is None and (output / LR_FOLDER).is_dir() and any((output / LR_FOLDER).iterdir()):
+        raise InputError(f"'{output / LR_FOLDER}' holds files but no generation.json: choose another folder")
+
+
+def _is_whole(output: Path, stem: str, height: int, width: int) -> bool:
+    """Whether both files of a photo are there, complete and of the right size."""
+    lr, log_scale = output / LR_FOLDER / f'{stem}.png', output / LOG_SCALE_FOLDER / f'{stem}.npy'
+    if not lr.is_file() or not log_scale.is_file():
+        return False
+    try:
+        with Image.open(lr) as image:
+            size = image.size
+        with open(lr, 'rb') as file:
+            file.seek(-len(PNG_END), 2)
+            ends = file.read() == PNG_END
+        return ends and size == (width, height) and np.load(log_scale, mmap_mode='r').shape == (height, width, 3)
+    except (OSError, ValueError):
+        return False
+
+
+def _count_whole(output: Path) -> int:
+    """Photos that have both files."""
+    stems = {path.stem for path in (output / LR_FOLDER).glob('*.png')}
+    return len(stems & {path.stem for path in (output / LOG_SCALE_FOLDER).glob('*.npy')})

@@ -1,0 +1,131 @@
+"""Build a network from its checkpoint alone."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from basicsr.archs.rrdbnet_arch import RRDBNet
+from basicsr.archs.srvgg_arch import SRVGGNetCompact
+from basicsr.utils.registry import ARCH_REGISTRY
+from torch import Tensor, nn
+
+from usrdu_basicsr.archs.dsn_arch import UncertaintyDSN
+from usrdu_basicsr.checkpoint import check_weights, read_weights
+from usrdu_basicsr.errors import InputError
+
+Weights = Mapping[str, Tensor]
+
+
+def pick_device(name: str | None = None) -> torch.device:
+    """The named device, or the GPU if there is one.
+
+    Raises:
+        InputError: The machine has no such device.
+    """
+    device = torch.device(name or ('cuda' if torch.cuda.is_available() else 'cpu'))
+    if device.type == 'cuda' and not torch.cuda.is_available():
+        raise InputError(f"device '{name}': this machine has no CUDA GPU that torch can use; choose cpu")
+    return device
+
+
+def load_dsn(path: str | Path, device: torch.device) -> UncertaintyDSN:
+    """The DSN of a stage 1 checkpoint (its EMA weights if it has them), ready for inference.
+
+    Raises:
+        InputNotFoundError: There is no such file.
+        InputError: It is damaged or holds no DSN.
+    """
+    weights = read_weights(path, 'params_ema')
+    if 'log_scale_head.0.weight' not in weights or 'conv_first.0.weight' not in weights:
+        raise InputError(f"checkpoint '{path}' holds no UncertaintyDSN: give the net_g_*.pth of a stage 1 experiment")
+    return _ready(UncertaintyDSN(**dsn_options(weights)), weights, path, device)
+
+
+def dsn_options(weights: Weights) -> dict[str, Any]:
+    """The arguments of `UncertaintyDSN` that its weights were made with."""
+    first = weights['conv_first.0.weight']
+    return {
+        'num_in_ch': first.shape[1],
+        'num_out_ch': weights['log_scale_head.4.weight'].shape[0],
+        'num_feat': first.shape[0],
+        'num_block': _count(weights, 'body'),
+        'scale': 2 ** sum(name.startswith('down.') and value.ndim == 4 for name, value in weights.items()),
+        'residual': 'conv_correction.weight' in weights,
+    }
+
+
+def load_generator(path: str | Path, device: torch.device, network: Mapping[str, Any] | None = None) -> nn.Module:
+    """The SR network of a checkpoint (its EMA weights if it has them), ready for inference.
+
+    Args:
+        path: Stage 2's `net_g_*.pth`, or any file in BasicSR's format.
+        device: Where it shall run.
+        network: `network_g` of the options, for architectures other than RRDBNet and SRVGGNetCompact, which are
+            recognised.
+
+    Returns:
+        The network; `scale_of` tells its factor.
+
+    Raises:
+        InputNotFoundError: There is no such file.
+        InputError: It is damaged, a DSN, or of an unknown architecture.
+    """
+    weights = read_weights(path, 'params_ema')
+    if network is not None:
+        arguments = {key: value for key, value in network.items() if key != 'type'}
+        return _ready(ARCH_REGISTRY.get(network['type'])(**arguments), weights, path, device)
+    if 'log_scale_head.0.weight' in weights:
+        raise InputError(f"checkpoint '{path}' is a stage 1 DSN, which reduces images: give stage 2's net_g_*.pth")
+    if 'body.0.rdb1.conv1.weight' in weights:
+        return _ready(RRDBNet(**_rrdb_options(weights)), weights, path, device)
+    if 'body.0.weight' in weights and 'body.1.weight' in weights:
+        return _ready(SRVGGNetCompact(**_srvgg_options(weights)), weights, path, device)
+    raise InputError(
+        f"checkpoint '{path}' is neither RRDBNet nor SRVGGNetCompact: name its options file, whose network_g is then used"
+    )
+
+
+def scale_of(network: nn.Module) -> int:
+    """How many times larger the output is."""
+    return int(getattr(network, 'upscale', getattr(network, 'scale', 1)))
+
+
+def _rrdb_options(weights: Weights) -> dict[str, Any]:
+    num_out_ch, num_feat = weights['conv_last.weight'].shape[:2]
+    # For scales 2 and 1 RRDBNet folds 2x2 and 4x4 pixels into channels, and enlarges four times all the same.
+    fold = math.isqrt(weights['conv_first.weight'].shape[1] // num_out_ch)
+    return {
+        'num_in_ch': num_out_ch,
+        'num_out_ch': num_out_ch,
+        'scale': 4 // fold,
+        'num_feat': num_feat,
+        'num_block': _count(weights, 'body'),
+        'num_grow_ch': weights['body.0.rdb1.conv1.weight'].shape[0],
+    }
+
+
+def _srvgg_options(weights: Weights) -> dict[str, Any]:
+    num_feat, num_in_ch = weights['body.0.weight'].shape[:2]
+    last = _count(weights, 'body')  # convolutions and activations alternate, and every activation has weights (PReLU)
+    return {
+        'num_in_ch': num_in_ch,
+        'num_out_ch': num_in_ch,
+        'num_feat': num_feat,
+        'num_conv': (last - 3) // 2,
+        'upscale': math.isqrt(weights[f'body.{last - 1}.weight'].shape[0] // num_in_ch),
+        'act_type': 'prelu',
+    }
+
+
+def _count(weights: Weights, prefix: str) -> int:
+    return len({name.split('.')[1] for name in weights if name.startswith(f'{prefix}.')})
+
+
+def _ready(network: nn.Module, weights: Weights, path: str | Path, device: torch.device) -> Any:
+    check_weights(network, weights, path)
+    network.load_state_dict(weights)
+    return network.to(device).eval().requires_grad_(False)
