@@ -7,6 +7,7 @@ from usrdu_basicsr.pipeline.command_line import run_script
 
 
 def main() -> int:
+    """Exit status: 1 if a photo failed."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('-i', '--input', required=True, help='folder of HR photos')
     parser.add_argument('-o', '--output', required=True, help='folder to write: lr/, log_scale/, generation.json')

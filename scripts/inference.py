@@ -7,6 +7,7 @@ from usrdu_basicsr.pipeline.command_line import run_script
 
 
 def main() -> int:
+    """Exit status: 1 if an image failed."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('-i', '--input', required=True, help='image or folder')
     parser.add_argument('-o', '--output', required=True, help='folder to write PNG files into')
@@ -16,10 +17,12 @@ def main() -> int:
     args = parser.parse_args()
 
     register()
+    from usrdu_basicsr._launch import read_options_file
     from usrdu_basicsr.pipeline.load_network import load_generator, pick_device
     from usrdu_basicsr.pipeline.upscale import upscale_files
 
-    network = load_generator(args.model_path, pick_device(args.device), args.opt)
+    described = read_options_file(args.opt)['network_g'] if args.opt else None
+    network = load_generator(args.model_path, pick_device(args.device), described)
     failed = upscale_files(network, args.input, args.output)
     if failed:
         print(f'{len(failed)} failed: {", ".join(failed)}')

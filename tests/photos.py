@@ -16,7 +16,9 @@ def photo(name: str = 'astronaut', height: int = 96, width: int = 112) -> np.nda
     return np.ascontiguousarray(image[top : top + height, left : left + width, ::-1])
 
 
-def write_photos(folder: Path, count: int = 2, height: int = 96, width: int = 112, extension: str = 'png') -> list[Path]:
+def write_photos(
+    folder: Path, count: int = 2, height: int = 96, width: int = 112, extension: str = 'png'
+) -> list[Path]:
     """Write up to four photos; returns their paths, by name."""
     folder.mkdir(parents=True, exist_ok=True)
     paths = []

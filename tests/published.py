@@ -40,7 +40,9 @@ def load_generator(net: nn.Module, published_name) -> nn.Module:
     """Fill a generator; one-element vectors are PReLU slopes."""
     net.load_state_dict(
         {
-            name: torch.full(value.shape, 0.25) if value.shape == (1,) else seeded_tensor(published_name(name), value.shape)
+            name: torch.full(value.shape, 0.25)
+            if value.shape == (1,)
+            else seeded_tensor(published_name(name), value.shape)
             for name, value in net.state_dict().items()
         }
     )

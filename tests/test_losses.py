@@ -39,7 +39,9 @@ def test_pixel_loss_is_the_written_formula():
     b, u = log_scale.exp(), 255 * (pred - target).abs()
     first = 255 * (low_pass(pred) - low_pass(target)).abs().mean()
     expected = 100 * (first + (b * torch.exp(-u / b) - b.log() - 1).mean()) / 255
-    torch.testing.assert_close(build_loss({'type': 'LaplaceKLLoss', 'loss_weight': 100})(pred, target, log_scale), expected)
+    torch.testing.assert_close(
+        build_loss({'type': 'LaplaceKLLoss', 'loss_weight': 100})(pred, target, log_scale), expected
+    )
 
 
 def test_low_frequency_loss_is_zero_only_for_equal_low_passes():

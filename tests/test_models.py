@@ -221,10 +221,16 @@ def test_validation_of_stage_1_on_pairs(dsn_opt, pairs, tmp_path):
         assert heat.shape == real.shape and heat.std() > 0
         psnrs.append(calculate_psnr(written, real, 0))
         target = torch.from_numpy(real[..., ::-1].copy()).permute(2, 0, 1)[None].double()
-        nlls.append(-torch.distributions.Laplace(mean.double(), out.log_scale.double().exp()).log_prob(target).mean().item())
+        nlls.append(
+            -torch.distributions.Laplace(mean.double(), out.log_scale.double().exp()).log_prob(target).mean().item()
+        )
     assert model.metric_results['psnr'] == pytest.approx(np.mean(psnrs))
     assert model.metric_results['nll'] == pytest.approx(np.mean(nlls))
-    assert model.best_metric_results['pairs']['nll'] == {'better': 'lower', 'val': pytest.approx(np.mean(nlls)), 'iter': 7}
+    assert model.best_metric_results['pairs']['nll'] == {
+        'better': 'lower',
+        'val': pytest.approx(np.mean(nlls)),
+        'iter': 7,
+    }
 
 
 def test_validation_of_stage_1_without_pairs(dsn_opt, pairs, tmp_path):
@@ -294,7 +300,11 @@ def test_a_failed_write_ends_the_run_and_leaves_the_last_file(srn_opt, tmp_path,
         (b'PK\x03\x04 cut short', InputError, 'damaged or not a checkpoint'),
         ([1, 2], InputError, 'holds a list'),
         ({'epoch': 1}, InputError, "holds no network under 'params'"),
-        ({'params': {'body.0.weight': torch.zeros(8, 3, 3, 3)}}, InputError, r'does not fit SRVGGNetCompact: \d+ missing'),
+        (
+            {'params': {'body.0.weight': torch.zeros(8, 3, 3, 3)}},
+            InputError,
+            r'does not fit SRVGGNetCompact: \d+ missing',
+        ),
     ],
 )
 def test_bad_checkpoints(srn_opt, tmp_path, content, error, message):

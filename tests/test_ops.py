@@ -25,7 +25,9 @@ def photo(height: int, width: int) -> torch.Tensor:
 def test_low_pass_is_scipys_gaussian(kernel_size: int):
     x = photo(40, 56)
     margin = kernel_size // 2
-    expected = ndimage.gaussian_filter(x.numpy()[0], (0, kernel_size / 6, kernel_size / 6), mode='constant', radius=(0, margin, margin))
+    expected = ndimage.gaussian_filter(
+        x.numpy()[0], (0, kernel_size / 6, kernel_size / 6), mode='constant', radius=(0, margin, margin)
+    )
     got = low_pass(x, kernel_size, padding=True)[0].numpy()
     np.testing.assert_allclose(got, expected, atol=1e-12)
     inside = slice(margin, -margin or None)

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 import torch
 import torchvision
-from basicsr.archs.rrdbnet_arch import RRDBNet
 from basicsr.models import build_model
 
 import published

@@ -50,7 +50,7 @@ def read_image(path: Path) -> np.ndarray:
     """Read any image file as colour: gray and palette are expanded, alpha is dropped, EXIF orientation applied.
 
     Returns:
-        `(H, W, 3)` float32, BGR as in OpenCV and BasicSR, [0, 1]; a 16-bit file keeps its precision.
+        `(H, W, 3)` float32, BGR as in OpenCV and BasicSR, [0, 1]; 16-bit and floating-point files keep their precision.
 
     Raises:
         InputError: The file is missing, is not an image or is incomplete.
@@ -63,9 +63,7 @@ def read_image(path: Path) -> np.ndarray:
         raise InputError(f"cannot read image '{path}': replace or remove it ({error})") from error
     if image is None:
         raise InputError(f"cannot read image '{path}': it is damaged or not an image; replace or remove it")
-    if image.dtype.kind == 'f':
-        return image.astype(np.float32)
-    return image.astype(np.float32) / np.iinfo(image.dtype).max
+    return image.astype(np.float32) / {'uint8': 255, 'uint16': 65535}.get(image.dtype.name, 1)
 
 
 def write_png(path: Path, image: np.ndarray) -> None:

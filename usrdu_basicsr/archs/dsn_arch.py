@@ -86,8 +86,8 @@ class UncertaintyDSN(nn.Module):
         # Two names for the last convolution, so that a checkpoint alone tells which of the two networks it is.
         if residual:
             self.conv_correction = nn.Conv2d(num_feat, num_out_ch, 3, padding=1)
-            nn.init.zeros_(self.conv_correction.weight)
-            nn.init.zeros_(self.conv_correction.bias)
+            for parameter in self.conv_correction.parameters():
+                nn.init.zeros_(parameter)
         else:
             self.conv_mean = nn.Conv2d(num_feat, num_out_ch, 3, padding=1)
         self.log_scale_head = nn.Sequential(*_convs([num_feat, num_feat, num_feat, num_out_ch], nn.ELU))

@@ -85,9 +85,7 @@ class UncertaintyPairedDataset(Dataset):
         height, width = (side * self.scale for side in lq.shape[:2])
         gt = read_image(gt_path)[:height, :width]
         if self.training:
-            gt, (lq, log_scale) = paired_random_crop(
-                gt, [lq, log_scale], self.opt['gt_size'], self.scale, str(gt_path)
-            )
+            gt, (lq, log_scale) = paired_random_crop(gt, [lq, log_scale], self.opt['gt_size'], self.scale, str(gt_path))
             gt, lq, log_scale = augment(
                 [gt, lq, log_scale], self.opt.get('use_hflip', False), self.opt.get('use_rot', False)
             )

@@ -33,4 +33,5 @@ def calculate_laplace_nll(
         raise ValueError(f'shapes differ: mean {img.shape}, real {img2.shape}, log_scale {log_scale.shape}')
     inside = slice(crop_border, -crop_border or None)
     distance = np.abs(img.astype(np.float64) - img2)[inside, inside]
-    return laplace_nll(torch.from_numpy(distance), torch.from_numpy(log_scale.astype(np.float64)[inside, inside])).mean().item()
+    scales = log_scale.astype(np.float64)[inside, inside]
+    return laplace_nll(torch.from_numpy(distance), torch.from_numpy(scales)).mean().item()

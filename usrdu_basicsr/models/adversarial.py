@@ -26,8 +26,11 @@ class AdversarialModel(SRModel):
     left as they are, checkpoints are written whole or not at all, and losses wait on the device until they are printed.
     """
 
+    opt: dict[str, Any]
+    net_d: Any  # a network, perhaps in its distributed wrapper; None without a discriminator
+
     def init_training_settings(self) -> None:
-        self.net_d: nn.Module | None = None
+        self.net_d = None
         if self.opt.get('network_d') is not None:
             self.net_d = self.model_to_device(build_network(self.opt['network_d'])).train()
             self.print_network(self.net_d)

@@ -26,10 +26,11 @@ class UncertaintyDSNModel(AdversarialModel):
     """Learns a distribution over LR images (USR-DU, IJCAI 2022).
 
     `train:` takes `pixel_opt` (LaplaceKLLoss), and where wanted `perceptual_opt` (UncertaintyPerceptualLoss) and
-    `gan_opt` with `network_d`, whose discriminator sees only the high frequencies of generated means and real LR images.
+    `gan_opt` with `network_d`, whose discriminator sees only the high frequencies of generated means and real LR.
     """
 
     output: DSNOutput
+    lq: Any  # real LR images, or None in a validation that has none
 
     def model_to_device(self, net: nn.Module) -> nn.Module:
         """BasicSR's; without a perceptual loss the feature head has no gradient, which distribution must know."""
@@ -67,7 +68,7 @@ class UncertaintyDSNModel(AdversarialModel):
             self.model_ema(decay=self.ema_decay)
 
     def test(self) -> None:
-        net = getattr(self, 'net_g_ema', self.net_g)
+        net: Any = getattr(self, 'net_g_ema', self.net_g)
         net.eval()
         with torch.no_grad():
             self.output = net(self.gt, with_features=False)

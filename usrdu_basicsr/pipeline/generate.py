@@ -62,8 +62,8 @@ def generate_set(
 
     Raises:
         InputNotFoundError: The folder or the checkpoint does not exist.
-        InputError: The folder is empty or two of its files would share a name; the checkpoint is no DSN; the output holds
-            a set of another checkpoint.
+        InputError: The folder is empty or two of its files would share a name; the checkpoint is no DSN; the output
+            holds a set of another checkpoint.
     """
     output = Path(output)
     paths = list_images(gt_folder)
@@ -88,14 +88,14 @@ def generate_set(
                 report.skipped.append(path.name)
                 continue
             image = read_image(path)
-            if not cropped and image.shape[:2] != (height * dsn.scale, width * dsn.scale):
-                logger.warning('%s and perhaps others are cropped to a multiple of scale %d', path.name, dsn.scale)
-                cropped = True
             mean, log_scale = predict(dsn, image, tile)
         except InputError as error:
-            logger.error('%s', error)
+            logger.error('%s: %s', path.name, error)
             report.failed.append(path.name)
             continue
+        if not cropped and image.shape[:2] != (height * dsn.scale, width * dsn.scale):
+            logger.warning('%s and perhaps others are cropped to a multiple of scale %d', path.name, dsn.scale)
+            cropped = True
         write_log_scale(output / LOG_SCALE_FOLDER / f'{path.stem}.npy', log_scale)
         write_png(output / LR_FOLDER / f'{path.stem}.png', to_8bit(mean[..., ::-1]))
         report.written.append(path.name)

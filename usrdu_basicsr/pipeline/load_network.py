@@ -84,9 +84,7 @@ def load_generator(path: str | Path, device: torch.device, network: Mapping[str,
         return _ready(RRDBNet(**_rrdb_options(weights)), weights, path, device)
     if 'body.0.weight' in weights and 'body.1.weight' in weights:
         return _ready(SRVGGNetCompact(**_srvgg_options(weights)), weights, path, device)
-    raise InputError(
-        f"checkpoint '{path}' is neither RRDBNet nor SRVGGNetCompact: name its options file, whose network_g is then used"
-    )
+    raise InputError(f"checkpoint '{path}' is neither RRDBNet nor SRVGGNetCompact: name its options file with -opt")
 
 
 def scale_of(network: nn.Module) -> int:

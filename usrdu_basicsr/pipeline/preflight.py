@@ -78,4 +78,3 @@ def _check_network(opt: Mapping[str, Any], net: str) -> None:
     if path is not None and paths.get(f'strict_load_{net}', True):
         key = paths.get(f'param_key_{net}', 'params_ema' if net == 'dsn' else 'params')
         check_weights(network, read_weights(path, key), Path(path))
-

@@ -1,0 +1,12 @@
+#!/usr/bin/env bash
+# Style, types and tests; arguments go to pytest: bash scripts/test.sh -k hook
+set -euo pipefail
+source "$(dirname "${BASH_SOURCE[0]}")/setup_env.sh"
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+# The tests' tensors are small, and some tests start several processes: more threads only cost.
+export OMP_NUM_THREADS="${OMP_NUM_THREADS:-2}"
+
+"$PYTHON" -m ruff check .
+"$PYTHON" -m ruff format --check .
+"$PYTHON" -m mypy usrdu_basicsr
+"$PYTHON" -m pytest -q "$@"

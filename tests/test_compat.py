@@ -1,0 +1,156 @@
+"""Each patch where it is needed, and with a BasicSR or torchvision that does not need it."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+
+import basicsr.test
+import basicsr.train
+import pytest
+import torch
+from basicsr.models.base_model import BaseModel
+from basicsr.utils import dist_util, options
+
+from usrdu_basicsr import _compat, _launch
+
+FUNCTIONAL_TENSOR = 'torchvision.transforms.functional_tensor'
+
+
+def patched() -> list[object]:
+    return [
+        sys.modules[FUNCTIONAL_TENSOR],
+        dist_util._init_dist_pytorch,
+        dist_util._init_dist_slurm,
+        BaseModel.model_to_device,
+        options.parse_options,
+        basicsr.train.load_resume_state,
+    ]
+
+
+def test_applying_again_changes_nothing():
+    before = patched()
+    _compat.apply_before_import()
+    _compat.apply()
+    assert all(new is old for new, old in zip(patched(), before, strict=True))
+
+
+def test_functional_tensor_where_missing(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.delitem(sys.modules, FUNCTIONAL_TENSOR)
+    _compat.apply_before_import()
+    from torchvision.transforms.functional_tensor import rgb_to_grayscale
+
+    gray = rgb_to_grayscale(torch.tensor([1.0, 0.5, 0.25]).view(3, 1, 1))
+    assert gray.item() == pytest.approx(0.2989 + 0.587 / 2 + 0.114 / 4, abs=1e-3)
+
+
+def test_functional_tensor_where_there(monkeypatch: pytest.MonkeyPatch):
+    theirs = ModuleType(FUNCTIONAL_TENSOR)
+    monkeypatch.setitem(sys.modules, FUNCTIONAL_TENSOR, theirs)
+    _compat.apply_before_import()
+    assert sys.modules[FUNCTIONAL_TENSOR] is theirs
+
+
+def test_missing_torchvision_is_not_hidden(monkeypatch: pytest.MonkeyPatch):
+    def fail(name: str) -> None:
+        raise ModuleNotFoundError(name='torchvision')
+
+    monkeypatch.setattr(_compat, 'import_module', fail)
+    with pytest.raises(ModuleNotFoundError) as caught:
+        _compat.apply_before_import()
+    assert caught.value.name == 'torchvision'
+
+
+@pytest.mark.parametrize(('gpu', 'expected'), [(True, ['BasicSR']), (False, ['gloo'])])
+def test_init_dist(monkeypatch: pytest.MonkeyPatch, gpu: bool, expected: list[str]):
+    calls: list[str] = []
+
+    def needs_gpu(backend: str) -> None:
+        calls.append('BasicSR')
+        torch.cuda.set_device(0)
+
+    monkeypatch.setattr(torch.cuda, 'is_available', lambda: gpu)
+    monkeypatch.setattr(torch.cuda, 'set_device', lambda device: None)
+    monkeypatch.setattr(torch.distributed, 'init_process_group', lambda backend: calls.append(backend))
+    monkeypatch.setattr(dist_util, '_init_dist_pytorch', needs_gpu)
+    _compat.apply()
+    dist_util.init_dist('pytorch')
+    assert calls == expected
+
+
+def test_init_dist_by_slurm_without_gpu(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    (tmp_path / 'scontrol').write_text('#!/bin/sh\necho node7\necho node8\n')
+    (tmp_path / 'scontrol').chmod(0o755)
+    slurm = {'SLURM_PROCID': '3', 'SLURM_NTASKS': '4', 'SLURM_NODELIST': 'node[7-8]', 'SLURM_LOCALID': '1'}
+    for name, value in {**slurm, 'PATH': f'{tmp_path}:{os.environ["PATH"]}'}.items():
+        monkeypatch.setenv(name, value)
+    ours = ['MASTER_ADDR', 'MASTER_PORT', 'WORLD_SIZE', 'RANK', 'LOCAL_RANK']
+    for name in ours:
+        monkeypatch.setenv(name, '')  # so that it is restored
+        monkeypatch.delenv(name)
+    backends: list[str] = []
+    monkeypatch.setattr(torch.cuda, 'is_available', lambda: False)
+    monkeypatch.setattr(torch.distributed, 'init_process_group', lambda backend: backends.append(backend))
+    dist_util.init_dist('slurm', port=1234)
+    assert backends == ['gloo']
+    assert [os.environ[name] for name in ours] == ['node7', '1234', '4', '3', '1']
+
+
+def test_distribution_where_it_works(monkeypatch: pytest.MonkeyPatch):
+    def mended(*_: object) -> None: ...
+
+    monkeypatch.setattr(dist_util, '_init_dist_pytorch', mended)
+    monkeypatch.setattr(BaseModel, 'model_to_device', mended)
+    _compat.apply()
+    assert dist_util._init_dist_pytorch is mended
+    assert BaseModel.model_to_device is mended
+
+
+def test_model_to_device_on_a_gpu_is_basicsrs(monkeypatch: pytest.MonkeyPatch):
+    def needs_gpu(self: object, net: object) -> tuple[str, object]:
+        return 'BasicSR', torch.cuda.current_device
+
+    monkeypatch.setattr(BaseModel, 'model_to_device', needs_gpu)
+    _compat.apply()
+    assert BaseModel.model_to_device is not needs_gpu
+    for device, dist in (('cuda', True), ('cuda', False), ('cpu', False)):
+        model = SimpleNamespace(device=torch.device(device), opt={'dist': dist})
+        assert BaseModel.model_to_device(model, None)[0] == 'BasicSR'
+
+
+def test_everyone_holds_the_same_parse_options():
+    assert options.parse_options.__module__ == 'usrdu_basicsr._compat'
+    for module in (basicsr, basicsr.train, basicsr.test):
+        assert module.parse_options is options.parse_options
+
+
+def launcher(load_resume_state: object) -> ModuleType:
+    module = ModuleType('__main__')
+    module.train_pipeline, module.load_resume_state = None, load_resume_state
+    return module
+
+
+def test_a_launcher_that_resumes_without_gpu_keeps_its_own_way(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(_launch, 'working_root', lambda root: root + '/used')
+    module = launcher(lambda opt: ('theirs', opt['root_path']))
+    _compat._correct_resuming(module)
+    assert module.load_resume_state({'root_path': 'given'}) == ('theirs', 'given/used')
+
+
+def test_a_launcher_that_needs_a_gpu_to_resume(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    module = launcher(lambda opt: torch.cuda.current_device())
+    _compat._correct_resuming(module)
+    ours = module.load_resume_state
+    _compat._correct_resuming(module)
+    assert module.load_resume_state is ours
+    opt = {'root_path': str(tmp_path), 'auto_resume': False, 'path': {'training_states': str(tmp_path)}}
+    assert ours(opt) is None
+
+
+def test_other_programs_are_left_alone():
+    module = ModuleType('__main__')
+    module.load_resume_state = before = lambda: torch.cuda.current_device()
+    _compat._correct_resuming(module)
+    assert module.load_resume_state is before

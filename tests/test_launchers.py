@@ -1,0 +1,269 @@
+"""The whole way as a user walks it, each step a process: train, generate, train, test, upscale; and what goes wrong."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import basicsr
+import cv2
+import pytest
+import torch
+import yaml
+
+from photos import reduce_photos, write_photos
+from python_process import INSTALL_HOOK, ROOT
+
+STAGES = ('dsn', 'srn')
+
+
+def loss(kind: str, weight: float = 1) -> dict:
+    return {'type': kind, 'loss_weight': weight}
+
+
+def options(stage: str, is_train: bool) -> dict:
+    """Smallest options of a stage, on photos below the current folder."""
+    pairs = {
+        'name': 'pairs',
+        'type': 'PairedImageDataset',
+        'dataroot_gt': 'hr',
+        'dataroot_lq': 'real',
+        'io_backend': {'type': 'disk'},
+    }
+    if stage == 'dsn':
+        network = {'type': 'UncertaintyDSN', 'num_feat': 8, 'num_block': 1, 'scale': 4, 'residual': True}
+        losses = {'pixel_opt': loss('LaplaceKLLoss', 100)}
+        data = {'type': 'UnpairedImageDataset', 'dataroot_lq': 'camera'}
+    else:
+        network = {'type': 'SRVGGNetCompact_basicsr', 'num_feat': 8, 'num_conv': 1, 'upscale': 4}
+        losses = {'pixel_opt': loss('L1Loss'), 'low_frequency_opt': loss('LowFrequencyLoss')}
+        data = {'type': 'UncertaintyPairedDataset', 'dataroot_lq': 'set/lr', 'dataroot_log_scale': 'set/log_scale'}
+    opt = {
+        'name': stage if is_train else f'{stage}_test',
+        'model_type': {'dsn': 'UncertaintyDSNModel', 'srn': 'GradientGANModel'}[stage],
+        'scale': 4,
+        'num_gpu': 0,
+        'manual_seed': 0,
+        'network_g': network,
+        'path': {'pretrain_network_g': None if is_train else f'experiments/{stage}/models/net_g_latest.pth'},
+        'val': {
+            'val_freq': 2,
+            'save_img': True,
+            'suffix': None,
+            'metrics': {'psnr': {'type': 'calculate_psnr', 'crop_border': 0}},
+        },
+    }
+    if not is_train:
+        return opt | {'datasets': {'test_1': pairs}}
+    adam = {'type': 'Adam', 'lr': 1e-4}
+    data |= {'name': 'photos', 'dataroot_gt': 'hr', 'gt_size': 64, 'batch_size_per_gpu': 1, 'num_worker_per_gpu': 0}
+    return opt | {
+        'datasets': {'train': data | {'dataset_enlarge_ratio': 4}, 'val': pairs},
+        'network_d': {'type': 'UNetDiscriminatorSN_basicsr', 'num_in_ch': 3, 'num_feat': 4},
+        'train': {
+            'optim_g': adam,
+            'optim_d': dict(adam),
+            'scheduler': {'type': 'MultiStepLR', 'milestones': [100]},
+            'total_iter': 2,
+            'gan_opt': loss('GANLoss', 0.1) | {'gan_type': 'vanilla'},
+            **losses,
+        },
+        'logger': {'print_freq': 1, 'save_checkpoint_freq': 2, 'use_tb_logger': True},
+    }
+
+
+class Workplace:
+    """A user's folder, and the environment that the README makes: the start-up hook is installed."""
+
+    def __init__(self, folder: Path, site: Path) -> None:
+        self.folder = folder
+        site.mkdir()
+        (site / 'sitecustomize.py').write_text(INSTALL_HOOK)
+        self.environment = {**os.environ, 'PYTHONPATH': f'{site}{os.pathsep}{ROOT}', 'OMP_NUM_THREADS': '1'}
+        checkout = folder / 'BasicSR' / 'basicsr'
+        checkout.mkdir(parents=True)
+        for name in ('train.py', 'test.py'):
+            shutil.copy(Path(basicsr.__file__).parent / name, checkout / name)
+        for stage in STAGES:
+            for kind in ('train', 'test'):
+                self.write(options(stage, kind == 'train'), f'{kind}_{stage}.yml')
+
+    def write(self, opt: dict, name: str) -> str:
+        (self.folder / name).write_text(yaml.safe_dump(opt))
+        return name
+
+    def run(self, *arguments: str | Path) -> subprocess.CompletedProcess:
+        return subprocess.run(
+            [sys.executable, *arguments],
+            cwd=self.folder,
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            timeout=300,
+        )
+
+    def check(self, *arguments: str | Path) -> str:
+        result = self.run(*arguments)
+        assert result.returncode == 0, result.stdout + result.stderr
+        return result.stdout + result.stderr
+
+    def error(self, *arguments: str | Path) -> str:
+        """The one line that a failing run ends with."""
+        result = self.run(*arguments)
+        assert result.returncode != 0
+        assert 'Traceback' not in result.stderr, result.stderr
+        return result.stderr.strip().splitlines()[-1]
+
+
+def launcher(form: str, kind: str) -> list[str | Path]:
+    return {
+        'python -m basicsr': ['-m', f'basicsr.{kind}'],
+        'a BasicSR checkout': [f'BasicSR/basicsr/{kind}.py'],
+        'python usrdu_basicsr': [ROOT / 'usrdu_basicsr' / f'{kind}.py'],
+        'python -m usrdu_basicsr': ['-m', f'usrdu_basicsr.{kind}'],
+    }[form]
+
+
+FORMS = ['python -m basicsr', 'a BasicSR checkout', 'python usrdu_basicsr', 'python -m usrdu_basicsr']
+GENERATE = [ROOT / 'scripts' / 'generate_lr.py']
+INFER = [ROOT / 'scripts' / 'inference.py']
+
+
+@pytest.fixture(scope='module')
+def workplace(tmp_path_factory: pytest.TempPathFactory) -> Workplace:
+    folder = tmp_path_factory.mktemp('user')
+    write_photos(folder / 'hr', 2, 80, 96)
+    write_photos(folder / 'camera', 2, 24, 32)
+    reduce_photos(folder / 'hr', folder / 'real')
+    return Workplace(folder, tmp_path_factory.mktemp('environment') / 'site')
+
+
+@pytest.fixture(scope='module')
+def trained(workplace: Workplace) -> Workplace:
+    """Stage 1, the generated set and stage 2, made once by commands."""
+    workplace.check('-m', 'basicsr.train', '-opt', 'train_dsn.yml')
+    model = 'experiments/dsn/models/net_g_latest.pth'
+    out = workplace.check(*GENERATE, '-i', 'hr', '-o', 'set', '--model_path', model)
+    assert '2 written, 0 there already, 0 failed' in out
+    workplace.check('-m', 'basicsr.train', '-opt', 'train_srn.yml')
+    return workplace
+
+
+@pytest.mark.parametrize('form', FORMS)
+@pytest.mark.parametrize('stage', STAGES)
+def test_every_form_trains_below_the_current_folder(trained: Workplace, form: str, stage: str):
+    name = f'{stage} {form}'.replace(' ', '_')
+    opt = trained.write(options(stage, True) | {'name': name}, f'{name}.yml')
+    trained.check(*launcher(form, 'train'), '-opt', opt)
+    experiment = trained.folder / 'experiments' / name
+    assert {path.name for path in (experiment / 'models').iterdir()} == {
+        f'net_{net}_{step}.pth' for net in 'gd' for step in ('2', 'latest')
+    }
+    assert (experiment / 'training_states' / '2.state').is_file()
+    assert list((trained.folder / 'tb_logger' / name).glob('events.*'))
+    log = next(experiment.glob('train_*.log')).read_text()
+    assert 'iter:       2' in log and 'l_g_gan' in log and '# psnr:' in log
+    made = sorted(path.name for path in (experiment / 'visualization' / 'astronaut').iterdir())
+    assert made == ['astronaut_2.png'] + (['astronaut_2_uncertainty.png'] if stage == 'dsn' else [])
+
+
+@pytest.mark.parametrize('form', FORMS)
+@pytest.mark.parametrize('stage', STAGES)
+def test_every_form_tests_below_the_current_folder(trained: Workplace, form: str, stage: str):
+    shutil.rmtree(trained.folder / 'results', ignore_errors=True)
+    trained.check(*launcher(form, 'test'), '-opt', f'test_{stage}.yml')
+    results = trained.folder / 'results' / f'{stage}_test'
+    assert '# psnr:' in next(results.glob('test_*.log')).read_text()
+    image = cv2.imread(str(results / 'visualization' / 'pairs' / f'astronaut_{stage}_test.png'))
+    assert image.shape == ((20, 24, 3) if stage == 'dsn' else (80, 96, 3))
+
+
+def test_a_seed_gives_the_same_training(trained: Workplace):
+    for name in ('first', 'second'):
+        opt = options('srn', True) | {'name': name}
+        trained.check('-m', 'basicsr.train', '-opt', trained.write(opt, f'{name}.yml'))
+    first, second = (
+        torch.load(trained.folder / f'experiments/{name}/models/net_g_latest.pth', weights_only=True)['params']
+        for name in ('first', 'second')
+    )
+    assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_resuming_on_a_cpu_with_the_dsn_on_the_fly(trained: Workplace):
+    opt = options('srn', True)
+    opt['name'] = 'resumed'
+    opt['datasets']['train'] |= {'type': 'HRImageDataset'}
+    for key in ('dataroot_lq', 'dataroot_log_scale'):
+        del opt['datasets']['train'][key]
+    opt['network_dsn'] = options('dsn', True)['network_g']
+    opt['path']['pretrain_network_dsn'] = 'experiments/dsn/models/net_g_latest.pth'
+    trained.check('-m', 'basicsr.train', '-opt', trained.write(opt, 'resumed.yml'))
+    opt['train']['total_iter'] = 3
+    out = trained.check('-m', 'basicsr.train', '-opt', trained.write(opt, 'resumed.yml'), '--auto_resume')
+    assert 'Resuming training from epoch: 0, iter: 2' in out
+    assert 'iter:       3' in out and 'iter:       1,' not in out
+
+
+def test_inference(trained: Workplace):
+    model = 'experiments/srn/models/net_g_latest.pth'
+    trained.check(*INFER, '-i', 'camera', '-o', 'upscaled', '--model_path', model)
+    assert cv2.imread(str(trained.folder / 'upscaled' / 'chelsea.png')).shape == (96, 128, 3)
+    trained.check(*INFER, '-i', 'camera/chelsea.png', '-o', 'one', '--model_path', model, '-opt', 'test_srn.yml')
+    assert (trained.folder / 'one/chelsea.png').read_bytes() == (trained.folder / 'upscaled/chelsea.png').read_bytes()
+
+
+def test_scripts_tell_failures_by_their_exit_status(trained: Workplace):
+    write_photos(trained.folder / 'some', 1)
+    (trained.folder / 'some' / 'broken.png').write_bytes(b'no image')
+    model = {stage: f'experiments/{stage}/models/net_g_latest.pth' for stage in STAGES}
+    result = trained.run(*GENERATE, '-i', 'some', '-o', 'some_set', '--model_path', model['dsn'])
+    assert result.returncode == 1 and '1 written, 0 there already, 1 failed' in result.stdout
+    assert 'broken.png' in result.stderr and 'Traceback' not in result.stderr
+    result = trained.run(*INFER, '-i', 'some', '-o', 'some_sr', '--model_path', model['srn'])
+    assert result.returncode == 1 and '1 failed: broken.png' in result.stdout
+    for arguments, message in (
+        ((*GENERATE, '-i', 'nowhere', '-o', 'x', '--model_path', model['dsn']), "no folder 'nowhere'"),
+        ((*GENERATE, '-i', 'hr', '-o', 'x', '--model_path', 'none.pth'), "no checkpoint 'none.pth'"),
+        ((*GENERATE, '-i', 'hr', '-o', 'x', '--model_path', model['srn']), 'holds no UncertaintyDSN'),
+        ((*INFER, '-i', 'hr', '-o', 'x', '--model_path', model['dsn']), 'is a stage 1 DSN'),
+        ((*INFER, '-i', 'hr', '-o', 'x', '--model_path', model['srn'], '-opt', 'none.yml'), 'none.yml'),
+        ((*GENERATE, '-i', 'hr', '-o', 'x', '--model_path', model['dsn'], '--tile', '0'), '--tile must be at least 1'),
+    ):
+        assert message in trained.error(*arguments)
+        assert not (trained.folder / 'x').exists()
+
+
+@pytest.mark.parametrize(
+    ('change', 'message'),
+    [
+        ({'dataroot_gt': 'nowhere'}, "error: datasets: train: no folder 'nowhere'"),
+        ({'dataroot_lq': 'empty'}, "error: datasets: train: folder 'empty' holds no image"),
+        ({'gt_size': 128}, 'error: datasets: train: image .*astronaut.png'),
+        ({'dataroot_lq': 'unreadable'}, "error: datasets: train: cannot read image 'unreadable/a.png'"),
+        ({'use_flip': True}, "error: options 'bad': unknown key datasets: train: use_flip: did you mean 'use_hflip'"),
+    ],
+)
+def test_bad_data_ends_before_anything_is_made(trained: Workplace, change: dict, message: str):
+    (trained.folder / 'empty').mkdir(exist_ok=True)
+    (trained.folder / 'unreadable').mkdir(exist_ok=True)
+    (trained.folder / 'unreadable' / 'a.png').write_text('no image')
+    opt = options('dsn', True) | {'name': 'bad'}
+    opt['datasets']['train'] |= change
+    line = trained.error('-m', 'basicsr.train', '-opt', trained.write(opt, 'bad.yml'))
+    assert line.startswith(message.split('.*')[0]) and message.split('.*')[-1] in line
+    assert not (trained.folder / 'experiments' / 'bad').exists() and not (trained.folder / 'tb_logger' / 'bad').exists()
+
+
+def test_bad_checkpoints_end_before_anything_is_made(trained: Workplace):
+    opt = options('srn', True) | {'name': 'bad'}
+    opt['path']['pretrain_network_g'] = 'experiments/dsn/models/net_g_latest.pth'
+    line = trained.error('-m', 'basicsr.train', '-opt', trained.write(opt, 'bad.yml'))
+    assert "net_g_latest.pth' does not fit SRVGGNetCompact" in line and 'another architecture, size or scale' in line
+    opt['path']['pretrain_network_g'] = None
+    opt['network_g']['upscale'] = 2
+    line = trained.error('-m', 'basicsr.train', '-opt', trained.write(opt, 'bad.yml'))
+    assert line == 'error: network_g: SRVGGNetCompact_basicsr has scale 2, the options say scale: 4'
+    assert not (trained.folder / 'experiments' / 'bad').exists()

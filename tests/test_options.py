@@ -1,0 +1,240 @@
+"""Options: every shipped file is checked, built and stepped; wrong ones are refused with the remedy."""
+
+from __future__ import annotations
+
+import sys
+from copy import deepcopy
+from pathlib import Path
+
+import pytest
+import torch
+import torchvision
+import yaml
+from basicsr.archs import build_network
+from basicsr.data import build_dataloader, build_dataset
+from basicsr.models import build_model
+from basicsr.utils.options import ordered_yaml, parse_options
+
+from photos import reduce_photos, write_photos
+from usrdu_basicsr.archs.dsn_arch import UncertaintyDSN
+from usrdu_basicsr.errors import InputError, InputNotFoundError, UserError
+from usrdu_basicsr.pipeline.generate import generate_set
+from usrdu_basicsr.pipeline.option_check import check_options
+from usrdu_basicsr.pipeline.preflight import check_run
+
+OPTIONS = Path(__file__).parents[1] / 'options'
+FILES = sorted(OPTIONS.rglob('*.yml'))
+
+
+def read(path: Path) -> dict:
+    return yaml.load(path.read_text(), Loader=ordered_yaml()[0])
+
+
+@pytest.fixture
+def parse(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Options as a launcher gets them, before or after the checks of this package."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, 'excepthook', sys.excepthook)
+
+    def parse(opt: dict, is_train: bool = True) -> dict:
+        Path('run.yml').write_text(yaml.safe_dump(to_plain(opt)))
+        monkeypatch.setattr(sys, 'argv', ['train.py', '-opt', 'run.yml'])
+        return parse_options(str(tmp_path), is_train)[0]
+
+    return parse
+
+
+def to_plain(value):
+    if isinstance(value, dict):
+        return {key: to_plain(item) for key, item in value.items()}
+    return [to_plain(item) for item in value] if isinstance(value, list) else value
+
+
+def make_data(opt: dict) -> None:
+    """Small photos and log-scales wherever the options expect some."""
+    for phase, dataset in opt['datasets'].items():
+        hr = Path(dataset['dataroot_gt'])
+        write_photos(hr, 2, 80, 96)
+        if 'dataroot_lq' in dataset:
+            reduce_photos(hr, Path(dataset['dataroot_lq']))
+        if 'dataroot_log_scale' in dataset:
+            dsn = UncertaintyDSN(num_feat=4, num_block=0)
+            torch.save({'params': dsn.state_dict()}, 'dsn.pth')
+            generated = Path(dataset['dataroot_lq']).parent
+            for path in Path(dataset['dataroot_lq']).iterdir():
+                path.unlink()
+            generate_set(hr, generated, 'dsn.pth', torch.device('cpu'))
+        if phase == 'train':
+            dataset.update(gt_size=64, batch_size_per_gpu=1, num_worker_per_gpu=0, dataset_enlarge_ratio=1)
+
+
+def make_checkpoints(opt: dict) -> None:
+    """Freshly made networks wherever the options expect checkpoints."""
+    for net in ('g', 'dsn'):
+        path = opt['path'].get(f'pretrain_network_{net}')
+        if path is not None:
+            Path(path).parent.mkdir(parents=True, exist_ok=True)
+            torch.save({'params': build_network(opt[f'network_{net}']).state_dict()}, path)
+
+
+@pytest.mark.parametrize('path', FILES, ids=lambda path: f'{path.parent.name}/{path.stem}')
+def test_every_shipped_file_is_built_and_stepped(path: Path, parse, monkeypatch: pytest.MonkeyPatch):
+    opt = read(path)
+    is_train = 'train' in opt
+    percep = opt.get('train', {}).get('perceptual_opt')
+    if percep and percep['type'] == 'UncertaintyPerceptualLoss':
+        percep['weights'] = 'random'  # no download
+    vgg19 = torchvision.models.vgg19
+    monkeypatch.setattr('basicsr.archs.vgg_arch.vgg.vgg19', lambda pretrained: vgg19(weights=None, init_weights=False))
+    opt['num_gpu'] = 0
+    make_data(opt)
+    make_checkpoints(opt)
+    given = deepcopy(to_plain(opt))
+    opt = parse(opt, is_train)
+    model = build_model(opt)
+    if is_train:
+        dataset_opt = opt['datasets']['train']
+        loader = build_dataloader(build_dataset(dataset_opt), dataset_opt, num_gpu=0, seed=0)
+        model.feed_data(next(iter(loader)))
+        model.optimize_parameters(1)
+        log = model.get_current_log()
+        assert log and all(torch.isfinite(torch.tensor(value)) for value in log.values())
+    phase = 'val' if is_train else 'test_1'
+    validation = build_dataloader(build_dataset(opt['datasets'][phase]), opt['datasets'][phase], num_gpu=0)
+    if 'niqe' not in opt['val']['metrics']:  # needs larger images
+        model.validation(validation, 1, None, False)
+        assert set(model.metric_results) == set(opt['val']['metrics'])
+    assert given['train' if is_train else 'val'] == to_plain(opt['train' if is_train else 'val'])
+
+
+@pytest.fixture
+def dsn_opt(parse) -> dict:
+    """The demo's stage 1 with data."""
+    opt = read(OPTIONS / 'demo' / 'train_dsn.yml')
+    opt['num_gpu'] = 0
+    make_data(opt)
+    return parse(opt)
+
+
+@pytest.fixture
+def srn_opt(parse) -> dict:
+    """The demo's stage 2 with data."""
+    opt = read(OPTIONS / 'demo' / 'train_srn.yml')
+    opt['num_gpu'] = 0
+    make_data(opt)
+    return parse(opt)
+
+
+def changed(opt: dict, *keys: str, value: object) -> dict:
+    """A copy with one value set, or removed where the value is `...`."""
+    opt = deepcopy(opt)
+    section = opt
+    for key in keys[:-1]:
+        section = section[key]
+    if value is ...:
+        del section[keys[-1]]
+    else:
+        section[keys[-1]] = value
+    return opt
+
+
+@pytest.mark.parametrize(
+    ('keys', 'value', 'message'),
+    [
+        (('manual_sed',), 1, "unknown key manual_sed: did you mean 'manual_seed'?"),
+        (('datasets', 'train', 'use_flip'), True, "unknown key datasets: train: use_flip: did you mean 'use_hflip'?"),
+        (('datasets', 'val', 'gt_siz'), 8, "unknown key datasets: val: gt_siz: did you mean 'gt_size'?"),
+        (
+            ('datasets', 'train', 'type'),
+            'UnpairedDataset',
+            "type: no 'UnpairedDataset': did you mean 'UnpairedImageDataset'?",
+        ),
+        (('datasets', 'train', 'gt_size'), ..., 'missing datasets: train: gt_size'),
+        (('datasets', 'train', 'dataroot_lq'), ..., 'missing datasets: train: dataroot_lq'),
+        (
+            ('datasets', 'train', 'io_backend'),
+            {'type': 'lmdb'},
+            "UnpairedImageDataset reads folders (disk), not 'lmdb'",
+        ),
+        (('network_g', 'num_blocks'), 4, "unknown key network_g: num_blocks: did you mean 'num_block'?"),
+        (
+            ('network_g', 'type'),
+            'UncertaintyDNS',
+            "network_g: type: no 'UncertaintyDNS': did you mean 'UncertaintyDSN'?",
+        ),
+        (('network_d', 'type'), ..., 'missing network_d: type'),
+        (('network_d', 'num_in_ch'), ..., 'missing network_d: num_in_ch'),
+        (('train', 'ema'), 1, "unknown key train: ema: did you mean 'ema_decay'?"),
+        (('train', 'pixel_opt', 'weight'), 1, "unknown key train: pixel_opt: weight: did you mean 'loss_weight'?"),
+        (('train', 'optim_g', 'beta'), 1, "unknown key train: optim_g: beta: did you mean 'betas'?"),
+        (('train', 'optim_d', 'type'), 'AdamW', "train: optim_d: type: got 'AdamW', expected Adam"),
+        (('train', 'optim_d'), ..., 'missing train: optim_d'),
+        (('train', 'scheduler', 'type'), 'StepLR', "train: scheduler: type: no 'StepLR': did you mean 'MultiStepLR'?"),
+        (('train', 'scheduler', 'milestones'), ..., 'missing train: scheduler: milestones'),
+        (('train', 'total_iter'), ..., 'missing train: total_iter'),
+        (('train', 'perceptual_opt'), {'type': 'UncertaintyPerceptualLoss'}, 'gt_size: 63 is too small'),
+        (('val', 'metrics', 'psnr', 'type'), 'psnr', "type: no 'psnr': expected one of calculate_laplace_nll"),
+        (('val', 'metrics', 'psnr', 'border'), 4, "border: did you mean 'crop_border'?"),
+        (('path', 'pretrain_networkg'), 'x', "path: pretrain_networkg: did you mean 'pretrain_network_g'?"),
+        (('logger', 'print_frequency'), 4, "print_frequency: did you mean 'print_freq'?"),
+        (('network_g',), 'UncertaintyDSN', "network_g is 'UncertaintyDSN', expected a mapping"),
+        (('network_dsn',), {'type': 'UncertaintyDSN'}, 'missing path: pretrain_network_dsn'),
+        (('scale',), ..., 'missing scale'),
+    ],
+)
+def test_wrong_options(dsn_opt: dict, keys: tuple, value: object, message: str):
+    opt = changed(dsn_opt, *keys, value=value)
+    if 'too small' in message:
+        opt = changed(opt, 'datasets', 'train', 'gt_size', value=63)
+    before = deepcopy(opt)
+    with pytest.raises(InputError) as caught:
+        check_options(opt)
+    assert message in str(caught.value)
+    assert opt == before
+
+
+def test_all_problems_are_reported_at_once(dsn_opt: dict):
+    opt = changed(changed(dsn_opt, 'network_g', 'feat', value=1), 'train', 'ema', value=1)
+    with pytest.raises(InputError, match=r"options 'demo_dsn': unknown key network_g: feat.*; unknown key train: ema"):
+        check_options(opt)
+
+
+def test_what_works_is_left_alone(dsn_opt: dict, srn_opt: dict):
+    for opt in (dsn_opt, srn_opt):
+        before, state = deepcopy(opt), torch.get_rng_state()
+        check_run(opt)
+        assert opt == before and torch.equal(state, torch.get_rng_state())
+
+
+@pytest.mark.parametrize(
+    ('keys', 'value', 'error', 'message'),
+    [
+        (('datasets', 'val', 'dataroot_gt'), 'nowhere', InputNotFoundError, "datasets: val: no folder 'nowhere'"),
+        (('datasets', 'train', 'gt_size'), 512, InputError, 'datasets: train: image .* too few for crops of 512x512'),
+        (('network_g', 'scale'), 2, InputError, r'network_g: UncertaintyDSN has scale 2, the options say scale: 4'),
+        (('path', 'pretrain_network_g'), 'none.pth', InputNotFoundError, r"no checkpoint 'none\.pth'"),
+        (
+            ('path', 'pretrain_network_g'),
+            'other.pth',
+            InputError,
+            r'does not fit UncertaintyDSN: .*another architecture',
+        ),
+        (('path', 'pretrain_network_d'), 'other.pth', InputError, r'does not fit UNetDiscriminatorSN'),
+    ],
+)
+def test_runs_that_cannot_work(dsn_opt: dict, keys: tuple, value: object, error: type[UserError], message: str):
+    torch.save({'params': UncertaintyDSN(num_feat=24, num_block=3, scale=2, residual=True).state_dict()}, 'other.pth')
+    with pytest.raises(error, match=message):
+        check_run(changed(dsn_opt, *keys, value=value))
+
+
+def test_validation_pairs_must_match(dsn_opt: dict):
+    folder = Path(dsn_opt['datasets']['val']['dataroot_lq'])
+    (folder / 'astronaut.png').rename(folder / 'cosmonaut.png')
+    with pytest.raises(InputError, match=r"datasets: val: .* do not match: 'astronaut.png' \(2 in all\)"):
+        check_run(dsn_opt)
+
+
+def test_generator_of_another_scale(srn_opt: dict):
+    with pytest.raises(InputError, match='network_g: SRVGGNetCompact_basicsr has scale 2, the options say scale: 4'):
+        check_run(changed(srn_opt, 'network_g', 'upscale', value=2))

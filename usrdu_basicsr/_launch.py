@@ -1,0 +1,144 @@
+"""What BasicSR's launchers do differently with this package: where they write, how they resume, how they fail."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from usrdu_basicsr.errors import InputError, InputNotFoundError, UserError
+
+OUR_MODELS = ('UncertaintyDSNModel', 'GradientGANModel')
+REQUIRED = ('name', 'num_gpu', 'datasets', 'path')
+
+
+def parse_options(original: Callable[..., Any], root_path: str, is_train: bool) -> tuple[dict[str, Any], Any]:
+    """BasicSR's `parse_options`, called with the folder to write into, and with the user's mistakes found here.
+
+    Raises:
+        UserError: The options file cannot be read, or a run of one of our models cannot work.
+    """
+    show_user_errors()
+    check_options_file(sys.argv[1:])
+    opt, args = original(working_root(root_path), is_train)
+    if opt.get('model_type') in OUR_MODELS:
+        from usrdu_basicsr.pipeline.preflight import check_run  # imports torch and our networks
+
+        check_run(opt)
+    return opt, args
+
+
+def working_root(root_path: str) -> str:
+    """The current folder if `root_path` is where BasicSR itself stands, otherwise `root_path`.
+
+    BasicSR's launchers pass the parent of their package, which for an installed BasicSR is site-packages. Projects with
+    launchers of their own pass their own folder.
+    """
+    import basicsr
+
+    root = Path(root_path).resolve()
+    program = getattr(sys.modules['__main__'], '__file__', None)
+    launchers = [root / 'basicsr' / 'train.py', root / 'basicsr' / 'test.py']
+    if root == Path(basicsr.__file__).resolve().parents[1] or (program and Path(program).resolve() in launchers):
+        return os.getcwd()
+    return root_path
+
+
+def check_options_file(arguments: list[str]) -> None:
+    """Raise a UserError unless the file after `-opt` holds what BasicSR's `parse_options` needs."""
+    parser = argparse.ArgumentParser(add_help=False)
+    parser.add_argument('-opt')
+    parser.add_argument('--force_yml', nargs='+', default=[])
+    args, _ = parser.parse_known_args(arguments)
+    if args.opt is None:
+        return  # BasicSR's own parser says so
+    options = read_options_file(args.opt)
+    if not isinstance(options, Mapping):
+        raise InputError(f'{args.opt}: expected a mapping of options, got {type(options).__name__}')
+    forced = {entry.partition('=')[0].strip() for entry in args.force_yml}
+    missing = [key for key in REQUIRED if key not in options and key not in forced]
+    if missing:
+        raise InputError(f'{args.opt}: missing {", ".join(missing)}; expected all of {", ".join(REQUIRED)}')
+    for key in ('datasets', 'path'):
+        if not isinstance(options.get(key, {}), Mapping):
+            raise InputError(f'{args.opt}: {key} is {options[key]!r}, expected a mapping')
+
+
+def read_options_file(path: str) -> Any:
+    """What BasicSR would make of an options file, before it completes it; a UserError if it cannot be read."""
+    import yaml
+    from basicsr.utils.options import ordered_yaml
+
+    try:
+        with open(path) as file:  # in the same encoding as BasicSR reads it
+            return yaml.load(file, Loader=ordered_yaml()[0])
+    except FileNotFoundError as error:
+        raise InputNotFoundError(f'-opt: the options file {path} does not exist (from {os.getcwd()})') from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f'-opt: cannot read the options file {path}: {error}') from error
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        line = f' line {mark.line + 1}' if mark else ''
+        raise InputError(f'-opt: {path}{line}: not valid YAML: {error.problem or error.context}') from error
+    except yaml.YAMLError as error:
+        raise InputError(f'-opt: {path}: not valid YAML: {error}') from error
+
+
+def load_resume_state(opt: dict[str, Any]) -> dict[str, Any] | None:
+    """BasicSR's `load_resume_state` for any machine: the state to resume from, on the CPU, or None.
+
+    Optimizers move what they load to their parameters' device.
+
+    Raises:
+        InputError: The state cannot be read.
+        InputNotFoundError: The state named in the options does not exist.
+    """
+    path = newest_state(opt['path']['training_states']) if opt['auto_resume'] else opt['path'].get('resume_state')
+    if not path:
+        return None
+
+    from basicsr.utils import check_resume
+
+    from usrdu_basicsr.checkpoint import read_checkpoint
+
+    try:
+        state = read_checkpoint(path)
+    except InputError as error:
+        raise InputError(f'{error}; to resume from an older state, remove it') from error
+    own_checkpoints = {name: value for name, value in opt['path'].items() if name.startswith('pretrain_network_')}
+    opt['path']['resume_state'] = path
+    check_resume(opt, state['iter'])
+    for name, value in own_checkpoints.items():
+        # BasicSR expects a saved file of every network; one that is not trained, such as the DSN of stage 2, has none.
+        if not os.path.exists(opt['path'][name]):
+            opt['path'][name] = value
+    return state
+
+
+def newest_state(folder: str) -> str | None:
+    """The path of the `ITERATION.state` with the highest iteration in `folder`, if any."""
+    names = os.listdir(folder) if os.path.isdir(folder) else []
+    states = [name for name in names if re.fullmatch(r'\d+\.state', name)]
+    if not states:
+        return None
+    return os.path.join(folder, max(states, key=lambda name: int(name.partition('.')[0])))
+
+
+def show_user_errors() -> None:
+    """From now on an uncaught UserError ends the program with one line instead of a traceback, and exit status 1."""
+    previous = sys.excepthook
+    if getattr(previous, '__module__', None) == __name__:
+        return
+
+    def show(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
+        if isinstance(error, UserError):
+            sys.stderr.write(f'error: {error}\n')
+        else:
+            previous(kind, error, traceback)
+
+    sys.excepthook = show

@@ -1,0 +1,25 @@
+"""BasicSR's testing with this package's networks: `python -m usrdu_basicsr.test -opt FILE.yml`.
+
+Writes results/ into the current folder.
+"""
+
+import os
+import sys
+
+if sys.path[0] == os.path.dirname(os.path.abspath(__file__)):
+    # Run as a file: this folder's modules must not hide top-level ones, and the package itself must be found.
+    sys.path[0] = os.path.dirname(sys.path[0])
+
+from usrdu_basicsr import register
+
+
+def main() -> None:
+    """Test as the options say."""
+    register()
+    from basicsr.test import test_pipeline  # after `register`, without which BasicSR may not be importable
+
+    test_pipeline(os.getcwd())
+
+
+if __name__ == '__main__':
+    main()
