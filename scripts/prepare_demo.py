@@ -5,6 +5,7 @@ reaches the training.
 """
 
 import argparse
+from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
@@ -17,6 +18,7 @@ from usrdu_basicsr.ops.resize import bicubic_downsample
 from usrdu_basicsr.pipeline.command_line import run_script
 
 SCALE = 4
+TILE = 144
 HR = ('chelsea', 'stereo_motorcycle', 'immunohistochemistry', 'hubble_deep_field', 'grass', 'gravel', 'brick')
 CAMERA = ('rocket', 'retina', 'camera', 'coins', 'clock')
 VALIDATION = ('astronaut', 'coffee')
@@ -37,6 +39,13 @@ def reduce(image: np.ndarray) -> np.ndarray:
     return bicubic_downsample(x, SCALE)[0].numpy().transpose(1, 2, 0)
 
 
+def tiles(image: np.ndarray) -> Iterator[np.ndarray]:
+    """Cut an image, so that a training crop decodes a tile and not a photo."""
+    for top in range(0, image.shape[0] - TILE + 1, TILE):
+        for left in range(0, image.shape[1] - TILE + 1, TILE):
+            yield image[top : top + TILE, left : left + TILE]
+
+
 def camera(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """What the camera makes of a scene: `(H / 4, W / 4, 3)` uint8."""
     lr = reduce(cv2.GaussianBlur(image, (0, 0), 1.0))
@@ -52,9 +61,9 @@ def main() -> int:
     output = parser.parse_args().output
     rng = np.random.default_rng(0)
     for name in HR:
-        image = photo(name)
-        write_png(output / 'HR' / f'{name}.png', to_8bit(image))
-        write_png(output / 'HR_bicubic' / f'{name}.png', to_8bit(reduce(image)))
+        for number, tile in enumerate(tiles(photo(name))):
+            write_png(output / 'HR' / f'{name}_{number:02d}.png', to_8bit(tile))
+            write_png(output / 'HR_bicubic' / f'{name}_{number:02d}.png', to_8bit(reduce(tile)))
     for name in CAMERA:
         write_png(output / 'camera' / f'{name}.png', camera(photo(name), rng))
     for name in VALIDATION:

@@ -26,7 +26,9 @@ class UncertaintyDSNModel(AdversarialModel):
     """Learns a distribution over LR images (USR-DU, IJCAI 2022).
 
     `train:` takes `pixel_opt` (LaplaceKLLoss), and where wanted `perceptual_opt` (UncertaintyPerceptualLoss) and
-    `gan_opt` with `network_d`, whose discriminator sees only the high frequencies of generated means and real LR.
+    `gan_opt` with `network_d`, whose discriminator sees only the high frequencies of generated means and real LR,
+    amplified by `high_pass_gain`. The published gain is 1; noise of a few gray levels is then a few hundredths of what
+    the discriminator sees, and it takes thousands of iterations to notice it. More suits a small budget.
     """
 
     output: DSNOutput
@@ -45,14 +47,15 @@ class UncertaintyDSNModel(AdversarialModel):
 
     def optimize_parameters(self, current_iter: int) -> None:
         """One step of the discriminator, then of the generator."""
+        gain = self.opt['train'].get('high_pass_gain', 1.0)
         self.output = self.net_g(self.gt, with_features=self.cri_perceptual is not None)
         mean, log_scale, feature_log_scale = self.output
         target = bicubic_downsample(self.gt, self.opt['scale'])
 
         log = {}
         if self.net_d is not None:
-            fake = high_pass(mean)
-            log = self.step_discriminator(high_pass(self.lq), fake.detach(), fake_first=True)
+            fake = high_pass(mean, gain=gain)
+            log = self.step_discriminator(high_pass(self.lq, gain=gain), fake.detach(), fake_first=True)
 
         losses = {'l_g_kl': self.cri_pix(mean, target, log_scale)}
         if self.cri_perceptual is not None:

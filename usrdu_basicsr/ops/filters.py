@@ -48,8 +48,8 @@ def low_pass(x: Tensor, kernel_size: int = 5, padding: bool = False) -> Tensor:
     return F.conv2d(x, weight, padding=margin, groups=channels)
 
 
-def high_pass(x: Tensor, kernel_size: int = 5) -> Tensor:
-    """What the low-pass leaves out, centred on mid-gray: `0.5 + 0.5 * (x - low_pass(x))`, zero padded.
+def high_pass(x: Tensor, kernel_size: int = 5, gain: float = 1.0) -> Tensor:
+    """What the low-pass leaves out, centred on mid-gray: `0.5 + 0.5 * gain * (x - low_pass(x))`, zero padded.
 
     Noise, compression artefacts and sharpness live here; colours do not, so a discriminator that sees only
     this cannot change them (Fritsche et al., "Frequency Separation for Real-World Super-Resolution", 2019).
@@ -57,8 +57,9 @@ def high_pass(x: Tensor, kernel_size: int = 5) -> Tensor:
     Args:
         x: `(N, C, H, W)` in [0, 1].
         kernel_size: Taps of the low-pass.
+        gain: Amplification, 1 as published.
 
     Returns:
         The shape of `x`.
     """
-    return 0.5 + 0.5 * (x - low_pass(x, kernel_size, padding=True))
+    return 0.5 + 0.5 * gain * (x - low_pass(x, kernel_size, padding=True))

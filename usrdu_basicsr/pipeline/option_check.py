@@ -28,7 +28,7 @@ PATH = {
 }
 TRAIN = {
     *('ema_decay', 'optim_g', 'optim_d', 'scheduler', 'total_iter', 'warmup_iter'),
-    *('pixel_opt', 'perceptual_opt', 'gan_opt', 'low_frequency_opt'),
+    *('pixel_opt', 'perceptual_opt', 'gan_opt', 'low_frequency_opt', 'high_pass_gain'),
 }
 VAL = {'val_freq', 'save_img', 'suffix', 'metrics', 'pbar'}
 LOGGER = {'print_freq', 'save_checkpoint_freq', 'use_tb_logger', 'wandb'}

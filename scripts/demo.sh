@@ -1,0 +1,39 @@
+#!/usr/bin/env bash
+# The whole method in minutes on real photos: learn a camera from unpaired photos, then train super-resolution for it.
+# Writes datasets/demo, experiments/demo_*, tb_logger/demo_* and demo_output into the current folder. Arguments go to
+# the trainings, for example: --force_yml train:total_iter=100
+set -euo pipefail
+scripts="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
+options="$scripts/../options/demo"
+source "$scripts/setup_env.sh"
+start=$SECONDS
+
+say() { printf '\n== %s (%d s)\n' "$1" $((SECONDS - start)); }
+# Shows the progress alone; BasicSR's whole log is in experiments/*/train_*.log
+train() {
+    "$PYTHON" -m usrdu_basicsr.train -opt "$options/$1" "${@:2}" 2>&1 | tee demo_output/train.log \
+        | grep --line-buffered -E 'iter: |# psnr' || { tail -n 20 demo_output/train.log >&2; return 1; }
+}
+
+say 'Photos: clean HR, others from an unknown camera, a paired validation set'
+rm -rf datasets/demo demo_output
+mkdir demo_output
+"$PYTHON" "$scripts/prepare_demo.py"
+say 'Stage 1: what does the camera do to a photo?'
+train train_dsn.yml "$@"
+say 'Generate the LR distribution of every HR photo'
+"$PYTHON" "$scripts/generate_lr.py" -i datasets/demo/HR -o datasets/demo/generated \
+    --model_path experiments/demo_dsn/models/net_g_latest.pth
+say 'Stage 2: super-resolution on sampled LR'
+train train_srn.yml "$@"
+say 'For comparison: the same network on bicubic LR, as long'
+train train_srn_bicubic.yml "$@"
+say 'Upscale the validation photos'
+for pair in srn:upscaled srn_bicubic:upscaled_bicubic; do
+    "$PYTHON" "$scripts/inference.py" -i datasets/demo/validation/camera -o "demo_output/${pair#*:}" \
+        --model_path "experiments/demo_${pair%:*}/models/net_g_latest.pth"
+done
+status=0
+"$PYTHON" "$scripts/demo_report.py" || status=$?
+say 'Done'
+exit $status
