@@ -58,6 +58,6 @@ setup(
     ],
     extras_require={
         # setuptools: test_install.py builds wheels without downloads, and older versions need the package `wheel` too
-        'test': ['pytest', 'ruff', 'mypy', 'setuptools>=70.1'],
+        'test': ['pytest', 'pytest-xdist', 'ruff', 'mypy', 'setuptools>=70.1'],
     },
 )

@@ -13,7 +13,7 @@ _usrdu_ready() {
     (cd / && "$1" - 2>/dev/null) <<'PY'
 import importlib.util as util
 import sys
-names = 'usrdu_basicsr basicsr torch torchvision numpy cv2 yaml lmdb tqdm scipy PIL pytest ruff mypy'
+names = 'usrdu_basicsr basicsr torch torchvision numpy cv2 yaml lmdb tqdm scipy PIL pytest xdist ruff mypy'
 sys.exit(any(util.find_spec(name) is None for name in names.split()))
 PY
 }

@@ -3,10 +3,10 @@
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/setup_env.sh"
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
-# The tests' tensors are small, and some tests start several processes: more threads only cost.
-export OMP_NUM_THREADS="${OMP_NUM_THREADS:-2}"
+# The tests' tensors are small, and a process a core is busy already: more threads only cost.
+export OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}"
 
 "$PYTHON" -m ruff check .
 "$PYTHON" -m ruff format --check .
 "$PYTHON" -m mypy usrdu_basicsr
-"$PYTHON" -m pytest -q "$@"
+"$PYTHON" -m pytest -q -n auto --dist loadfile "$@"

@@ -13,6 +13,7 @@ from skimage import data
 from usrdu_basicsr.ops.filters import gaussian_window, high_pass, low_pass
 from usrdu_basicsr.ops.gradient import gradient_image
 from usrdu_basicsr.ops.laplace import laplace_nll, uncertainty_term
+from usrdu_basicsr.ops.noise import noise_level
 from usrdu_basicsr.ops.resize import bicubic_downsample
 from usrdu_basicsr.ops.sampling import sample_laplace, step_generator
 
@@ -37,6 +38,23 @@ def test_low_pass_is_scipys_gaussian(kernel_size: int):
 def test_high_pass_of_a_flat_image_is_mid_gray_inside():
     flat = torch.full((1, 3, 16, 16), 0.7)
     assert torch.allclose(high_pass(flat)[..., 2:-2, 2:-2], torch.tensor(0.5))
+
+
+def test_a_window_first_made_for_inference_serves_training():
+    gaussian_window.cache_clear()
+    x = torch.rand(1, 3, 8, 8, requires_grad=True)
+    with torch.inference_mode():
+        low_pass(x)
+    low_pass(x).sum().backward()
+    assert x.grad is not None
+
+
+def test_noise_level_of_known_noise():
+    generator = torch.Generator().manual_seed(0)
+    flat = torch.full((2, 3, 128, 128), 0.5)
+    noisy = flat + torch.tensor([0.02, 0.05]).view(2, 1, 1, 1) * torch.randn(flat.shape, generator=generator)
+    torch.testing.assert_close(noise_level(noisy), torch.tensor([0.02, 0.05]), rtol=0.02, atol=0)
+    assert noise_level(torch.linspace(0, 1, 64).expand(1, 3, 64, 64)) < 1e-6
 
 
 @pytest.mark.parametrize('kernel_size', [0, 2, 4])

@@ -26,9 +26,10 @@ def gaussian_window(kernel_size: int, dtype: torch.dtype, device: torch.device) 
     """
     if kernel_size < 1 or kernel_size % 2 == 0:
         raise ValueError(f'kernel_size must be an odd number from 1 on, got {kernel_size}')
-    offset = torch.arange(kernel_size, dtype=torch.float64) - (kernel_size - 1) / 2
-    window = torch.exp(-0.5 * (offset / (kernel_size / 6)) ** 2)
-    return (window / window.sum()).to(device=device, dtype=dtype)
+    with torch.inference_mode(False):  # a tensor made for inference could not serve a later training step
+        offset = torch.arange(kernel_size, dtype=torch.float64) - (kernel_size - 1) / 2
+        window = torch.exp(-0.5 * (offset / (kernel_size / 6)) ** 2)
+        return (window / window.sum()).to(device=device, dtype=dtype)
 
 
 def low_pass(x: Tensor, kernel_size: int = 5, padding: bool = False) -> Tensor:
