@@ -1,0 +1,58 @@
+"""The demo's scripts as a user runs them, with trainings of two iterations."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+
+from python_process import ROOT
+
+
+def test_the_demo_from_photos_to_picture(tmp_path: Path):
+    """Two iterations keep no promise, which the exit status says; all the same everything is made."""
+    folder = tmp_path / 'a folder'
+    folder.mkdir()
+    result = subprocess.run(
+        ['bash', ROOT / 'scripts' / 'demo.sh', '--force_yml', 'train:total_iter=2'],
+        cwd=folder,
+        env=os.environ | {'PYTHON': sys.executable, 'PYTHONPATH': str(ROOT), 'OMP_NUM_THREADS': '1'},
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )
+    assert result.returncode == 1, result.stdout + result.stderr
+    assert 'Traceback' not in result.stderr
+    for line in (
+        'bicubic upscaling',
+        'SR trained on sampled LR',
+        'real LR',
+        'generated LR: sampled',
+        'NOT kept: noise',
+    ):
+        assert line in result.stdout
+    picture = cv2.imread(str(folder / 'demo_output' / 'comparison.png'))
+    assert picture.shape == (20 + 2 * 192, 6 * 192, 3)
+    assert len(list((folder / 'datasets' / 'demo' / 'generated' / 'lr').iterdir())) == 93
+    hr_names, camera_names, validation_names = (
+        {path.stem.split('_0')[0] for path in (folder / 'datasets' / 'demo' / name).iterdir()}
+        for name in ('HR', 'camera', 'validation/HR')
+    )
+    assert not hr_names & camera_names and not (hr_names | camera_names) & validation_names
+
+
+def test_the_demo_stops_where_a_training_fails(tmp_path: Path):
+    result = subprocess.run(
+        ['bash', ROOT / 'scripts' / 'demo.sh', '--force_yml', 'scale=3'],
+        cwd=tmp_path,
+        env=os.environ | {'PYTHON': sys.executable, 'PYTHONPATH': str(ROOT), 'OMP_NUM_THREADS': '1'},
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )
+    assert result.returncode == 1
+    assert 'error: ' in result.stderr and 'scale' in result.stderr.splitlines()[-1]
+    assert not (tmp_path / 'datasets' / 'demo' / 'generated').exists()
