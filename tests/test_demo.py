@@ -12,18 +12,22 @@ import cv2
 from python_process import ROOT
 
 
-def test_the_demo_from_photos_to_picture(tmp_path: Path):
-    """Two iterations keep no promise, which the exit status says; all the same everything is made."""
-    folder = tmp_path / 'a folder'
-    folder.mkdir()
-    result = subprocess.run(
-        ['bash', ROOT / 'scripts' / 'demo.sh', '--force_yml', 'train:total_iter=2'],
+def run_demo(folder: Path, change: str) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        ['bash', ROOT / 'scripts' / 'demo.sh', '--force_yml', change],
         cwd=folder,
         env=os.environ | {'PYTHON': sys.executable, 'PYTHONPATH': str(ROOT), 'OMP_NUM_THREADS': '1'},
         capture_output=True,
         text=True,
         timeout=600,
     )
+
+
+def test_the_demo_from_photos_to_picture(tmp_path: Path):
+    """Two iterations keep no promise, which the exit status says; all the same everything is made."""
+    folder = tmp_path / 'a folder'
+    folder.mkdir()
+    result = run_demo(folder, 'train:total_iter=2')
     assert result.returncode == 1, result.stdout + result.stderr
     assert 'Traceback' not in result.stderr
     for line in (
@@ -45,14 +49,7 @@ def test_the_demo_from_photos_to_picture(tmp_path: Path):
 
 
 def test_the_demo_stops_where_a_training_fails(tmp_path: Path):
-    result = subprocess.run(
-        ['bash', ROOT / 'scripts' / 'demo.sh', '--force_yml', 'scale=3'],
-        cwd=tmp_path,
-        env=os.environ | {'PYTHON': sys.executable, 'PYTHONPATH': str(ROOT), 'OMP_NUM_THREADS': '1'},
-        capture_output=True,
-        text=True,
-        timeout=600,
-    )
+    result = run_demo(tmp_path, 'scale=3')
     assert result.returncode == 1
     assert 'error: ' in result.stderr and 'scale' in result.stderr.splitlines()[-1]
     assert not (tmp_path / 'datasets' / 'demo' / 'generated').exists()

@@ -107,22 +107,22 @@ def test_every_shipped_file_is_built_and_stepped(path: Path, parse, monkeypatch:
     assert given['train' if is_train else 'val'] == to_plain(opt['train' if is_train else 'val'])
 
 
-@pytest.fixture
-def dsn_opt(parse) -> dict:
-    """The demo's stage 1 with data."""
-    opt = read(OPTIONS / 'demo' / 'train_dsn.yml')
+def demo_options(name: str, parse) -> dict:
+    """Options of the demo, with data, as a launcher completes them."""
+    opt = read(OPTIONS / 'demo' / name)
     opt['num_gpu'] = 0
     make_data(opt)
     return parse(opt)
+
+
+@pytest.fixture
+def dsn_opt(parse) -> dict:
+    return demo_options('train_dsn.yml', parse)
 
 
 @pytest.fixture
 def srn_opt(parse) -> dict:
-    """The demo's stage 2 with data."""
-    opt = read(OPTIONS / 'demo' / 'train_srn.yml')
-    opt['num_gpu'] = 0
-    make_data(opt)
-    return parse(opt)
+    return demo_options('train_srn.yml', parse)
 
 
 def changed(opt: dict, *keys: str, value: object) -> dict:
