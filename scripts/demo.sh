@@ -5,19 +5,26 @@
 set -euo pipefail
 scripts="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
 options="$scripts/../options/demo"
-source "$scripts/setup_env.sh"
+source "$scripts/setup_env.sh" demo
 start=$SECONDS
 
 say() { printf '\n== %s (%d s)\n' "$1" $((SECONDS - start)); }
 # Shows the progress alone; BasicSR's whole log is in experiments/*/train_*.log
 train() {
     "$PYTHON" -m usrdu_basicsr.train -opt "$options/$1" "${@:2}" 2>&1 | tee demo_output/train.log \
-        | grep --line-buffered -E 'iter: |# psnr' || { tail -n 20 demo_output/train.log >&2; return 1; }
+        | grep --line-buffered -E 'lr:\(|# psnr' || { tail -n 20 demo_output/train.log >&2; return 1; }
 }
 
 say 'Photos: clean HR, others from an unknown camera, a paired validation set'
-rm -rf datasets/demo demo_output
-mkdir demo_output
+for folder in datasets/demo demo_output; do
+    if [ -e "$folder" ] && [ ! -e "$folder/.made_by_demo" ]; then
+        echo "error: $PWD/$folder exists and was not made by the demo; move it, or run the demo in another folder" >&2
+        exit 1
+    fi
+    rm -rf "$folder"
+    mkdir -p "$folder"
+    touch "$folder/.made_by_demo"
+done
 "$PYTHON" "$scripts/prepare_demo.py"
 say 'Stage 1: what does the camera do to a photo?'
 train train_dsn.yml "$@"

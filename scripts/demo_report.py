@@ -28,6 +28,7 @@ def main() -> int:
 
     register()
     from basicsr.metrics import calculate_psnr, calculate_ssim
+    from basicsr.utils import img2tensor
 
     from usrdu_basicsr.images import heat_map, list_images, read_image, to_8bit, write_png
     from usrdu_basicsr.ops.noise import noise_level
@@ -35,9 +36,6 @@ def main() -> int:
     from usrdu_basicsr.ops.sampling import sample_laplace
     from usrdu_basicsr.pipeline.generate import predict
     from usrdu_basicsr.pipeline.load_network import load_dsn
-
-    def tensor(image: np.ndarray) -> torch.Tensor:
-        return torch.from_numpy(np.ascontiguousarray(image[..., ::-1].transpose(2, 0, 1)))[None]
 
     def noise(lr: torch.Tensor) -> float:
         """Noise level in 8-bit units, after rounding, as every LR image on disk is rounded."""
@@ -61,8 +59,8 @@ def main() -> int:
             quality.setdefault(name, []).append(tuple(values))
         mean, log_scale = (torch.from_numpy(x.transpose(2, 0, 1).copy())[None] for x in predict(dsn, hr))
         for name, lr in {
-            'real LR': tensor(real),
-            'bicubic LR': bicubic_downsample(tensor(hr), SCALE),
+            'real LR': img2tensor(real)[None],
+            'bicubic LR': bicubic_downsample(img2tensor(hr)[None], SCALE),
             'generated LR: mean': mean,
             'generated LR: sampled': sample_laplace(mean, log_scale, generator),
         }.items():

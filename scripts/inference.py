@@ -3,6 +3,7 @@
 import argparse
 
 from usrdu_basicsr import register
+from usrdu_basicsr.errors import InputError
 from usrdu_basicsr.pipeline.command_line import run_script
 
 
@@ -21,7 +22,11 @@ def main() -> int:
     from usrdu_basicsr.pipeline.load_network import load_generator, pick_device
     from usrdu_basicsr.pipeline.upscale import upscale_files
 
-    described = read_options_file(args.opt)['network_g'] if args.opt else None
+    described = None
+    if args.opt:
+        described = read_options_file(args.opt).get('network_g')
+        if not isinstance(described, dict):
+            raise InputError(f"options file '{args.opt}' has no network_g")
     network = load_generator(args.model_path, pick_device(args.device), described)
     failed = upscale_files(network, args.input, args.output)
     if failed:

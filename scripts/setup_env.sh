@@ -1,20 +1,26 @@
 #!/usr/bin/env bash
-# Prepares a Python environment for this checkout. Source it to get PYTHON, the interpreter to use, and PATH set.
+# Prepares a Python environment for this checkout. Source it to get PYTHON, the interpreter to use, and PATH set:
+# `source setup_env.sh demo` for what the demo needs, `source setup_env.sh test` for what the tests need too.
 #
 #   PYTHON=/path/to/python   an environment with everything installed is used as it is; a virtual environment is
 #                            completed where something is missing; from any other Python, .venv is made
 #   no PYTHON                the active virtual or conda environment, else .venv, made from python3
 
+_usrdu_needs='usrdu_basicsr basicsr torch torchvision numpy cv2 yaml lmdb tqdm scipy PIL skimage'
+_usrdu_extras=
+if [ "${1:-}" = test ]; then
+    _usrdu_needs+=' pytest xdist ruff mypy'
+    _usrdu_extras='[test]'
+fi
 _usrdu_root="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
 
-# Silently true if this Python, started outside the checkout, finds the package and all that it and the tests need.
+# Silently true if this Python, started outside the checkout, finds the package and all that is needed.
 # Finding a package does not import it, so this is quick.
 _usrdu_ready() {
-    (cd / && "$1" - 2>/dev/null) <<'PY'
+    (cd / && "$1" - $_usrdu_needs 2>/dev/null) <<'PY'
 import importlib.util as util
 import sys
-names = 'usrdu_basicsr basicsr torch torchvision numpy cv2 yaml lmdb tqdm scipy PIL pytest xdist ruff mypy'
-sys.exit(any(util.find_spec(name) is None for name in names.split()))
+sys.exit(any(util.find_spec(name) is None for name in sys.argv[1:]))
 PY
 }
 
@@ -43,9 +49,9 @@ _usrdu_check_version() {
 _usrdu_install() {
     echo "Installing usrdu_basicsr and its dependencies for $1 ..."
     if "$1" -m pip --version >/dev/null 2>&1 || "$1" -m ensurepip >/dev/null 2>&1; then
-        "$1" -m pip install --quiet -e "$_usrdu_root[test]"
+        "$1" -m pip install --quiet -e "$_usrdu_root$_usrdu_extras"
     elif command -v uv >/dev/null; then # environments made by uv have no pip
-        uv pip install --quiet --python "$1" -e "$_usrdu_root[test]"
+        uv pip install --quiet --python "$1" -e "$_usrdu_root$_usrdu_extras"
     else
         echo "error: $1 has neither pip nor ensurepip; install pip, or set PYTHON to another interpreter" >&2
         return 1

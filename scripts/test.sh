@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Style, types and tests; arguments go to pytest: bash scripts/test.sh -k hook
 set -euo pipefail
-source "$(dirname "${BASH_SOURCE[0]}")/setup_env.sh"
+source "$(dirname "${BASH_SOURCE[0]}")/setup_env.sh" test
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 # The tests' tensors are small, and a process a core is busy already: more threads only cost.
 export OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}"

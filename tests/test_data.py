@@ -161,6 +161,8 @@ def set_description(folder: Path, text: str) -> None:
     [
         (lambda f: set_description(f, json.dumps({'scale': 2})), InputError, 'has scale 2, the options say 4'),
         (lambda f: set_description(f, '{'), InputError, r'generation.json. is not JSON'),
+        (lambda f: set_description(f, '[]'), InputError, r'generation.json. says no scale'),
+        (lambda f: set_description(f, '{}'), InputError, r'generation.json. says no scale'),
         (lambda f: (f / 'set/lr/coffee.png').unlink(), InputError, "coffee.png' has no LR image"),
         (lambda f: (f / 'set/log_scale/coffee.npy').unlink(), InputNotFoundError, r'no log-scales .*coffee\.npy'),
         (lambda f: write_photos(f / 'set/lr', 1, 20, 28), InputError, r'is \(20, 28\) pixels .* expected \(24, 28\)'),
@@ -176,18 +178,18 @@ def test_bad_generated_set(folders: Path, change, error: type, message: str):
     ('content', 'message'),
     [
         (np.zeros((24, 28)), r'not of shape \(H, W, 3\)'),
-        (np.zeros((2, 2, 3)), r'have shape \(2, 2, 3\)'),
-        (None, 'cannot read'),
+        (np.zeros((2, 2, 3)), r'have shape \(2, 2, 3\), expected \(24, 28, 3\)'),
+        (None, 'cannot read log-scales'),
     ],
 )
 def test_bad_log_scales(folders: Path, content: np.ndarray | None, message: str):
     path = folders / 'set' / 'log_scale' / 'astronaut.npy'
     if content is None:
-        break_file(path)
+        path.write_bytes(path.read_bytes()[:-10])
     else:
         np.save(path, content)
     with pytest.raises(InputError, match=message):
-        build_dataset(generated(folders))[0]
+        build_dataset(generated(folders))
 
 
 def test_a_photo_that_breaks_during_training_is_named(folders: Path):

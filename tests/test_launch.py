@@ -101,6 +101,9 @@ def test_valid_options_files(tmp_path: Path):
 
 
 def save_state(path: Path, iteration: int) -> None:
+    """A state, and in the current folder's `models` the network that belongs to it."""
+    Path('models').mkdir(exist_ok=True)
+    Path('models', f'net_g_{iteration}.pth').touch()
     weight = torch.nn.Parameter(torch.ones(2))
     optimizer = torch.optim.Adam([weight], 1e-3)
     scheduler = MultiStepRestartLR(optimizer, milestones=[2, 4], gamma=0.5)
@@ -127,6 +130,32 @@ def test_auto_resume_from_the_newest_state(tmp_path: Path):
     assert state['schedulers'][0]['milestones'] == {2: 1, 4: 1}
     assert state['optimizers'][0]['state'][0]['exp_avg'].device.type == 'cpu'
     assert opt['path']['pretrain_network_g'] == str(tmp_path / 'models' / 'net_g_200.pth')
+
+
+def test_a_state_without_its_network(tmp_path: Path):
+    (tmp_path / 'states').mkdir()
+    save_state(tmp_path / 'states' / '5.state', 5)
+    (tmp_path / 'models' / 'net_g_5.pth').unlink()
+    with pytest.raises(InputNotFoundError, match=r"5\.state' lacks its network '.*net_g_5\.pth'"):
+        _launch.load_resume_state(resume_options(tmp_path, auto_resume=True))
+
+
+def test_the_dsn_of_stage_2_stays_the_same(tmp_path: Path):
+    save_state(tmp_path / '7.state', 7)
+    (tmp_path / 'dsn.pth').touch()
+    dsn = {'pretrain_network_dsn': str(tmp_path / 'dsn.pth'), 'param_key_dsn': 'params_ema'}
+    opt = resume_options(tmp_path, False, resume_state=str(tmp_path / '7.state'), **dsn) | {'network_dsn': {}}
+    _launch.load_resume_state(opt)
+    assert {key: opt['path'][key] for key in dsn} == dsn
+
+
+def test_errors_of_data_workers_are_one_line(capsys: pytest.CaptureFixture[str]):
+    _launch.show_user_errors()
+    caught = InputError(
+        'Caught InputError in DataLoader worker process 0.\nTraceback:\n  x\nerrors.InputError: bad: a.png\n'
+    )
+    sys.excepthook(InputError, caught, None)
+    assert capsys.readouterr().err == 'error: bad: a.png\n'
 
 
 def test_resume_from_a_named_state(tmp_path: Path):

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import os
 import shutil
+import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
+from urllib.error import URLError
+from urllib.request import urlopen
 
 import basicsr
 import cv2
@@ -180,6 +186,33 @@ def test_every_form_tests_below_the_current_folder(trained: Workplace, form: str
     assert '# psnr:' in next(results.glob('test_*.log')).read_text()
     image = cv2.imread(str(results / 'visualization' / 'pairs' / f'astronaut_{stage}_test.png'))
     assert image.shape == ((20, 24, 3) if stage == 'dsn' else (80, 96, 3))
+
+
+def test_tensorboard_shows_the_runs(trained: Workplace):
+    """BasicSR brings tb-nightly; where `tensorboard` is installed beside it, neither starts."""
+    with socket.socket() as free:
+        free.bind(('127.0.0.1', 0))
+        port = free.getsockname()[1]
+    server = subprocess.Popen(
+        [sys.executable, '-m', 'tensorboard.main', '--logdir', 'tb_logger', '--port', str(port)],
+        cwd=trained.folder,
+        env=trained.environment,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        runs: list[str] = []
+        deadline = time.monotonic() + 120
+        while 'dsn' not in runs and time.monotonic() < deadline:
+            assert server.poll() is None, server.stderr.read()
+            time.sleep(1)
+            with contextlib.suppress(URLError):  # not up yet
+                runs = json.load(urlopen(f'http://127.0.0.1:{port}/data/runs'))
+        assert {'dsn', 'srn'} <= set(runs)
+    finally:
+        server.terminate()
+        server.communicate()
 
 
 def test_a_seed_gives_the_same_training(trained: Workplace):

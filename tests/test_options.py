@@ -19,10 +19,11 @@ from photos import reduce_photos, write_photos
 from usrdu_basicsr.archs.dsn_arch import UncertaintyDSN
 from usrdu_basicsr.errors import InputError, InputNotFoundError, UserError
 from usrdu_basicsr.pipeline.generate import generate_set
-from usrdu_basicsr.pipeline.option_check import check_options
+from usrdu_basicsr.pipeline.option_rules import check_options
 from usrdu_basicsr.pipeline.preflight import check_run
 
 OPTIONS = Path(__file__).parents[1] / 'options'
+PERCEPTUAL = {'type': 'UncertaintyPerceptualLoss', 'weights': 'none.pth'}
 FILES = sorted(OPTIONS.rglob('*.yml'))
 
 
@@ -172,25 +173,62 @@ def changed(opt: dict, *keys: str, value: object) -> dict:
         (('train', 'scheduler', 'type'), 'StepLR', "train: scheduler: type: no 'StepLR': did you mean 'MultiStepLR'?"),
         (('train', 'scheduler', 'milestones'), ..., 'missing train: scheduler: milestones'),
         (('train', 'total_iter'), ..., 'missing train: total_iter'),
-        (('train', 'perceptual_opt'), {'type': 'UncertaintyPerceptualLoss'}, 'gt_size: 63 is too small'),
+        (
+            ('train', 'perceptual_opt'),
+            {'type': 'UncertaintyPerceptualLoss'},
+            'gt_size: 62, expected a multiple of 4 from 64 on',
+        ),
         (('val', 'metrics', 'psnr', 'type'), 'psnr', "type: no 'psnr': expected one of calculate_laplace_nll"),
         (('val', 'metrics', 'psnr', 'border'), 4, "border: did you mean 'crop_border'?"),
         (('path', 'pretrain_networkg'), 'x', "path: pretrain_networkg: did you mean 'pretrain_network_g'?"),
         (('logger', 'print_frequency'), 4, "print_frequency: did you mean 'print_freq'?"),
         (('network_g',), 'UncertaintyDSN', "network_g is 'UncertaintyDSN', expected a mapping"),
-        (('network_dsn',), {'type': 'UncertaintyDSN'}, 'missing path: pretrain_network_dsn'),
+        (('network_dsn',), {'type': 'UncertaintyDSN'}, 'unknown key network_dsn'),
         (('scale',), ..., 'missing scale'),
+        (('datasets', 'train', 'gt_size'), 66, 'gt_size: 66, expected a multiple of 4 from 4 on'),
+        (('datasets', 'train', 'type'), 'HRImageDataset', 'UncertaintyDSNModel does not train on HRImageDataset'),
+        (('datasets', 'val', 'type'), 'SingleImageDataset', 'does not validate on SingleImageDataset'),
+        (('datasets', 'val', 'io_backend'), ..., 'missing datasets: val: io_backend'),
+        (('datasets', 'validation'), {}, 'datasets: validation: expected train, val'),
+        (('datasets', 'train'), ..., 'missing datasets: train'),
+        (('train', 'pixel_opt', 'type'), 'L1Loss', 'train: pixel_opt: type: L1Loss is not for this stage'),
+        (('train', 'low_frequency_opt'), {'type': 'LowFrequencyLoss'}, 'unknown key train: low_frequency_opt'),
+        (('network_g', 'type'), 'RRDBNet', 'network_g: type: RRDBNet is not for UncertaintyDSNModel'),
+        (('network_d',), None, 'train: gan_opt and optim_d need network_d'),
+        (('train', 'optim_g', 'lr'), '1e-4', "train: optim_g: lr is text, '1e-4': write 0.0001 or !!float 1e-4"),
+        (('val', 'val_freq'), ..., 'missing val: val_freq'),
+        (('val', 'save_img'), ..., 'missing val: save_img'),
     ],
 )
 def test_wrong_options(dsn_opt: dict, keys: tuple, value: object, message: str):
     opt = changed(dsn_opt, *keys, value=value)
-    if 'too small' in message:
-        opt = changed(opt, 'datasets', 'train', 'gt_size', value=63)
+    if 'from 64 on' in message:
+        opt = changed(opt, 'datasets', 'train', 'gt_size', value=62)
     before = deepcopy(opt)
     with pytest.raises(InputError) as caught:
         check_options(opt)
     assert message in str(caught.value)
     assert opt == before
+
+
+@pytest.mark.parametrize(
+    ('keys', 'value', 'message'),
+    [
+        (('datasets', 'train', 'type'), 'UnpairedImageDataset', 'does not train on UnpairedImageDataset'),
+        (('datasets', 'train', 'type'), 'HRImageDataset', 'does not train on HRImageDataset'),
+        (('network_dsn',), {'type': 'UncertaintyDSN'}, 'missing path: pretrain_network_dsn'),
+        (('network_dsn',), {'type': 'UncertaintyDSN'}, 'does not train with network_dsn on UncertaintyPairedDataset'),
+        (('train', 'pixel_opt', 'type'), 'LaplaceKLLoss', 'LaplaceKLLoss is not for this stage'),
+        (('train', 'high_pass_gain'), 4, 'unknown key train: high_pass_gain'),
+        (('train', 'pixel_opt'), None, 'expected pixel_opt, perceptual_opt or both'),
+        (('network_g',), {'type': 'UncertaintyDSN'}, 'UncertaintyDSN is not for GradientGANModel'),
+        (('val', 'metrics', 'psnr', 'type'), 'calculate_laplace_nll', 'calculate_laplace_nll is for stage 1'),
+    ],
+)
+def test_wrong_options_of_stage_2(srn_opt: dict, keys: tuple, value: object, message: str):
+    with pytest.raises(InputError) as caught:
+        check_options(changed(srn_opt, *keys, value=value))
+    assert message in str(caught.value)
 
 
 def test_all_problems_are_reported_at_once(dsn_opt: dict):
@@ -220,6 +258,9 @@ def test_what_works_is_left_alone(dsn_opt: dict, srn_opt: dict):
             r'does not fit UncertaintyDSN: .*another architecture',
         ),
         (('path', 'pretrain_network_d'), 'other.pth', InputError, r'does not fit UNetDiscriminatorSN'),
+        (('datasets', 'train', 'batch_size_per_gpu'), 3, InputError, r'2 images is less than a batch of 3: .* to 2 or'),
+        (('train', 'gan_opt', 'gan_type'), 'vanila', InputError, r'gan_opt: GANLoss refuses its settings: .*vanila'),
+        (('train', 'perceptual_opt'), PERCEPTUAL, InputNotFoundError, r"perceptual_opt: weights: no file 'none.pth'"),
     ],
 )
 def test_runs_that_cannot_work(dsn_opt: dict, keys: tuple, value: object, error: type[UserError], message: str):
@@ -233,6 +274,34 @@ def test_validation_pairs_must_match(dsn_opt: dict):
     (folder / 'astronaut.png').rename(folder / 'cosmonaut.png')
     with pytest.raises(InputError, match=r"datasets: val: .* do not match: 'astronaut.png' \(2 in all\)"):
         check_run(dsn_opt)
+
+
+def test_validation_pairs_must_have_the_scale(dsn_opt: dict):
+    write_photos(Path(dsn_opt['datasets']['val']['dataroot_lq']), 1, 30, 40)
+    with pytest.raises(InputError, match=r"astronaut.png' is \(80, 96\) pixels .*, expected \(120, 160\): 4 times"):
+        check_run(dsn_opt)
+
+
+def test_pairs_for_training_are_checked(srn_opt: dict):
+    train = srn_opt['datasets']['train']
+    pairs = {key: value for key, value in train.items() if key != 'dataroot_log_scale'}
+    pairs |= {'type': 'PairedImageDataset', 'io_backend': {'type': 'disk'}}
+    check_run(changed(srn_opt, 'datasets', 'train', value=pairs))
+    with pytest.raises(InputError, match='too few for crops of 96x96'):
+        check_run(changed(srn_opt, 'datasets', 'train', value=pairs | {'gt_size': 96}))
+    write_photos(Path(train['dataroot_gt']), 1, 81, 96)
+    with pytest.raises(InputError, match=r'is \(81, 96\) pixels .*, expected \(80, 96\)'):
+        check_run(changed(srn_opt, 'datasets', 'train', value=pairs))
+
+
+def test_a_resumed_run_needs_no_initial_weights(srn_opt: dict):
+    opt = changed(srn_opt, 'path', 'pretrain_network_g', value='gone.pth')
+    with pytest.raises(InputNotFoundError, match=r'gone.pth'):
+        check_run(opt)
+    states = Path(opt['path']['training_states'])
+    states.mkdir(parents=True)
+    (states / '5.state').touch()
+    check_run(opt | {'auto_resume': True})
 
 
 def test_generator_of_another_scale(srn_opt: dict):

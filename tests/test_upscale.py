@@ -81,6 +81,29 @@ def test_files_and_folders(tmp_path: Path):
     assert (tmp_path / 'one' / 'astronaut.png').read_bytes() == (tmp_path / 'out' / 'astronaut.png').read_bytes()
 
 
+def test_images_of_any_size(tmp_path: Path):
+    """RRDBNet folds pixels for scales 2 and 1, which the image's size need not fit."""
+    image = photo(height=13, width=10).astype(np.float32) / 255
+    for scale in (1, 2, 4):
+        net = RRDBNet(3, 3, scale=scale, num_feat=4, num_block=1, num_grow_ch=2)
+        assert upscale(net, image).shape == (13 * scale, 10 * scale, 3)
+    whole = upscale(RRDBNet(3, 3, scale=2, num_feat=4, num_block=1, num_grow_ch=2), image[:12])
+    assert whole.shape == (24, 20, 3)
+
+
+def test_no_file_is_overwritten(tmp_path: Path):
+    net = SRVGGNetCompact(num_feat=4, num_conv=1)
+    (path,) = write_photos(tmp_path / 'in', 1, 16, 20)
+    before = path.read_bytes()
+    for source in (tmp_path / 'in', path):
+        with pytest.raises(InputError, match='is the folder of the input'):
+            upscale_files(net, source, tmp_path / 'out' / '..' / 'in')
+    write_photos(tmp_path / 'in', 1, 16, 20, 'jpg')
+    with pytest.raises(InputError, match='would share a name'):
+        upscale_files(net, tmp_path / 'in', tmp_path / 'out')
+    assert path.read_bytes() == before and not (tmp_path / 'out').exists()
+
+
 def test_what_is_not_there(tmp_path: Path):
     net = SRVGGNetCompact(num_feat=4, num_conv=1)
     with pytest.raises(InputNotFoundError, match=r"no file or folder '.*nowhere'"):
@@ -91,6 +114,7 @@ def test_what_is_not_there(tmp_path: Path):
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason='needs a machine without a GPU')
-def test_a_device_that_is_not_there():
-    with pytest.raises(InputError, match="device 'cuda': this machine has no CUDA GPU"):
-        pick_device('cuda')
+@pytest.mark.parametrize('name', ['cuda', 'cuda:1', 'gpu'])
+def test_a_device_that_is_not_there(name: str):
+    with pytest.raises(InputError, match=f"device '{name}': (torch can use 0 CUDA GPUs here|expected cpu, cuda)"):
+        pick_device(name)

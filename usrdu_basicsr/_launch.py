@@ -64,9 +64,12 @@ def check_options_file(arguments: list[str]) -> None:
     missing = [key for key in REQUIRED if key not in options and key not in forced]
     if missing:
         raise InputError(f'{args.opt}: missing {", ".join(missing)}; expected all of {", ".join(REQUIRED)}')
-    for key in ('datasets', 'path'):
-        if not isinstance(options.get(key, {}), Mapping):
-            raise InputError(f'{args.opt}: {key} is {options[key]!r}, expected a mapping')
+    sections = {key: options.get(key, {}) for key in ('datasets', 'path')}
+    if isinstance(sections['datasets'], Mapping):
+        sections |= {f'datasets: {phase}': dataset for phase, dataset in sections['datasets'].items()}
+    for key, section in sections.items():
+        if not isinstance(section, Mapping):
+            raise InputError(f'{args.opt}: {key} is {section!r}, expected a mapping')
 
 
 def read_options_file(path: str) -> Any:
@@ -110,13 +113,14 @@ def load_resume_state(opt: dict[str, Any]) -> dict[str, Any] | None:
         state = read_checkpoint(path)
     except InputError as error:
         raise InputError(f'{error}; to resume from an older state, remove it') from error
-    own_checkpoints = {name: value for name, value in opt['path'].items() if name.startswith('pretrain_network_')}
+    dsn = {key: value for key, value in opt['path'].items() if key in ('pretrain_network_dsn', 'param_key_dsn')}
     opt['path']['resume_state'] = path
     check_resume(opt, state['iter'])
-    for name, value in own_checkpoints.items():
-        # BasicSR expects a saved file of every network; one that is not trained, such as the DSN of stage 2, has none.
-        if not os.path.exists(opt['path'][name]):
-            opt['path'][name] = value
+    # BasicSR expects a saved file of every network; the DSN of stage 2 is not trained and has none.
+    opt['path'].update(dsn)
+    for key, value in opt['path'].items():
+        if key.startswith('pretrain_network_') and value is not None and not os.path.isfile(value):
+            raise InputNotFoundError(f"state '{path}' lacks its network '{value}': resume from another state")
     return state
 
 
@@ -129,6 +133,12 @@ def newest_state(folder: str) -> str | None:
     return os.path.join(folder, max(states, key=lambda name: int(name.partition('.')[0])))
 
 
+def _own_message(error: UserError) -> str:
+    """The message; of an error that torch passed on from a data worker, without the traceback it put before it."""
+    text = str(error)
+    return text.strip().splitlines()[-1].partition('Error: ')[2] if text.startswith('Caught ') else text
+
+
 def show_user_errors() -> None:
     """From now on an uncaught UserError ends the program with one line instead of a traceback, and exit status 1."""
     previous = sys.excepthook
@@ -137,7 +147,7 @@ def show_user_errors() -> None:
 
     def show(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
         if isinstance(error, UserError):
-            sys.stderr.write(f'error: {error}\n')
+            sys.stderr.write(f'error: {_own_message(error)}\n')
         else:
             previous(kind, error, traceback)
 

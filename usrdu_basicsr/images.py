@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import cv2
@@ -13,6 +14,8 @@ from usrdu_basicsr.files import write_whole
 
 EXTENSIONS = frozenset({'.png', '.jpg', '.jpeg', '.bmp', '.tif', '.tiff', '.webp', '.ppm', '.pgm'})
 EXIF_ORIENTATION = 0x0112
+PNG_END = b'IEND\xaeB`\x82'
+JPEG_END = b'\xff\xd9'
 
 
 def list_images(folder: str | Path) -> list[Path]:
@@ -32,18 +35,32 @@ def list_images(folder: str | Path) -> list[Path]:
 
 
 def image_size(path: Path) -> tuple[int, int]:
-    """(height, width) as `read_image` will give it, from the file's header alone.
+    """(height, width) as `read_image` will give it: from the header, unless the file looks odd; then it is decoded.
 
     Raises:
-        InputError: The file is not an image.
+        InputError: The file is not an image, or it is incomplete.
     """
     try:
         with Image.open(path) as image:
-            width, height = image.size
-            turned = image.getexif().get(EXIF_ORIENTATION, 1) >= 5
-    except (UnidentifiedImageError, OSError) as error:
-        raise InputError(f"cannot read image '{path}': replace or remove it ({error})") from error
+            kind, (width, height) = image.format, image.size
+            # A PNG's getexif() decodes the image unless its header had an EXIF chunk; OpenCV does not turn TIFFs.
+            may_turn = kind == 'JPEG' or 'exif' in image.info
+            turned = may_turn and kind != 'TIFF' and image.getexif().get(EXIF_ORIENTATION, 1) >= 5
+        odd = not _ends_well(path, kind)
+    except (UnidentifiedImageError, Image.DecompressionBombError, OSError):
+        odd = True
+    if odd:
+        height, width = read_image(path).shape[:2]
+        return height, width
     return (width, height) if turned else (height, width)
+
+
+def _ends_well(path: Path, kind: str | None) -> bool:
+    """False if the end mark of a PNG or JPEG file is not at its end: it may be cut short, or have more after it."""
+    mark = {'PNG': PNG_END, 'JPEG': JPEG_END}.get(kind or '', b'')
+    with open(path, 'rb') as file:
+        file.seek(-len(mark) or 0, 2)
+        return file.read() == mark
 
 
 def read_image(path: Path) -> np.ndarray:
@@ -70,6 +87,19 @@ def write_png(path: Path, image: np.ndarray) -> None:
     """Write an 8-bit image `(H, W)` or `(H, W, 3)`, BGR, whole or not at all."""
     encoded = cv2.imencode('.png', image)[1]
     write_whole(path, lambda file: file.write(encoded.tobytes()))
+
+
+def refuse_equal_stems(paths: Sequence[Path]) -> None:
+    """Refuse files whose results would share a name.
+
+    Raises:
+        InputError: Two have the same name without extension.
+    """
+    seen: dict[str, Path] = {}
+    for path in paths:
+        if path.stem in seen:
+            raise InputError(f"results of '{seen[path.stem]}' and '{path}' would share a name: rename one of them")
+        seen[path.stem] = path
 
 
 def to_8bit(image: np.ndarray) -> np.ndarray:

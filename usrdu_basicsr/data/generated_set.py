@@ -27,8 +27,21 @@ def read_log_scale(path: Path) -> np.ndarray:
     Raises:
         InputError: The file is missing, damaged or of another shape.
     """
+    return np.array(_open_log_scale(path))
+
+
+def log_scale_shape(path: Path) -> tuple[int, ...]:
+    """The shape of a map of log-scales, without reading it; the file's length is checked.
+
+    Raises:
+        InputError: As `read_log_scale`.
+    """
+    return _open_log_scale(path).shape
+
+
+def _open_log_scale(path: Path) -> np.ndarray:
     try:
-        log_scale = np.load(path, allow_pickle=False)
+        log_scale = np.load(path, mmap_mode='r', allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
         raise InputError(f"cannot read log-scales '{path}': remove the file and generate it again ({error})") from error
     if not isinstance(log_scale, np.ndarray) or log_scale.ndim != 3 or log_scale.shape[2] != 3:
@@ -40,15 +53,18 @@ def read_description(folder: Path) -> dict[str, Any] | None:
     """`generation.json` of a set, or None where there is none.
 
     Raises:
-        InputError: The file is not JSON.
+        InputError: The file is not JSON, or says no scale.
     """
     path = folder / DESCRIPTION
     if not path.is_file():
         return None
     try:
-        return json.loads(path.read_text())
+        description = json.loads(path.read_text())
     except ValueError as error:
         raise InputError(f"'{path}' is not JSON: generate the set again ({error})") from error
+    if not isinstance(description, dict) or not isinstance(description.get('scale'), int):
+        raise InputError(f"'{path}' says no scale: generate the set again")
+    return description
 
 
 def write_description(folder: Path, description: dict[str, Any]) -> None:
@@ -63,7 +79,7 @@ def log_scale_path(folder: str | Path, lq_path: Path) -> Path:
     Raises:
         InputNotFoundError: There are none.
     """
-    path = Path(folder) / f'{lq_path.stem}.npy'
+    path = Path(folder).expanduser() / f'{lq_path.stem}.npy'
     if not path.is_file():
         raise InputNotFoundError(f"no log-scales '{path}' for '{lq_path}': run scripts/generate_lr.py again")
     return path

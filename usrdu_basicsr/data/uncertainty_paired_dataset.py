@@ -13,7 +13,7 @@ from basicsr.utils.registry import DATASET_REGISTRY
 from torch.utils.data import Dataset
 
 from usrdu_basicsr.data.cropping import check_holds_crop, seed_worker_once
-from usrdu_basicsr.data.generated_set import log_scale_path, read_description, read_log_scale
+from usrdu_basicsr.data.generated_set import log_scale_path, log_scale_shape, read_description, read_log_scale
 from usrdu_basicsr.errors import InputError
 from usrdu_basicsr.images import image_size, list_images, read_image
 
@@ -67,7 +67,13 @@ class UncertaintyPairedDataset(Dataset):
                     f"LR image '{lq_path}' is {image_size(lq_path)} pixels (height, width), expected {expected}:"
                     f" 1/{self.scale} of '{gt_path}'; generate it again"
                 )
-            self.items.append((gt_path, lq_path, log_scale_path(opt['dataroot_log_scale'], lq_path)))
+            scale_path = log_scale_path(opt['dataroot_log_scale'], lq_path)
+            if log_scale_shape(scale_path) != (*expected, 3):
+                raise InputError(
+                    f"log-scales '{scale_path}' have shape {log_scale_shape(scale_path)}, expected {(*expected, 3)}:"
+                    ' generate the set again'
+                )
+            self.items.append((gt_path, lq_path, scale_path))
         if self.training:
             check_holds_crop([lq for _, lq, _ in self.items], opt['gt_size'] // self.scale, 'gt_size // scale')
 
@@ -80,8 +86,6 @@ class UncertaintyPairedDataset(Dataset):
         lq = read_image(lq_path)
         # Images are BGR until img2tensor turns all three.
         log_scale = np.ascontiguousarray(read_log_scale(scale_path)[..., ::-1], np.float32)
-        if log_scale.shape != lq.shape:
-            raise InputError(f"log-scales '{scale_path}' have shape {log_scale.shape}, the LR image {lq.shape}")
         height, width = (side * self.scale for side in lq.shape[:2])
         gt = read_image(gt_path)[:height, :width]
         if self.training:

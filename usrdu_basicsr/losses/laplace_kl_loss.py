@@ -36,6 +36,10 @@ class LaplaceKLLoss(nn.Module):
 
         Returns:
             Scalar.
+
+        Raises:
+            ValueError: `kernel_size` is even.
+            RuntimeError: The images are smaller than the low-pass.
         """
         content = low_pass(pred - target, self.kernel_size).abs().mean() * 255
         uncertainty = uncertainty_term((pred - target).abs() * 255, log_scale).mean()

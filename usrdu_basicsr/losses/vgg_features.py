@@ -9,6 +9,7 @@ import torchvision
 from basicsr.archs.vgg_arch import NAMES
 from torch import Tensor, nn
 
+from usrdu_basicsr.checkpoint import read_checkpoint
 from usrdu_basicsr.errors import InputError, InputNotFoundError
 
 
@@ -64,7 +65,7 @@ def _load_weights(layers: nn.Module, vgg_type: str, weights: str) -> dict[str, T
     if weights == 'imagenet':
         loaded = torchvision.models.get_model_weights(vgg_type)['IMAGENET1K_V1'].get_state_dict(check_hash=True)
     elif Path(weights).expanduser().is_file():
-        loaded = torch.load(Path(weights).expanduser(), map_location='cpu', weights_only=True)
+        loaded = read_checkpoint(weights)
     else:
         raise InputNotFoundError(f"weights: no file '{weights}'; give 'imagenet', 'random' or an existing state dict")
     loaded = {name.removeprefix('features.'): value for name, value in loaded.items()}

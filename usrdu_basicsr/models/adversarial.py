@@ -15,6 +15,7 @@ from basicsr.models.sr_model import SRModel
 from basicsr.utils import get_root_logger
 from basicsr.utils.dist_util import master_only
 from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 
 from usrdu_basicsr.checkpoint import check_weights, read_weights, write_checkpoint
 
@@ -77,9 +78,9 @@ class AdversarialModel(SRModel):
     def discriminator_logits(self, x: Tensor) -> Tensor:
         """Judge generated images in the generator's step: gradients reach `x` but not the discriminator.
 
-        The discriminator is called without its distributed wrapper, since it has nothing to share here.
+        The discriminator is called without its distributed wrapper, which would await gradients to share.
         """
-        net_d = self.get_bare_model(self.net_d)
+        net_d = self.net_d.module if isinstance(self.net_d, DistributedDataParallel) else self.net_d
         net_d.requires_grad_(False)
         try:
             return net_d(x)

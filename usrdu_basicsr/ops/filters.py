@@ -42,6 +42,10 @@ def low_pass(x: Tensor, kernel_size: int = 5, padding: bool = False) -> Tensor:
 
     Returns:
         `(N, C, H, W)` with padding, else `(N, C, H - kernel_size + 1, W - kernel_size + 1)`.
+
+    Raises:
+        ValueError: `kernel_size` is even.
+        RuntimeError: `x` is smaller than the window and not padded.
     """
     channels, margin = x.shape[1], kernel_size // 2 if padding else 0
     window = gaussian_window(kernel_size, x.dtype, x.device)

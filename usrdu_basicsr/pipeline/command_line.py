@@ -16,3 +16,6 @@ def run_script(main: Callable[[], int]) -> None:
         sys.exit(main())
     except UserError as error:
         sys.exit(f'error: {error}')
+    except KeyboardInterrupt:
+        sys.stderr.write('interrupted\n')
+        sys.exit(130)  # as a shell reports SIGINT

@@ -4,32 +4,29 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import cv2
 import numpy as np
 import torch
-from PIL import Image
+from basicsr.utils import img2tensor
 from tqdm import tqdm
 
 from usrdu_basicsr import __version__
 from usrdu_basicsr.archs.dsn_arch import UncertaintyDSN
-from usrdu_basicsr.checkpoint import read_weights
 from usrdu_basicsr.data.generated_set import (
     LOG_SCALE_FOLDER,
     LR_FOLDER,
+    log_scale_shape,
     read_description,
     write_description,
     write_log_scale,
 )
 from usrdu_basicsr.errors import InputError
-from usrdu_basicsr.images import image_size, list_images, read_image, to_8bit, write_png
+from usrdu_basicsr.images import image_size, list_images, read_image, refuse_equal_stems, to_8bit, write_png
 from usrdu_basicsr.pipeline.load_network import dsn_options, load_dsn
 from usrdu_basicsr.pipeline.tiling import reduce_in_tiles
 
-PNG_END = b'IEND\xaeB`\x82'
 logger = logging.getLogger(__name__)
 
 
@@ -67,13 +64,13 @@ def generate_set(
     """
     output = Path(output)
     paths = list_images(gt_folder)
-    _check_names(paths)
+    refuse_equal_stems(paths)
     dsn = load_dsn(checkpoint, device)
     description = {
         'checkpoint': Path(checkpoint).name,
         'checkpoint_sha256': hashlib.sha256(Path(checkpoint).expanduser().read_bytes()).hexdigest(),
         'scale': dsn.scale,
-        'network': dsn_options(read_weights(checkpoint, 'params_ema')),
+        'network': dsn_options(dsn.state_dict()),
         'version': __version__,
     }
     _check_description(output, description)
@@ -84,13 +81,15 @@ def generate_set(
     for path in tqdm(paths, unit='image'):
         try:
             height, width = (side // dsn.scale for side in image_size(path))
-            if _is_whole(output, path.stem, height, width):
+            if _is_whole(output, path, (height, width)):
                 report.skipped.append(path.name)
                 continue
+            if not height or not width:
+                raise InputError(f"image '{path}' is smaller than scale {dsn.scale}: remove it")
             image = read_image(path)
             mean, log_scale = predict(dsn, image, tile)
         except InputError as error:
-            logger.error('%s: %s', path.name, error)
+            logger.error('%s', error)
             report.failed.append(path.name)
             continue
         if not cropped and image.shape[:2] != (height * dsn.scale, width * dsn.scale):
@@ -115,14 +114,13 @@ def predict(dsn: UncertaintyDSN, image: np.ndarray, tile: int = 512) -> tuple[np
         Mean and log-scale, `(H / s, W / s, 3)` float32, RGB.
 
     Raises:
-        InputError: The image is smaller than the scale.
+        ValueError: The image is smaller than the scale.
     """
     height, width = (side // dsn.scale * dsn.scale for side in image.shape[:2])
     if not height or not width:
-        raise InputError(f'image of {image.shape[0]}x{image.shape[1]} pixels is smaller than scale {dsn.scale}')
+        raise ValueError(f'image of {image.shape[0]}x{image.shape[1]} pixels is smaller than scale {dsn.scale}')
     device = next(dsn.parameters()).device
-    rgb = cv2.cvtColor(image[:height, :width], cv2.COLOR_BGR2RGB)
-    x = torch.from_numpy(rgb).permute(2, 0, 1)[None]
+    x = img2tensor(image[:height, :width])[None]
 
     def run(part: torch.Tensor) -> tuple[torch.Tensor, ...]:
         return dsn(part.to(device), with_features=False)[:2]
@@ -130,14 +128,6 @@ def predict(dsn: UncertaintyDSN, image: np.ndarray, tile: int = 512) -> tuple[np
     with torch.inference_mode():
         mean, log_scale = reduce_in_tiles(x, run, dsn.scale, dsn.receptive_radius, tile)
     return mean[0].permute(1, 2, 0).numpy(), log_scale[0].permute(1, 2, 0).numpy()
-
-
-def _check_names(paths: Sequence[Path]) -> None:
-    seen: dict[str, Path] = {}
-    for path in paths:
-        if path.stem in seen:
-            raise InputError(f"'{seen[path.stem]}' and '{path}' would share a name in the set: rename one of them")
-        seen[path.stem] = path
 
 
 def _check_description(output: Path, description: dict) -> None:
@@ -151,19 +141,14 @@ def _check_description(output: Path, description: dict) -> None:
         raise InputError(f"'{output / LR_FOLDER}' holds files but no generation.json: choose another folder")
 
 
-def _is_whole(output: Path, stem: str, height: int, width: int) -> bool:
-    """Whether both files of a photo are there, complete and of the right size."""
-    lr, log_scale = output / LR_FOLDER / f'{stem}.png', output / LOG_SCALE_FOLDER / f'{stem}.npy'
-    if not lr.is_file() or not log_scale.is_file():
+def _is_whole(output: Path, photo: Path, size: tuple[int, int]) -> bool:
+    """Whether both files of a photo are there, complete, of the right size, and not older than the photo."""
+    lr, log_scale = output / LR_FOLDER / f'{photo.stem}.png', output / LOG_SCALE_FOLDER / f'{photo.stem}.npy'
+    if not lr.is_file() or not log_scale.is_file() or lr.stat().st_mtime < photo.stat().st_mtime:
         return False
     try:
-        with Image.open(lr) as image:
-            size = image.size
-        with open(lr, 'rb') as file:
-            file.seek(-len(PNG_END), 2)
-            ends = file.read() == PNG_END
-        return ends and size == (width, height) and np.load(log_scale, mmap_mode='r').shape == (height, width, 3)
-    except (OSError, ValueError):
+        return image_size(lr) == size and log_scale_shape(log_scale) == (*size, 3)
+    except InputError:
         return False
 
 

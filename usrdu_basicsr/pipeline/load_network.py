@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from usrdu_basicsr.archs.dsn_arch import UncertaintyDSN
 from usrdu_basicsr.checkpoint import check_weights, read_weights
 from usrdu_basicsr.errors import InputError
+from usrdu_basicsr.pipeline.option_check import look_up
 
 Weights = Mapping[str, Tensor]
 
@@ -24,11 +25,14 @@ def pick_device(name: str | None = None) -> torch.device:
     """The named device, or the GPU if there is one.
 
     Raises:
-        InputError: The machine has no such device.
+        InputError: There is no such device.
     """
-    device = torch.device(name or ('cuda' if torch.cuda.is_available() else 'cpu'))
-    if device.type == 'cuda' and not torch.cuda.is_available():
-        raise InputError(f"device '{name}': this machine has no CUDA GPU that torch can use; choose cpu")
+    try:
+        device = torch.device(name or ('cuda' if torch.cuda.is_available() else 'cpu'))
+    except RuntimeError as error:
+        raise InputError(f"device '{name}': expected cpu, cuda, cuda:1, ...") from error
+    if device.type == 'cuda' and (device.index or 0) >= torch.cuda.device_count():
+        raise InputError(f"device '{name}': torch can use {torch.cuda.device_count()} CUDA GPUs here; choose cpu")
     return device
 
 
@@ -42,7 +46,10 @@ def load_dsn(path: str | Path, device: torch.device) -> UncertaintyDSN:
     weights = read_weights(path, 'params_ema')
     if 'log_scale_head.0.weight' not in weights or 'conv_first.0.weight' not in weights:
         raise InputError(f"checkpoint '{path}' holds no UncertaintyDSN: give the net_g_*.pth of a stage 1 experiment")
-    return _ready(UncertaintyDSN(**dsn_options(weights)), weights, path, device)
+    options = dsn_options(weights)
+    if (options['num_in_ch'], options['num_out_ch']) != (3, 3):
+        raise InputError(f"checkpoint '{path}' is of a DSN for {options['num_in_ch']} channels: expected 3 (RGB)")
+    return _ready(UncertaintyDSN(**options), weights, path, device)
 
 
 def dsn_options(weights: Weights) -> dict[str, Any]:
@@ -76,8 +83,11 @@ def load_generator(path: str | Path, device: torch.device, network: Mapping[str,
     """
     weights = read_weights(path, 'params_ema')
     if network is not None:
+        kind: Any = look_up(ARCH_REGISTRY, network.get('type'))
+        if kind is None:
+            raise InputError(f'network_g: type: there is no architecture {network.get("type")!r}')
         arguments = {key: value for key, value in network.items() if key != 'type'}
-        return _ready(ARCH_REGISTRY.get(network['type'])(**arguments), weights, path, device)
+        return _ready(kind(**arguments), weights, path, device)
     if 'log_scale_head.0.weight' in weights:
         raise InputError(f"checkpoint '{path}' is a stage 1 DSN, which reduces images: give stage 2's net_g_*.pth")
     if 'body.0.rdb1.conv1.weight' in weights:

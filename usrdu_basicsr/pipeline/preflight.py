@@ -6,14 +6,17 @@ from collections.abc import Mapping
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
+from urllib.error import URLError
 
 import torch
-from basicsr.utils.registry import ARCH_REGISTRY, DATASET_REGISTRY
+from basicsr.utils.registry import ARCH_REGISTRY, DATASET_REGISTRY, LOSS_REGISTRY, Registry
 
 from usrdu_basicsr.checkpoint import check_weights, read_weights
-from usrdu_basicsr.errors import InputError
+from usrdu_basicsr.data.cropping import check_holds_crop
+from usrdu_basicsr.errors import InputError, UserError
 from usrdu_basicsr.images import image_size, list_images
-from usrdu_basicsr.pipeline.option_check import NETWORKS, check_options
+from usrdu_basicsr.pipeline.option_check import look_up
+from usrdu_basicsr.pipeline.option_rules import LOSSES, NETWORKS, check_options
 
 
 def check_run(opt: Mapping[str, Any]) -> None:
@@ -29,37 +32,67 @@ def check_run(opt: Mapping[str, Any]) -> None:
     """
     check_options(opt)
     for phase, dataset in opt['datasets'].items():
-        _check_dataset(dataset, f'datasets: {phase}: ')
+        _check_dataset(opt, dataset, f'datasets: {phase}: ')
     for net in NETWORKS:
         _check_network(opt, net)
+    if opt['is_train']:
+        for name in LOSSES:
+            if opt['train'].get(name) is not None:
+                _build(LOSS_REGISTRY, opt['train'][name], f'train: {name}: ')
 
 
-def _check_dataset(dataset: Mapping[str, Any], where: str) -> None:
+def _check_dataset(opt: Mapping[str, Any], dataset: Mapping[str, Any], where: str) -> None:
     """Our datasets check themselves when built; BasicSR's are checked for what it would fail on obscurely."""
     try:
         kind = DATASET_REGISTRY.get(dataset['type'])
         if hasattr(kind, 'options'):
-            kind(deepcopy(dataset))
-        elif (dataset.get('io_backend') or {}).get('type', 'disk') == 'disk':
-            for key in ('dataroot_gt', 'dataroot_lq'):
-                for path in list_images(dataset[key]) if dataset.get(key) is not None else []:
+            _check_batch(opt, dataset, len(kind(deepcopy(dataset))))
+        elif dataset['io_backend'].get('type') == 'disk' and not dataset.get('meta_info_file'):
+            folders = [dataset[key] for key in ('dataroot_gt', 'dataroot_lq') if dataset.get(key) is not None]
+            for folder in folders:
+                for path in list_images(folder):
                     image_size(path)
-            if dataset['type'] == 'PairedImageDataset' and not dataset.get('meta_info_file'):
+            if dataset['type'] == 'PairedImageDataset':
                 _check_pairs(dataset)
-    except (InputError, FileNotFoundError) as error:
+                _check_batch(opt, dataset, len(list_images(dataset['dataroot_lq'])))
+    except UserError as error:
         raise type(error)(f'{where}{error}') from error
 
 
+def _check_batch(opt: Mapping[str, Any], dataset: Mapping[str, Any], count: int) -> None:
+    """BasicSR leaves incomplete batches out: with less than one batch a rank it would train nothing and say nothing."""
+    if dataset['phase'] != 'train':
+        return
+    batch = dataset['batch_size_per_gpu'] * (1 if opt['dist'] else max(opt['num_gpu'], 1))
+    images = int(count * dataset.get('dataset_enlarge_ratio', 1)) // opt['world_size']
+    if images < batch:
+        raise InputError(
+            f'an epoch of {images} images is less than a batch of {batch}: set dataset_enlarge_ratio to'
+            f' {-(-batch * opt["world_size"] // count)} or more, or lower batch_size_per_gpu'
+        )
+
+
 def _check_pairs(dataset: Mapping[str, Any]) -> None:
-    """Refuse a folder of HR photos and one of LR images that do not match by name."""
-    template = dataset.get('filename_tmpl') or '{}'
-    expected = {f'{template.format(path.stem)}{path.suffix}' for path in list_images(dataset['dataroot_gt'])}
-    found = {path.name for path in list_images(dataset['dataroot_lq'])}
-    if odd := sorted(expected ^ found):
+    """Refuse HR photos and LR images that do not match by name or size."""
+    template, scale = dataset.get('filename_tmpl') or '{}', dataset['scale']
+    gt_by_name = {f'{template.format(path.stem)}{path.suffix}': path for path in list_images(dataset['dataroot_gt'])}
+    lq_by_name = {path.name: path for path in list_images(dataset['dataroot_lq'])}
+    if odd := sorted(gt_by_name.keys() ^ lq_by_name.keys()):
         raise InputError(
             f"'{dataset['dataroot_gt']}' and '{dataset['dataroot_lq']}' do not match: {odd[0]!r}"
             f' ({len(odd)} in all) is in one of them only; pairs need equal names'
         )
+    training = dataset['phase'] == 'train'
+    for name, path in lq_by_name.items():
+        expected = tuple(side * scale for side in image_size(path))
+        size = image_size(gt_by_name[name])
+        # BasicSR crops HR photos in validation, and does not in training
+        if size != expected if training else (size[0] < expected[0] or size[1] < expected[1]):
+            raise InputError(
+                f"'{gt_by_name[name]}' is {size} pixels (height, width), expected {expected}: {scale} times '{path}'"
+            )
+    if training:
+        check_holds_crop(list(gt_by_name.values()), dataset['gt_size'], 'gt_size')
 
 
 def _check_network(opt: Mapping[str, Any], net: str) -> None:
@@ -67,14 +100,34 @@ def _check_network(opt: Mapping[str, Any], net: str) -> None:
     settings, paths = opt.get(f'network_{net}'), opt['path']
     if settings is None:
         return
-    arguments = {key: value for key, value in settings.items() if key != 'type'}
-    kind = settings['type'] if settings['type'] in ARCH_REGISTRY else f'{settings["type"]}_basicsr'
-    with torch.random.fork_rng(devices=[]):  # the run's own random numbers stay as they are
-        network = ARCH_REGISTRY.get(kind)(**arguments)
+    network = _build(ARCH_REGISTRY, settings, f'network_{net}: ')
     scale = getattr(network, 'upscale', getattr(network, 'scale', None))  # as BasicSR's generators call it
     if isinstance(scale, int) and scale != opt['scale']:
         raise InputError(f'network_{net}: {settings["type"]} has scale {scale}, the options say scale: {opt["scale"]}')
     path = paths.get(f'pretrain_network_{net}')
-    if path is not None and paths.get(f'strict_load_{net}', True):
-        key = paths.get(f'param_key_{net}', 'params_ema' if net == 'dsn' else 'params')
-        check_weights(network, read_weights(path, key), Path(path))
+    # A resumed run reads its own checkpoints, which BasicSR has not found yet.
+    resuming = opt['is_train'] and (paths.get('resume_state') or _has_state(opt))
+    if path is None or (resuming and net != 'dsn'):
+        return
+    weights = read_weights(path, paths.get(f'param_key_{net}', 'params_ema' if net == 'dsn' else 'params'))
+    if paths.get(f'strict_load_{net}', True):
+        check_weights(network, weights, path)
+
+
+def _has_state(opt: Mapping[str, Any]) -> bool:
+    return opt['auto_resume'] and any(Path(opt['path']['training_states']).glob('*.state'))
+
+
+def _build(registry: Registry, settings: Mapping[str, Any], where: str) -> Any:
+    """Build what the options describe, leaving the run's random numbers as they are; name the section in errors."""
+    arguments = deepcopy({key: value for key, value in settings.items() if key != 'type'})
+    kind: Any = look_up(registry, settings['type'])
+    try:
+        with torch.random.fork_rng(devices=[]):
+            return kind(**arguments)
+    except UserError as error:
+        raise type(error)(f'{where}{error}') from error
+    except URLError as error:
+        raise InputError(f'{where}cannot download its weights ({error.reason}); name a file instead') from error
+    except (ValueError, TypeError, NotImplementedError, KeyError, AssertionError) as error:
+        raise InputError(f'{where}{settings["type"]} refuses its settings: {error}') from error

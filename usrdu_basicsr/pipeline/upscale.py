@@ -5,14 +5,17 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
-import cv2
 import numpy as np
 import torch
+from basicsr.archs.rrdbnet_arch import RRDBNet
+from basicsr.utils import img2tensor
 from torch import nn
+from torch.nn import functional as F
 from tqdm import tqdm
 
 from usrdu_basicsr.errors import InputError, InputNotFoundError
-from usrdu_basicsr.images import list_images, read_image, to_8bit, write_png
+from usrdu_basicsr.images import list_images, read_image, refuse_equal_stems, to_8bit, write_png
+from usrdu_basicsr.pipeline.load_network import scale_of
 
 logger = logging.getLogger(__name__)
 
@@ -27,11 +30,14 @@ def upscale(network: nn.Module, image: np.ndarray) -> np.ndarray:
     Returns:
         `(H * s, W * s, 3)` uint8, BGR.
     """
-    device = next(network.parameters()).device
-    x = torch.from_numpy(cv2.cvtColor(image, cv2.COLOR_BGR2RGB)).permute(2, 0, 1)[None].to(device)
+    height, width = image.shape[:2]
+    scale = scale_of(network)
+    x = img2tensor(image)[None].to(next(network.parameters()).device)
+    if isinstance(network, RRDBNet):  # for scales 2 and 1 it folds 2x2 and 4x4 pixels into channels
+        x = F.pad(x, (0, -width % (4 // scale), 0, -height % (4 // scale)), mode='replicate')
     with torch.inference_mode():
-        y = network(x)[0].permute(1, 2, 0).float().cpu().numpy()
-    return to_8bit(y[..., ::-1])
+        y = network(x)[0, :, : height * scale, : width * scale]
+    return to_8bit(y.permute(1, 2, 0).float().cpu().numpy()[..., ::-1])
 
 
 def upscale_files(network: nn.Module, source: str | Path, output: str | Path) -> list[str]:
@@ -49,15 +55,19 @@ def upscale_files(network: nn.Module, source: str | Path, output: str | Path) ->
 
     Raises:
         InputNotFoundError: `source` does not exist.
-        InputError: The folder holds no image, or `output` is a file.
+        InputError: The folder holds no image, or two of one name; `output` is a file or the input's own folder.
     """
     source, output = Path(source), Path(output)
     if output.is_file():
         raise InputError(f"output '{output}' is a file: name a folder")
     if not source.exists():
         raise InputNotFoundError(f"no file or folder '{source}': check the path, which is relative to '{Path.cwd()}'")
+    paths = [source] if source.is_file() else list_images(source)
+    refuse_equal_stems(paths)
+    if output.resolve() == paths[0].parent.resolve():
+        raise InputError(f"output '{output}' is the folder of the input, whose files it would replace: name another")
     failed = []
-    for path in tqdm([source] if source.is_file() else list_images(source), unit='image'):
+    for path in tqdm(paths, unit='image'):
         try:
             write_png(output / f'{path.stem}.png', upscale(network, read_image(path)))
         except InputError as error:
