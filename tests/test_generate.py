@@ -159,6 +159,9 @@ def test_sets_do_not_mix(hr: Path, tmp_path: Path):
     generate_set(hr, tmp_path / 'set', dsn_file(tmp_path), CPU)
     with pytest.raises(InputError, match='generated with another checkpoint'):
         generate_set(hr, tmp_path / 'set', dsn_file(tmp_path, 'other.pth'), CPU)
+    (tmp_path / 'file').touch()
+    with pytest.raises(InputError, match='is a file; name a folder'):
+        generate_set(hr, tmp_path / 'file' / 'set', dsn_file(tmp_path), CPU)
     write_photos(tmp_path / 'own' / 'lr', 1)
     with pytest.raises(InputError, match=r'holds files but no generation\.json'):
         generate_set(hr, tmp_path / 'own', dsn_file(tmp_path), CPU)

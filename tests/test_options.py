@@ -304,6 +304,12 @@ def test_a_resumed_run_needs_no_initial_weights(srn_opt: dict):
     check_run(opt | {'auto_resume': True})
 
 
+@pytest.mark.skipif(torch.cuda.is_available(), reason='needs a machine without a GPU')
+def test_gpus_that_are_not_there(dsn_opt: dict):
+    with pytest.raises(InputError, match='num_gpu: 1, but torch can use no CUDA GPU here'):
+        check_run(changed(dsn_opt, 'num_gpu', value=1))
+
+
 def test_generator_of_another_scale(srn_opt: dict):
     with pytest.raises(InputError, match='network_g: SRVGGNetCompact_basicsr has scale 2, the options say scale: 4'):
         check_run(changed(srn_opt, 'network_g', 'upscale', value=2))

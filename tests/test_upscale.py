@@ -109,7 +109,7 @@ def test_what_is_not_there(tmp_path: Path):
     with pytest.raises(InputNotFoundError, match=r"no file or folder '.*nowhere'"):
         upscale_files(net, tmp_path / 'nowhere', tmp_path / 'out')
     (tmp_path / 'file').touch()
-    with pytest.raises(InputError, match=r"output '.*file' is a file"):
+    with pytest.raises(InputError, match=r"output '.*file': '.*file' is a file"):
         upscale_files(net, tmp_path, tmp_path / 'file')
 
 

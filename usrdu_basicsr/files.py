@@ -1,4 +1,4 @@
-"""Files are written whole or not at all."""
+"""Where files are written, and that they are written whole or not at all."""
 
 from __future__ import annotations
 
@@ -6,6 +6,21 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
+
+from usrdu_basicsr.errors import InputError
+
+
+def output_folder(path: str | Path) -> Path:
+    """A folder to write into, which need not exist yet.
+
+    Raises:
+        InputError: It, or a part of its path, is a file.
+    """
+    path = Path(path)
+    for part in (path, *path.parents):
+        if part.is_file():
+            raise InputError(f"output '{path}': '{part}' is a file; name a folder")
+    return path
 
 
 def write_whole(path: Path, write: Callable[[BinaryIO], object]) -> None:

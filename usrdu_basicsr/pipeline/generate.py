@@ -23,6 +23,7 @@ from usrdu_basicsr.data.generated_set import (
     write_log_scale,
 )
 from usrdu_basicsr.errors import InputError
+from usrdu_basicsr.files import output_folder
 from usrdu_basicsr.images import image_size, list_images, read_image, refuse_equal_stems, to_8bit, write_png
 from usrdu_basicsr.pipeline.load_network import dsn_options, load_dsn
 from usrdu_basicsr.pipeline.tiling import reduce_in_tiles
@@ -60,9 +61,9 @@ def generate_set(
     Raises:
         InputNotFoundError: The folder or the checkpoint does not exist.
         InputError: The folder is empty or two of its files would share a name; the checkpoint is no DSN; the output
-            holds a set of another checkpoint.
+            is a file, or holds a set of another checkpoint.
     """
-    output = Path(output)
+    output = output_folder(output)
     paths = list_images(gt_folder)
     refuse_equal_stems(paths)
     dsn = load_dsn(checkpoint, device)

@@ -31,6 +31,8 @@ def check_run(opt: Mapping[str, Any]) -> None:
         UserError: The first thing that would make the run fail, or go on with what the user did not mean.
     """
     check_options(opt)
+    if opt['num_gpu'] != 0 and not torch.cuda.is_available():
+        raise InputError(f'num_gpu: {opt["num_gpu"]}, but torch can use no CUDA GPU here: write auto, or 0 for the CPU')
     for phase, dataset in opt['datasets'].items():
         _check_dataset(opt, dataset, f'datasets: {phase}: ')
     for net in NETWORKS:

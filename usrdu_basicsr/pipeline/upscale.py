@@ -14,6 +14,7 @@ from torch.nn import functional as F
 from tqdm import tqdm
 
 from usrdu_basicsr.errors import InputError, InputNotFoundError
+from usrdu_basicsr.files import output_folder
 from usrdu_basicsr.images import list_images, read_image, refuse_equal_stems, to_8bit, write_png
 from usrdu_basicsr.pipeline.load_network import scale_of
 
@@ -57,9 +58,7 @@ def upscale_files(network: nn.Module, source: str | Path, output: str | Path) ->
         InputNotFoundError: `source` does not exist.
         InputError: The folder holds no image, or two of one name; `output` is a file or the input's own folder.
     """
-    source, output = Path(source), Path(output)
-    if output.is_file():
-        raise InputError(f"output '{output}' is a file: name a folder")
+    source, output = Path(source), output_folder(output)
     if not source.exists():
         raise InputNotFoundError(f"no file or folder '{source}': check the path, which is relative to '{Path.cwd()}'")
     paths = [source] if source.is_file() else list_images(source)
