@@ -93,7 +93,9 @@ _usrdu_setup() {
     fi
 
     export PYTHON="$python" PATH="$(dirname "$python"):$PATH"
-    echo "Using $PYTHON ($("$PYTHON" --version))"
+    # The package may be another checkout's, which the user should know.
+    echo "Using $PYTHON ($("$PYTHON" --version)), usrdu_basicsr of $(cd / && "$PYTHON" -c \
+        'import os, usrdu_basicsr; print(os.path.dirname(usrdu_basicsr.__file__))')"
 }
 
 _usrdu_setup || return 1 2>/dev/null || exit 1
