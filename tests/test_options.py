@@ -300,6 +300,9 @@ def test_a_resumed_run_needs_no_initial_weights(srn_opt: dict):
         check_run(opt)
     states = Path(opt['path']['training_states'])
     states.mkdir(parents=True)
+    (states / 'notes.state').touch()  # not one of BasicSR's
+    with pytest.raises(InputNotFoundError, match=r'gone.pth'):
+        check_run(opt | {'auto_resume': True})
     (states / '5.state').touch()
     check_run(opt | {'auto_resume': True})
 

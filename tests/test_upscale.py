@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from basicsr.archs.edsr_arch import EDSR
 from basicsr.archs.rrdbnet_arch import RRDBNet
 from basicsr.archs.srresnet_arch import MSRResNet
 from basicsr.archs.srvgg_arch import SRVGGNetCompact
@@ -79,6 +80,22 @@ def test_files_and_folders(tmp_path: Path):
     assert cv2.imread(str(tmp_path / 'out' / 'chelsea.png')).shape == (32, 40, 3)
     assert upscale_files(net, paths[0], tmp_path / 'one') == []
     assert (tmp_path / 'one' / 'astronaut.png').read_bytes() == (tmp_path / 'out' / 'astronaut.png').read_bytes()
+
+
+def test_a_network_that_does_not_say_its_scale():
+    net = EDSR(3, 3, num_feat=4, num_block=1, upscale=2).eval()
+    assert scale_of(net) is None
+    assert upscale(net, photo(height=10, width=12).astype(np.float32) / 255).shape == (20, 24, 3)
+
+
+def test_settings_that_a_network_refuses(tmp_path: Path):
+    path = saved(tmp_path, MSRResNet(num_feat=8, num_block=1))
+    for network, message in (
+        ({'type': 'MSRResNet', 'num_feet': 8}, "network_g: MSRResNet refuses its settings: .*'num_feet'"),
+        ({'type': 'MSResNet'}, "network_g: type: nothing is registered as 'MSResNet'"),
+    ):
+        with pytest.raises(InputError, match=message):
+            load_generator(path, CPU, network)
 
 
 def test_images_of_any_size(tmp_path: Path):

@@ -101,8 +101,8 @@ def load_resume_state(opt: dict[str, Any]) -> dict[str, Any] | None:
         InputError: The state cannot be read.
         InputNotFoundError: The state named in the options does not exist.
     """
-    path = newest_state(opt['path']['training_states']) if opt['auto_resume'] else opt['path'].get('resume_state')
-    if not path:
+    path = state_to_resume(opt)
+    if path is None:
         return None
 
     from basicsr.utils import check_resume
@@ -122,6 +122,13 @@ def load_resume_state(opt: dict[str, Any]) -> dict[str, Any] | None:
         if key.startswith('pretrain_network_') and value is not None and not os.path.isfile(value):
             raise InputNotFoundError(f"state '{path}' lacks its network '{value}': resume from another state")
     return state
+
+
+def state_to_resume(opt: Mapping[str, Any]) -> str | None:
+    """The state that a run goes on from: the newest with `--auto_resume`, else the one named in the options, if any."""
+    if opt['auto_resume']:
+        return newest_state(opt['path']['training_states'])
+    return opt['path'].get('resume_state') or None
 
 
 def newest_state(folder: str) -> str | None:

@@ -44,16 +44,18 @@ class HRImageDataset(Dataset):
     def __len__(self) -> int:
         return len(self.paths)
 
-    def read_gt(self, path: Path) -> np.ndarray:
-        """One HR photo `(H, W, 3)`, BGR: a crop, flipped and turned as the options say, or all of it."""
-        image = read_image(path)
-        if self.training:
-            image = random_crop(image, self.opt['gt_size'])
-            return augment(image, self.opt.get('use_hflip', False), self.opt.get('use_rot', False))
-        height, width = (side // self.opt['scale'] * self.opt['scale'] for side in image.shape[:2])
-        return image[:height, :width]
+    def read_crop(self, path: Path, size: int) -> np.ndarray:
+        """A crop `(size, size, 3)` of a photo, BGR, flipped and turned as the options say."""
+        image = random_crop(read_image(path), size)
+        return augment(image, self.opt.get('use_hflip', False), self.opt.get('use_rot', False))
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         seed_worker_once()
         path = self.paths[index]
-        return {'gt': img2tensor(self.read_gt(path)), 'gt_path': str(path)}
+        if self.training:
+            image = self.read_crop(path, self.opt['gt_size'])
+        else:
+            image = read_image(path)
+            height, width = (side // self.opt['scale'] * self.opt['scale'] for side in image.shape[:2])
+            image = image[:height, :width]
+        return {'gt': img2tensor(image), 'gt_path': str(path)}

@@ -6,14 +6,13 @@ import random
 from collections.abc import Mapping
 from typing import Any
 
-from basicsr.data.transforms import augment
 from basicsr.utils import img2tensor
 from basicsr.utils.registry import DATASET_REGISTRY
 
-from usrdu_basicsr.data.cropping import check_holds_crop, random_crop, seed_worker_once
+from usrdu_basicsr.data.cropping import check_holds_crop, seed_worker_once
 from usrdu_basicsr.data.hr_image_dataset import HRImageDataset
 from usrdu_basicsr.errors import InputError
-from usrdu_basicsr.images import list_images, read_image
+from usrdu_basicsr.images import list_images
 
 
 @DATASET_REGISTRY.register()
@@ -55,7 +54,7 @@ class UnpairedImageDataset(HRImageDataset):
     def __getitem__(self, index: int) -> dict[str, Any]:
         seed_worker_once()
         gt_path, lq_path = random.choice(self.paths), self.lq_paths[index]
-        lq = random_crop(read_image(lq_path), self.lq_size)
-        lq = augment(lq, self.opt.get('use_hflip', False), self.opt.get('use_rot', False))
-        gt, lq = img2tensor([self.read_gt(gt_path), lq])
+        lq = self.read_crop(lq_path, self.lq_size)
+        gt = self.read_crop(gt_path, self.opt['gt_size'])
+        gt, lq = img2tensor([gt, lq])
         return {'gt': gt, 'lq': lq, 'gt_path': str(gt_path), 'lq_path': str(lq_path)}

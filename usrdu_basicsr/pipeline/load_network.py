@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from usrdu_basicsr.archs.dsn_arch import UncertaintyDSN
 from usrdu_basicsr.checkpoint import check_weights, read_weights
 from usrdu_basicsr.errors import InputError
-from usrdu_basicsr.pipeline.option_check import look_up
+from usrdu_basicsr.pipeline.build import build
 
 Weights = Mapping[str, Tensor]
 
@@ -75,7 +75,7 @@ def load_generator(path: str | Path, device: torch.device, network: Mapping[str,
             recognised.
 
     Returns:
-        The network; `scale_of` tells its factor.
+        The network.
 
     Raises:
         InputNotFoundError: There is no such file.
@@ -83,11 +83,7 @@ def load_generator(path: str | Path, device: torch.device, network: Mapping[str,
     """
     weights = read_weights(path, 'params_ema')
     if network is not None:
-        kind: Any = look_up(ARCH_REGISTRY, network.get('type'))
-        if kind is None:
-            raise InputError(f'network_g: type: there is no architecture {network.get("type")!r}')
-        arguments = {key: value for key, value in network.items() if key != 'type'}
-        return _ready(kind(**arguments), weights, path, device)
+        return _ready(build(ARCH_REGISTRY, network, 'network_g: '), weights, path, device)
     if 'log_scale_head.0.weight' in weights:
         raise InputError(f"checkpoint '{path}' is a stage 1 DSN, which reduces images: give stage 2's net_g_*.pth")
     if 'body.0.rdb1.conv1.weight' in weights:
@@ -97,9 +93,10 @@ def load_generator(path: str | Path, device: torch.device, network: Mapping[str,
     raise InputError(f"checkpoint '{path}' is neither RRDBNet nor SRVGGNetCompact: name its options file with -opt")
 
 
-def scale_of(network: nn.Module) -> int:
-    """How many times larger the output is."""
-    return int(getattr(network, 'upscale', getattr(network, 'scale', 1)))
+def scale_of(network: nn.Module) -> int | None:
+    """The scale that a network says it has, under either of the names that BasicSR's generators use, or None."""
+    scale = getattr(network, 'upscale', getattr(network, 'scale', None))
+    return scale if isinstance(scale, int) else None
 
 
 def _rrdb_options(weights: Weights) -> dict[str, Any]:

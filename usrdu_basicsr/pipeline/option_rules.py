@@ -10,10 +10,11 @@ import torch
 from basicsr.models import lr_scheduler
 from basicsr.utils.registry import ARCH_REGISTRY, DATASET_REGISTRY, LOSS_REGISTRY, METRIC_REGISTRY
 
+from usrdu_basicsr._launch import OUR_MODELS
 from usrdu_basicsr.errors import InputError
 from usrdu_basicsr.pipeline.option_check import OptionCheck
 
-STAGE_1, STAGE_2 = 'UncertaintyDSNModel', 'GradientGANModel'
+STAGE_1, STAGE_2 = OUR_MODELS
 NETWORKS = ('g', 'd', 'dsn')
 LOSSES = ('pixel_opt', 'perceptual_opt', 'low_frequency_opt', 'gan_opt')
 

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from copy import deepcopy
-from pathlib import Path
 from typing import Any
-from urllib.error import URLError
 
 import torch
-from basicsr.utils.registry import ARCH_REGISTRY, DATASET_REGISTRY, LOSS_REGISTRY, Registry
+from basicsr.utils.registry import ARCH_REGISTRY, DATASET_REGISTRY, LOSS_REGISTRY
 
+from usrdu_basicsr._launch import state_to_resume
 from usrdu_basicsr.checkpoint import check_weights, read_weights
 from usrdu_basicsr.data.cropping import check_holds_crop
 from usrdu_basicsr.errors import InputError, UserError
 from usrdu_basicsr.images import image_size, list_images
-from usrdu_basicsr.pipeline.option_check import look_up
+from usrdu_basicsr.pipeline.build import build
+from usrdu_basicsr.pipeline.load_network import scale_of
 from usrdu_basicsr.pipeline.option_rules import LOSSES, NETWORKS, check_options
 
 
@@ -40,7 +40,7 @@ def check_run(opt: Mapping[str, Any]) -> None:
     if opt['is_train']:
         for name in LOSSES:
             if opt['train'].get(name) is not None:
-                _build(LOSS_REGISTRY, opt['train'][name], f'train: {name}: ')
+                build(LOSS_REGISTRY, opt['train'][name], f'train: {name}: ')
 
 
 def _check_dataset(opt: Mapping[str, Any], dataset: Mapping[str, Any], where: str) -> None:
@@ -50,13 +50,11 @@ def _check_dataset(opt: Mapping[str, Any], dataset: Mapping[str, Any], where: st
         if hasattr(kind, 'options'):
             _check_batch(opt, dataset, len(kind(deepcopy(dataset))))
         elif dataset['io_backend'].get('type') == 'disk' and not dataset.get('meta_info_file'):
-            folders = [dataset[key] for key in ('dataroot_gt', 'dataroot_lq') if dataset.get(key) is not None]
-            for folder in folders:
-                for path in list_images(folder):
-                    image_size(path)
             if dataset['type'] == 'PairedImageDataset':
-                _check_pairs(dataset)
-                _check_batch(opt, dataset, len(list_images(dataset['dataroot_lq'])))
+                _check_batch(opt, dataset, _check_pairs(dataset))
+            else:
+                for path in list_images(dataset['dataroot_lq']):
+                    image_size(path)
     except UserError as error:
         raise type(error)(f'{where}{error}') from error
 
@@ -74,8 +72,8 @@ def _check_batch(opt: Mapping[str, Any], dataset: Mapping[str, Any], count: int)
         )
 
 
-def _check_pairs(dataset: Mapping[str, Any]) -> None:
-    """Refuse HR photos and LR images that do not match by name or size."""
+def _check_pairs(dataset: Mapping[str, Any]) -> int:
+    """Refuse HR photos and LR images that do not match by name or size; returns how many pairs there are."""
     template, scale = dataset.get('filename_tmpl') or '{}', dataset['scale']
     gt_by_name = {f'{template.format(path.stem)}{path.suffix}': path for path in list_images(dataset['dataroot_gt'])}
     lq_by_name = {path.name: path for path in list_images(dataset['dataroot_lq'])}
@@ -95,6 +93,7 @@ def _check_pairs(dataset: Mapping[str, Any]) -> None:
             )
     if training:
         check_holds_crop(list(gt_by_name.values()), dataset['gt_size'], 'gt_size')
+    return len(lq_by_name)
 
 
 def _check_network(opt: Mapping[str, Any], net: str) -> None:
@@ -102,34 +101,15 @@ def _check_network(opt: Mapping[str, Any], net: str) -> None:
     settings, paths = opt.get(f'network_{net}'), opt['path']
     if settings is None:
         return
-    network = _build(ARCH_REGISTRY, settings, f'network_{net}: ')
-    scale = getattr(network, 'upscale', getattr(network, 'scale', None))  # as BasicSR's generators call it
-    if isinstance(scale, int) and scale != opt['scale']:
+    network = build(ARCH_REGISTRY, settings, f'network_{net}: ')
+    scale = scale_of(network)
+    if scale is not None and scale != opt['scale']:
         raise InputError(f'network_{net}: {settings["type"]} has scale {scale}, the options say scale: {opt["scale"]}')
     path = paths.get(f'pretrain_network_{net}')
     # A resumed run reads its own checkpoints, which BasicSR has not found yet.
-    resuming = opt['is_train'] and (paths.get('resume_state') or _has_state(opt))
+    resuming = opt['is_train'] and state_to_resume(opt) is not None
     if path is None or (resuming and net != 'dsn'):
         return
     weights = read_weights(path, paths.get(f'param_key_{net}', 'params_ema' if net == 'dsn' else 'params'))
     if paths.get(f'strict_load_{net}', True):
         check_weights(network, weights, path)
-
-
-def _has_state(opt: Mapping[str, Any]) -> bool:
-    return opt['auto_resume'] and any(Path(opt['path']['training_states']).glob('*.state'))
-
-
-def _build(registry: Registry, settings: Mapping[str, Any], where: str) -> Any:
-    """Build what the options describe, leaving the run's random numbers as they are; name the section in errors."""
-    arguments = deepcopy({key: value for key, value in settings.items() if key != 'type'})
-    kind: Any = look_up(registry, settings['type'])
-    try:
-        with torch.random.fork_rng(devices=[]):
-            return kind(**arguments)
-    except UserError as error:
-        raise type(error)(f'{where}{error}') from error
-    except URLError as error:
-        raise InputError(f'{where}cannot download its weights ({error.reason}); name a file instead') from error
-    except (ValueError, TypeError, NotImplementedError, KeyError, AssertionError) as error:
-        raise InputError(f'{where}{settings["type"]} refuses its settings: {error}') from error

@@ -16,7 +16,6 @@ from tqdm import tqdm
 from usrdu_basicsr.errors import InputError, InputNotFoundError
 from usrdu_basicsr.files import output_folder
 from usrdu_basicsr.images import list_images, read_image, refuse_equal_stems, to_8bit, write_png
-from usrdu_basicsr.pipeline.load_network import scale_of
 
 logger = logging.getLogger(__name__)
 
@@ -32,13 +31,14 @@ def upscale(network: nn.Module, image: np.ndarray) -> np.ndarray:
         `(H * s, W * s, 3)` uint8, BGR.
     """
     height, width = image.shape[:2]
-    scale = scale_of(network)
     x = img2tensor(image)[None].to(next(network.parameters()).device)
     if isinstance(network, RRDBNet):  # for scales 2 and 1 it folds 2x2 and 4x4 pixels into channels
-        x = F.pad(x, (0, -width % (4 // scale), 0, -height % (4 // scale)), mode='replicate')
+        fold = 4 // network.scale
+        x = F.pad(x, (0, -width % fold, 0, -height % fold), mode='replicate')
     with torch.inference_mode():
-        y = network(x)[0, :, : height * scale, : width * scale]
-    return to_8bit(y.permute(1, 2, 0).float().cpu().numpy()[..., ::-1])
+        y = network(x)[0]
+    scale = y.shape[-1] // x.shape[-1]  # not every network says its scale
+    return to_8bit(y[:, : height * scale, : width * scale].permute(1, 2, 0).float().cpu().numpy()[..., ::-1])
 
 
 def upscale_files(network: nn.Module, source: str | Path, output: str | Path) -> list[str]:
