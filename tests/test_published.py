@@ -16,6 +16,7 @@ from basicsr.utils.options import ordered_yaml
 import published
 from published import image, relative_error
 from usrdu_basicsr.archs.dsn_arch import UncertaintyDSN
+from usrdu_basicsr.data.kernel_set import write_kernel
 from usrdu_basicsr.losses.laplace_kl_loss import LaplaceKLLoss
 from usrdu_basicsr.ops.filters import high_pass, low_pass
 from usrdu_basicsr.ops.gradient import gradient_image
@@ -61,15 +62,22 @@ def vgg19_file(tmp_path):
 
 def shipped_options(name: str) -> dict:
     """A shipped options file, completed as BasicSR's launcher does for a CPU."""
-    path = Path(__file__).parents[1] / 'options' / 'track1' / name
+    path = Path(__file__).parents[1] / 'options' / name
     opt = yaml.load(path.read_text(), Loader=ordered_yaml()[0])
     opt['path'] = {}
     return opt | {'num_gpu': 0, 'dist': False, 'rank': 0, 'world_size': 1, 'is_train': True}
 
 
-def test_three_steps_of_stage_1(dsn_vectors, vgg19_file):
-    opt = shipped_options('train_dsn.yml')
+@pytest.mark.parametrize('track', [1, 2])
+def test_three_steps_of_stage_1(track, dsn_vectors, vgg19_file, tmp_path, monkeypatch):
+    opt = shipped_options(f'track{track}/train_dsn.yml')
     opt['train']['perceptual_opt']['weights'] = str(vgg19_file)
+    target = 'kernel_' if track == 2 else ''
+    if track == 2:
+        opt['train']['kernels'] = str(tmp_path)
+        write_kernel(tmp_path, 'delta', np.ones((1, 1)))
+        # the published run was given its reduced images
+        monkeypatch.setattr('usrdu_basicsr.models.dsn_model.kernel_downsample', lambda *_: image(3, 2, 32, 32))
     model = build_model(opt)
     published.load_generator(model.net_g, published.dsn_name)
     published.load_discriminator(model.net_d)
@@ -86,13 +94,13 @@ def test_three_steps_of_stage_1(dsn_vectors, vgg19_file):
         d_fake, d_real = scores[-3:-1]
         losses = [log['l_g_gan'], log['l_g_kl'], log['l_g_percep']]
         got = [log['l_d_fake'] + log['l_d_real'], d_fake, d_real, *losses, sum(losses)]
-        for value, expected in zip(got, dsn_vectors['logs'][step], strict=True):
+        for value, expected in zip(got, dsn_vectors[f'{target}logs'][step], strict=True):
             assert relative_error(value, expected) < SINGLE
     with torch.no_grad():
         after = model.net_g(hr)
     for name, first, last in zip(('mean', 'logb', 'per_logb'), before, after, strict=True):
         assert relative_error(first, dsn_vectors[name]) < SINGLE
-        assert relative_error(last, dsn_vectors[f'{name}_after']) < TRAINED
+        assert relative_error(last, dsn_vectors[f'{target}{name}_after']) < TRAINED
 
 
 def fixed_noise(units: np.ndarray):
@@ -110,7 +118,7 @@ def test_three_steps_of_stage_2(srn_vectors, monkeypatch):
 
     # BasicSR's perceptual loss knows only its download
     monkeypatch.setattr('basicsr.archs.vgg_arch.vgg.vgg19', vgg19)
-    opt = shipped_options('train_srn.yml')
+    opt = shipped_options('track1/train_srn.yml')
     opt['network_g'].update(num_feat=16, num_block=2, num_grow_ch=8)  # the vectors' small networks
     opt['network_d'].update(num_feat=16)
     model = build_model(opt)

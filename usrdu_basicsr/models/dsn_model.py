@@ -9,16 +9,19 @@ from typing import Any
 
 import torch
 from basicsr.metrics import calculate_metric
-from basicsr.utils import tensor2img
+from basicsr.utils import get_root_logger, tensor2img
 from basicsr.utils.registry import MODEL_REGISTRY
 from torch import Tensor, nn
 from tqdm import tqdm
 
 from usrdu_basicsr.archs.dsn_arch import DSNOutput
+from usrdu_basicsr.data.kernel_set import read_kernel_set
 from usrdu_basicsr.images import heat_map, write_png
 from usrdu_basicsr.models.adversarial import AdversarialModel
 from usrdu_basicsr.ops.filters import high_pass
+from usrdu_basicsr.ops.kernels import kernel_downsample
 from usrdu_basicsr.ops.resize import bicubic_downsample
+from usrdu_basicsr.ops.sampling import step_generator
 
 
 @MODEL_REGISTRY.register()
@@ -29,6 +32,10 @@ class UncertaintyDSNModel(AdversarialModel):
     `gan_opt` with `network_d`, whose discriminator sees only the high frequencies of generated means and real LR,
     amplified by `high_pass_gain`. The published gain is 1; noise of a few gray levels is then a few hundredths of what
     the discriminator sees, and it takes thousands of iterations to notice it. More suits a small budget.
+
+    With `target: kernel` the reference that the mean is held to is not the bicubic reduction of an HR crop but its
+    reduction with a kernel drawn for each crop from the folder `kernels` (track 2). Which kernels are drawn depends on
+    `manual_seed`, rank and iteration alone.
     """
 
     output: DSNOutput
@@ -40,6 +47,24 @@ class UncertaintyDSNModel(AdversarialModel):
             net.feature_head.requires_grad_(False)
         return super().model_to_device(net)
 
+    def init_training_settings(self) -> None:
+        super().init_training_settings()
+        train = self.opt['train']
+        self.kernels: Tensor | None = None
+        if train.get('target') == 'kernel':
+            kernels = read_kernel_set(train['kernels'], self.opt['datasets']['train']['gt_size'])
+            self.kernels = torch.from_numpy(kernels).to(self.device)
+            get_root_logger().info(f'Reducing HR crops with {len(kernels)} kernels from {train["kernels"]}.')
+
+    def reference(self, current_iter: int) -> Tensor:
+        """What the mean is held to in this step: the HR images reduced as `target` says, `(N, 3, H/s, W/s)`."""
+        scale = self.opt['scale']
+        if self.kernels is None:
+            return bicubic_downsample(self.gt, scale)
+        generator = step_generator(self.device, self.opt['manual_seed'], self.opt['rank'], current_iter)
+        drawn = torch.randint(len(self.kernels), (len(self.gt),), generator=generator, device=self.device)
+        return kernel_downsample(self.gt, self.kernels[drawn], scale)
+
     def feed_data(self, data: dict[str, Tensor]) -> None:
         """Take a batch: `gt`, HR images `(N, 3, H, W)`; `lq`, real LR images `(N, 3, H/s, W/s)`, where it has them."""
         self.gt = data['gt'].to(self.device, non_blocking=True)
@@ -50,7 +75,7 @@ class UncertaintyDSNModel(AdversarialModel):
         gain = self.opt['train'].get('high_pass_gain', 1.0)
         self.output = self.net_g(self.gt, with_features=self.cri_perceptual is not None)
         mean, log_scale, feature_log_scale = self.output
-        target = bicubic_downsample(self.gt, self.opt['scale'])
+        target = self.reference(current_iter)
 
         log = {}
         if self.net_d is not None:

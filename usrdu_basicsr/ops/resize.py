@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 
-def _symmetric_pad(x: Tensor, margin: int) -> Tensor:
+def symmetric_pad(x: Tensor, margin: int) -> Tensor:
     """Pad the last two axes by mirroring with the edge pixel repeated (half-sample symmetric, as MATLAB does)."""
     for axis in (-2, -1):
         size = x.shape[axis]
@@ -37,5 +37,5 @@ def bicubic_downsample(x: Tensor, scale: int) -> Tensor:
     # The reduced cubic reaches 2 * scale pixels to each side; the margin must be a multiple of the scale.
     margin = 2 * scale
     size = (height // scale + 4, width // scale + 4)
-    reduced = F.interpolate(_symmetric_pad(x, margin), size=size, mode='bicubic', antialias=True, align_corners=False)
+    reduced = F.interpolate(symmetric_pad(x, margin), size=size, mode='bicubic', antialias=True, align_corners=False)
     return reduced[..., 2:-2, 2:-2]

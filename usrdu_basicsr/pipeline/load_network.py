@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -22,18 +23,24 @@ Weights = Mapping[str, Tensor]
 
 
 def pick_device(name: str | None = None) -> torch.device:
-    """The named device, or the GPU if there is one.
+    """The named device, or the GPU if there is one: under torchrun, each process of a machine another one.
 
     Raises:
         InputError: There is no such device.
     """
     try:
-        device = torch.device(name or ('cuda' if torch.cuda.is_available() else 'cpu'))
+        device = torch.device(name or _default_device())
     except RuntimeError as error:
         raise InputError(f"device '{name}': expected cpu, cuda, cuda:1, ...") from error
     if device.type == 'cuda' and (device.index or 0) >= torch.cuda.device_count():
         raise InputError(f"device '{name}': torch can use {torch.cuda.device_count()} CUDA GPUs here; choose cpu")
     return device
+
+
+def _default_device() -> str:
+    if not torch.cuda.is_available():
+        return 'cpu'
+    return f'cuda:{int(os.environ.get("LOCAL_RANK", 0)) % torch.cuda.device_count()}'
 
 
 def load_dsn(path: str | Path, device: torch.device) -> UncertaintyDSN:

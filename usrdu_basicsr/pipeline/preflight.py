@@ -12,11 +12,13 @@ from basicsr.utils.registry import ARCH_REGISTRY, DATASET_REGISTRY, LOSS_REGISTR
 from usrdu_basicsr._launch import state_to_resume
 from usrdu_basicsr.checkpoint import check_weights, read_weights
 from usrdu_basicsr.data.cropping import check_holds_crop
+from usrdu_basicsr.data.kernel_set import read_kernel_set
 from usrdu_basicsr.errors import InputError, UserError
 from usrdu_basicsr.images import image_size, list_images
 from usrdu_basicsr.pipeline.build import build
 from usrdu_basicsr.pipeline.load_network import scale_of
-from usrdu_basicsr.pipeline.option_rules import LOSSES, NETWORKS, check_options
+from usrdu_basicsr.pipeline.option_rules import NETWORKS, check_options
+from usrdu_basicsr.pipeline.train_rules import LOSSES
 
 
 def check_run(opt: Mapping[str, Any]) -> None:
@@ -38,6 +40,8 @@ def check_run(opt: Mapping[str, Any]) -> None:
     for net in NETWORKS:
         _check_network(opt, net)
     if opt['is_train']:
+        if opt['train'].get('kernels') is not None:
+            read_kernel_set(opt['train']['kernels'], opt['datasets']['train']['gt_size'])
         for name in LOSSES:
             if opt['train'].get(name) is not None:
                 build(LOSS_REGISTRY, opt['train'][name], f'train: {name}: ')

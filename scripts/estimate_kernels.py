@@ -1,0 +1,44 @@
+"""Estimate the blur kernel of every photo of a folder with KernelGAN (track 2, before stage 1)."""
+
+import argparse
+
+from usrdu_basicsr import register
+from usrdu_basicsr.pipeline.command_line import run_script
+
+
+def main() -> int:
+    """Exit status: 1 if a photo failed."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('-i', '--input', required=True, help='folder of real LR photos')
+    parser.add_argument('-o', '--output', required=True, help='folder to write: x2/, x4/, kernels.jsonl, kernels.png')
+    parser.add_argument('--scale', type=int, choices=(2, 4), default=4, help='2: only x2/ (default: %(default)s)')
+    parser.add_argument('--batch', type=int, default=16, help='photos at once (default: %(default)s)')
+    parser.add_argument('--runs', type=int, default=4, help='runs a photo; the best is kept (default: %(default)s)')
+    parser.add_argument('--iterations', type=int, default=3000, help='of each run (default: %(default)s)')
+    parser.add_argument('--seed', type=int, default=0, help='of all random numbers (default: %(default)s)')
+    parser.add_argument('--device', help='cpu, cuda, cuda:1, ... (default: the GPU if there is one)')
+    args = parser.parse_args()
+    for name in ('batch', 'runs', 'iterations'):
+        if getattr(args, name) < 1:
+            parser.error(f'--{name} must be at least 1, got {getattr(args, name)}')
+    if args.seed < 0:
+        parser.error(f'--seed must not be negative, got {args.seed}')
+
+    register()
+    from usrdu_basicsr.pipeline.estimate_kernels import EstimationSettings, KernelEstimation
+    from usrdu_basicsr.pipeline.load_network import pick_device
+    from usrdu_basicsr.pipeline.share import torchrun_share
+
+    share = torchrun_share()
+    settings = EstimationSettings(args.runs, args.iterations, args.seed)
+    estimation = KernelEstimation(args.input, args.output, settings, args.scale, share)
+    report = estimation.run(pick_device(args.device), args.batch, show_progress=share[0] == 0)
+    print(
+        f'{len(report.written)} written, {len(report.skipped)} there already, {len(report.too_small)} too small,'
+        f' {len(report.failed)} failed'
+    )
+    return 1 if report.failed else 0
+
+
+if __name__ == '__main__':
+    run_script(main)

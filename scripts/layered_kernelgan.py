@@ -1,0 +1,89 @@
+"""KernelGAN with every layer run on its crop, one image at a time: what this package's form is measured against."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import spectral_norm
+
+from usrdu_basicsr.kernelgan.constraints import BOUNDARY_WEIGHT, SUM_WEIGHT, boundary_mask, constraint_losses
+from usrdu_basicsr.kernelgan.training import BETAS, LEARNING_RATE, KernelGANs
+
+
+class LayeredKernelGAN:
+    """One run of `KernelGANs`, from its initial weights, as six convolutions and a discriminator of modules.
+
+    Args:
+        gans: Not yet trained; its weights are copied.
+        run: Which of its runs.
+    """
+
+    def __init__(self, gans: KernelGANs, run: int = 0) -> None:
+        weights = [weight[run].detach().clone() for weight in gans.generators.weights.values()]
+        strides = [1] * (len(weights) - 1) + [2]
+        self.generator = nn.Sequential(*(_conv(w, stride) for w, stride in zip(weights, strides, strict=True)))
+        self.discriminator = _discriminator(gans, run)
+        self.mask = boundary_mask(gans.device).to(weights[0])
+        self.optimisers = [
+            torch.optim.Adam(net.parameters(), LEARNING_RATE, BETAS) for net in (self.generator, self.discriminator)
+        ]
+
+    def kernel(self) -> Tensor:
+        """The generator's kernel `(13, 13)`: its answer to a single pixel."""
+        first = next(self.generator.parameters())
+        x = torch.zeros(1, 1, 25, 25, dtype=first.dtype, device=first.device)
+        x[..., 12, 12] = 1
+        for layer in self.generator:
+            x = nn.functional.conv2d(x, layer.weight)
+        return x[0, 0].flip((0, 1))
+
+    def reduce(self, crop: Tensor) -> Tensor:
+        """The generator on `(1, 3, H, W)`, colours as a batch."""
+        return self.generator(crop.transpose(0, 1)).transpose(0, 1)
+
+    def step(
+        self, g_crop: Tensor, target: Tensor, real: Tensor, bicubic_weight: float = 5.0, fake_noise: float | Tensor = 0
+    ) -> Tensor:
+        """One iteration with fixed weights of the losses, as before the schedule sets in; returns the bicubic loss."""
+        fake = self.reduce(g_crop)
+        losses = constraint_losses(self.kernel()[None], self.mask)
+        bicubic = (fake - target).square().mean()
+        loss = (1 - self.discriminator(fake)).abs().mean() + bicubic_weight * bicubic
+        loss = loss + SUM_WEIGHT * losses['sum'] + BOUNDARY_WEIGHT * losses['boundary']
+        self.optimisers[0].zero_grad()
+        loss.sum().backward()
+        self.optimisers[0].step()
+
+        fake = self.reduce(g_crop).detach() + fake_noise
+        self.optimisers[1].zero_grad()
+        loss = (1 - self.discriminator(real)).abs().mean() + self.discriminator(fake).abs().mean()
+        (loss / 2).backward()
+        self.optimisers[1].step()
+        return bicubic.detach()
+
+
+def _conv(weight: Tensor, stride: int = 1, bias: bool = False) -> nn.Conv2d:
+    conv = nn.Conv2d(weight.shape[1], weight.shape[0], weight.shape[2], stride, bias=bias).to(weight)
+    conv.weight.data.copy_(weight)
+    if bias:
+        nn.init.zeros_(conv.bias)
+    return conv
+
+
+def _spectral(weight: Tensor, u: Tensor) -> nn.Conv2d:
+    conv = spectral_norm(_conv(weight, bias=True))
+    conv.weight_u.copy_(u)
+    return conv
+
+
+def _discriminator(gans: KernelGANs, run: int) -> nn.Sequential:
+    nets = gans.discriminators
+    layers: list[nn.Module] = [_spectral(nets.first[run].detach(), nets.first_u[run])]
+    for i, weight in enumerate(nets.hidden[run].detach()):
+        norm = nn.BatchNorm2d(len(weight)).to(weight)
+        norm.weight.data.copy_(nets.norm_weight[run, i])
+        norm.bias.data.copy_(nets.norm_bias[run, i])
+        layers += [_spectral(weight[..., None, None], nets.hidden_u[run, i]), norm, nn.ReLU(True)]
+    last = _spectral(nets.last[run].detach()[..., None, None], nets.last_u[run])
+    last.bias.data.copy_(nets.last_bias[run].flatten())
+    return nn.Sequential(*layers, last, nn.Sigmoid())

@@ -1,0 +1,74 @@
+"""KernelGAN's linear generators, as the kernels that they are."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+WIDTH = 64
+KERNEL_SIZE = 13  # of the whole: 7 + 5 + 3 - 2
+SHAPES = {
+    'layer1': (WIDTH, 1, 7, 7),
+    'layer2': (WIDTH, WIDTH, 5, 5),
+    'layer3': (WIDTH, WIDTH, 3, 3),
+    'layer4': (WIDTH, WIDTH, 1, 1),
+    'layer5': (WIDTH, WIDTH, 1, 1),
+    'layer6': (1, WIDTH, 1, 1),
+}
+GAIN = 0.1  # of the initial weights of generator and discriminator
+
+
+def xavier_normal(shape: Sequence[int], generators: Sequence[torch.Generator]) -> Tensor:
+    """Initial weights `(len(generators), *shape)` of a convolution `shape`, each run's from its own random stream."""
+    taps = math.prod(shape[2:])
+    std = GAIN * math.sqrt(2 / ((shape[0] + shape[1]) * taps))
+    return torch.stack([std * torch.randn(tuple(shape), generator=generator) for generator in generators])
+
+
+class KernelGenerators(nn.Module):
+    """One linear generator a run: six convolutions without bias or activation, the last of stride 2.
+
+    Six convolutions in a row are one convolution. Its kernel is computed from the output's side, where all but one
+    channel are gone, in 1.1 million multiplications instead of the hundreds of millions that the layers take on a
+    crop; its gradient reaches the weights through the same composition, so training is that of the layers
+    (Bell-Kligler et al., "Blind Super-Resolution Kernel Estimation using an Internal-GAN", NeurIPS 2019).
+
+    Args:
+        generators: Random streams on the CPU, one a run, that the initial weights are drawn from.
+    """
+
+    def __init__(self, generators: Sequence[torch.Generator]) -> None:
+        super().__init__()
+        self.weights = nn.ParameterDict(
+            {name: nn.Parameter(xavier_normal(shape, generators)) for name, shape in SHAPES.items()}
+        )
+
+    def forward(self) -> Tensor:
+        """The runs' kernels `(R, 13, 13)`, in correlation order."""
+        layer1, layer2, layer3, *pointwise = (weight.flatten(3) for weight in self.weights.values())
+        runs = len(layer1)
+        layer4, layer5, layer6 = (weight.squeeze(3) for weight in pointwise)
+        rows = layer6 @ layer5 @ layer4  # (R, 1, 64)
+        taps3 = (rows @ layer3.flatten(2)).view(runs, WIDTH, 9)
+        # Correlations in a row add their offsets: each pair of taps goes to the sum of both positions.
+        pairs = layer2.flatten(2).mT @ taps3  # (R, 64 * 25, 9)
+        taps2 = F.fold(pairs, output_size=7, kernel_size=5).flatten(2)  # (R, 64, 49)
+        pairs = layer1.flatten(2).mT @ taps2  # (R, 49, 49)
+        return F.fold(pairs, output_size=KERNEL_SIZE, kernel_size=7).squeeze(1)
+
+
+def reduce(x: Tensor, kernels: Tensor) -> Tensor:
+    """What the generators make of crops: each channel correlated with its run's kernel, every second pixel taken.
+
+    Args:
+        x: `(R, C, H, W)`.
+        kernels: `(R, k, k)`.
+
+    Returns:
+        `(R, C, (H - k) // 2 + 1, (W - k) // 2 + 1)`.
+    """
+    return F.conv2d(x.transpose(0, 1), kernels[:, None], stride=2, groups=len(kernels)).transpose(0, 1)

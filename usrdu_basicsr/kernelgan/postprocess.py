@@ -1,0 +1,68 @@
+"""From a trained generator's kernel to one that images can be reduced with."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from scipy.ndimage import shift
+from scipy.signal import convolve2d
+
+from usrdu_basicsr.ops.kernels import centre_of_mass
+
+KEPT = 40  # taps kept of a x2 kernel
+THRESHOLD = 0.75  # of the largest tap not kept
+
+
+def post_process(kernel: np.ndarray) -> np.ndarray:
+    """Remove negligible taps, then centre the kernel: half a pixel past its middle tap, where LR pixels lie for x2.
+
+    Args:
+        kernel: `(13, 13)`.
+
+    Returns:
+        `(n, n)`, n odd and at least 17; sums to 1 within the error of a cubic spline.
+
+    Raises:
+        ValueError: The kernel holds no positive taps, or numbers that are not finite.
+    """
+    return centre(remove_negligible(kernel))
+
+
+def remove_negligible(kernel: np.ndarray) -> np.ndarray:
+    """Subtract 0.75 times the 41st largest tap, clip at 0, divide by the sum.
+
+    Raises:
+        ValueError: Nothing is left, or numbers are not finite.
+    """
+    threshold = THRESHOLD * np.sort(kernel, axis=None)[-KEPT - 1]
+    kept = (kernel - threshold).clip(0)
+    total = kept.sum()
+    if not np.isfinite(total) or total <= 0:
+        raise ValueError('the estimated kernel has no finite, positive taps')
+    return kept / total
+
+
+def centre(kernel: np.ndarray) -> np.ndarray:
+    """Move a x2 kernel's centre of mass to `n // 2 + 0.5 * (2 - n % 2)`, by cubic spline, on a larger canvas."""
+    wanted = len(kernel) // 2 + 0.5 * (2 - len(kernel) % 2)
+    move = wanted - centre_of_mass(torch.from_numpy(kernel.astype(np.float64))[None])[0].numpy()
+    padded = np.pad(kernel, int(np.ceil(np.abs(move).max())) + 1)
+    return shift(padded, move)
+
+
+def square(kernel: np.ndarray) -> np.ndarray:
+    """The x4 kernel of a x2 kernel: what reducing twice with it does, without the outer taps.
+
+    Args:
+        kernel: `(n, n)`.
+
+    Returns:
+        `(3n - 2 - 2 (n // 2),) * 2`, sums to 1.
+    """
+    size = len(kernel)
+    spread = np.zeros((2 * size - 1, 2 * size - 1))
+    spread[::2, ::2] = kernel
+    big = convolve2d(spread, kernel)
+    margin = size // 2
+    inner = big[margin:-margin, margin:-margin]
+    return inner / inner.sum()

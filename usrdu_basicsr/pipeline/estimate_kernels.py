@@ -1,0 +1,201 @@
+"""Estimate the blur kernel of every photo of a folder."""
+
+from __future__ import annotations
+
+import logging
+import zlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from usrdu_basicsr.data.kernel_set import read_kernel, write_kernel
+from usrdu_basicsr.errors import InputError
+from usrdu_basicsr.files import output_folder
+from usrdu_basicsr.images import image_size, list_images, read_image, refuse_equal_stems
+from usrdu_basicsr.kernelgan.crops import LEAST_SIDE, SourceImages
+from usrdu_basicsr.kernelgan.postprocess import post_process, square
+from usrdu_basicsr.kernelgan.training import ITERATIONS, train_kernels
+from usrdu_basicsr.pipeline.kernel_report import is_recorded, kernel_record, write_record, write_summary
+
+logger = logging.getLogger(__name__)
+
+MAX_PIXELS = 64_000_000  # of a batch's photos together: about 2.5 GB with all that is kept of them
+
+
+@dataclass(frozen=True)
+class EstimationSettings:
+    """What an estimated kernel depends on besides its photo.
+
+    Attributes:
+        runs: KernelGANs trained for each photo, of which the best is kept.
+        iterations: Of each.
+        seed: Of all random numbers, together with a photo's name.
+    """
+
+    runs: int = 4
+    iterations: int = ITERATIONS
+    seed: int = 0
+
+
+@dataclass
+class EstimationReport:
+    """What became of the photos, by name."""
+
+    written: list[str] = field(default_factory=list)
+    skipped: list[str] = field(default_factory=list)
+    too_small: list[str] = field(default_factory=list)
+    failed: list[str] = field(default_factory=list)
+
+
+class KernelEstimation:
+    """Writes `output/x2/NAME.npy` and `.mat`, for scale 4 also `output/x4/`, and a report of all kernels there.
+
+    Photos whose kernels are there already, estimated with the same settings, are skipped, so a second run finishes an
+    interrupted one. A file that cannot be read is logged, and the others go on. A photo's kernel depends on the photo,
+    its name and the settings, not on what else is estimated.
+
+    Args:
+        photos: Folder of real LR photos.
+        output: Folder of the kernels.
+        settings: See there.
+        scale: 2, or 4 for the x4 kernels as well, which are made from those.
+        share: This process's rank, and how many there are: each takes its share of the photos.
+
+    Raises:
+        InputNotFoundError: The folder does not exist.
+        InputError: It is empty, or two of its files would share a name; the output is a file.
+    """
+
+    def __init__(
+        self,
+        photos: str | Path,
+        output: str | Path,
+        settings: EstimationSettings,
+        scale: int = 4,
+        share: tuple[int, int] = (0, 1),
+    ) -> None:
+        self.settings = settings
+        self.output = output_folder(output)
+        paths = list_images(photos)
+        refuse_equal_stems(paths)
+        self.paths = paths[share[0] :: share[1]]
+        self.scale = scale
+        self.report = EstimationReport()
+
+    def run(self, device: torch.device, batch: int, show_progress: bool = True) -> EstimationReport:
+        """Estimate.
+
+        Args:
+            device: Where KernelGAN trains.
+            batch: Photos that train at once; a photo's kernel does not depend on it.
+            show_progress: Show a bar with the photos left and the time that they will take.
+
+        Returns:
+            Which photos were written, skipped, too small and failed.
+        """
+        with tqdm(
+            total=len(self.paths),
+            disable=not show_progress,
+            bar_format='{percentage:3.0f}%|{bar}| {desc} [{elapsed} gone, {remaining} to go]',
+        ) as bar:
+            for photos in self._batches(batch, bar):
+                self._estimate(photos, device, bar)
+                self._show_left(bar)
+        write_summary(self.output)
+        return self.report
+
+    def _show_left(self, bar: tqdm) -> None:
+        done = sum(map(len, vars(self.report).values()))
+        bar.set_description_str(f'{len(self.paths) - done} of {len(self.paths)} photos left')
+
+    def _batches(self, batch: int, bar: tqdm) -> Iterator[list[tuple[Path, np.ndarray]]]:
+        """Photos that have no kernel yet, read; as many at once as asked for and as memory allows."""
+        photos: list[tuple[Path, np.ndarray]] = []
+        for path in self.paths:
+            self._show_left(bar)
+            if self._is_done(path):
+                self.report.skipped.append(path.name)
+                bar.update(1)
+            elif (image := self._read(path)) is None:
+                bar.update(1)
+            else:
+                pixels = sum(image.shape[0] * image.shape[1] for image in (image, *(photo for _, photo in photos)))
+                if photos and (len(photos) == batch or pixels > MAX_PIXELS):
+                    yield photos
+                    photos = []
+                photos.append((path, image))
+        if photos:
+            yield photos
+
+    def _read(self, path: Path) -> np.ndarray | None:
+        """`(H, W, 3)` RGB, or None if it cannot be used, which is noted."""
+        try:
+            if min(image_size(path)) < LEAST_SIDE:
+                logger.warning("photo '%s' is skipped: KernelGAN needs %d pixels a side", path, LEAST_SIDE)
+                self.report.too_small.append(path.name)
+                return None
+            return read_image(path)[..., ::-1]
+        except InputError as error:
+            logger.error('%s', error)
+            self.report.failed.append(path.name)
+            return None
+
+    def _is_done(self, path: Path) -> bool:
+        """Whether the x2 kernel is there; the files made from it are made again where they are not."""
+        try:
+            if not is_recorded(self.output, path, vars(self.settings)):
+                return False
+            kernel = read_kernel(self.output / 'x2' / f'{path.stem}.npy')
+        except InputError:
+            return False
+        try:
+            for file in self._files(path.stem):
+                read_kernel(file)
+        except InputError:
+            self._write_files(path.stem, kernel)
+        return True
+
+    def _files(self, stem: str) -> list[Path]:
+        folders = ['x2', 'x4'] if self.scale == 4 else ['x2']
+        return [self.output / folder / f'{stem}{extension}' for folder in folders for extension in ('.npy', '.mat')]
+
+    def _write_files(self, stem: str, kernel: np.ndarray) -> None:
+        write_kernel(self.output / 'x2', stem, kernel)
+        if self.scale == 4:
+            write_kernel(self.output / 'x4', stem, square(kernel))
+
+    def _estimate(self, photos: Sequence[tuple[Path, np.ndarray]], device: torch.device, bar: tqdm) -> None:
+        runs, iterations = self.settings.runs, self.settings.iterations
+        images = SourceImages([image for _, image in photos], device)
+        which = [i for i in range(len(photos)) for _ in range(runs)]
+        seeds = [_seed(self.settings.seed, path.stem, run) for path, _ in photos for run in range(runs)]
+        result = train_kernels(
+            images, which, seeds, device, iterations, progress=lambda: bar.update(len(photos) / iterations)
+        )
+        for i, (path, _) in enumerate(photos):
+            mine = slice(i * runs, (i + 1) * runs)
+            losses = {name: values[mine] for name, values in result.losses.items()}
+            self._write(path, result.kernels[mine], losses)
+
+    def _write(self, path: Path, kernels: np.ndarray, losses: dict[str, np.ndarray]) -> None:
+        best = int(np.argmin(losses['gan']))
+        try:
+            kernel = post_process(kernels[best])
+        except ValueError as error:
+            logger.error("photo '%s': %s", path, error)
+            self.report.failed.append(path.name)
+            return
+        self._write_files(path.stem, kernel)
+        record: dict[str, Any] = kernel_record(kernels[best], kernel, {name: v[best] for name, v in losses.items()})
+        write_record(self.output, path, record | vars(self.settings))
+        self.report.written.append(path.name)
+
+
+def _seed(seed: int, name: str, run: int) -> int:
+    """A seed of its own for each photo and run."""
+    return int(np.random.SeedSequence((seed, zlib.crc32(name.encode()), run)).generate_state(1)[0])

@@ -1,0 +1,122 @@
+"""What is told of estimated kernels: a record of each, and all of them in a file of JSON lines and in a picture."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+
+from usrdu_basicsr.data.kernel_set import read_kernel
+from usrdu_basicsr.errors import InputError
+from usrdu_basicsr.files import write_whole
+from usrdu_basicsr.images import to_8bit, write_png
+from usrdu_basicsr.ops.kernels import centre_of_mass
+
+RECORDS = 'records'
+LINES = 'kernels.jsonl'
+SHEET = 'kernels.png'
+CELL = 72  # pixels of a kernel in the picture
+LABEL = 14  # pixels of its name
+
+
+def kernel_record(raw: np.ndarray, kernel: np.ndarray, losses: Mapping[str, float]) -> dict[str, Any]:
+    """What is told of a kernel.
+
+    Args:
+        raw: As the generator ended, before post-processing.
+        kernel: Post-processed.
+        losses: Unweighted, mean of the last iterations.
+
+    Returns:
+        `losses`; of the raw kernel `sum` and `centre_of_mass`, row and column against the middle of the 2x2 pixels that
+        it makes one of; of the post-processed one `spread`, its standard deviation along its narrowest and its widest
+        axis. Pixels.
+    """
+    middle = len(raw) // 2 + 0.5
+    offset = centre_of_mass(torch.from_numpy(raw)[None].double())[0] - middle
+    positions = np.indices(kernel.shape).reshape(2, -1)
+    variances = np.linalg.eigvalsh(np.cov(positions, aweights=kernel.clip(0).ravel(), ddof=0))
+    return {
+        'losses': {name: round(float(value), 6) for name, value in losses.items()},
+        'sum': round(float(raw.sum()), 4),
+        'centre_of_mass': [round(value, 4) for value in offset.tolist()],
+        'spread': [round(float(np.sqrt(max(variance, 0))), 4) for variance in variances],
+    }
+
+
+def write_record(output: Path, photo: Path, record: Mapping[str, Any]) -> None:
+    """Write a photo's record, last of its files: with it, they are all there."""
+    text = json.dumps({'name': photo.name, **record}) + '\n'
+    _write_bytes(_record_path(output, photo.stem), text.encode())
+
+
+def is_recorded(output: Path, photo: Path, settings: Mapping[str, Any]) -> bool:
+    """Whether there is a record of a photo, made with these settings and not older than the photo."""
+    path = _record_path(output, photo.stem)
+    if not path.is_file() or path.stat().st_mtime < photo.stat().st_mtime:
+        return False
+    try:
+        record = json.loads(path.read_text())
+    except ValueError:
+        return False
+    return isinstance(record, dict) and settings.items() <= record.items()
+
+
+def write_summary(output: Path) -> None:
+    """Write `kernels.jsonl`, a line a kernel, and `kernels.png`, all of them on one sheet, by name.
+
+    Several processes may call this at the same time, each after its last kernel: the one that ends last finds all.
+    """
+    written: list[Path] = []
+    while written != (found := sorted((output / RECORDS).glob('*.json'))):
+        lines = b''.join(path.read_bytes() for path in found)
+        _write_bytes(output / LINES, lines)
+        if kernels := _x2_kernels(output, [path.stem for path in found]):
+            write_png(output / SHEET, contact_sheet(kernels))
+        written = found
+
+
+def contact_sheet(kernels: Mapping[str, np.ndarray]) -> np.ndarray:
+    """A picture of kernels with their names, each as bright as its largest tap allows.
+
+    Args:
+        kernels: `(n, n)` each, n odd, by name.
+
+    Returns:
+        `(H, W, 3)` uint8, BGR.
+    """
+    columns = int(np.ceil(np.sqrt(len(kernels))))
+    rows = -(-len(kernels) // columns)
+    sheet = np.zeros((rows * (CELL + LABEL), columns * CELL, 3), np.uint8)
+    taps = max(len(kernel) for kernel in kernels.values())
+    for i, (name, kernel) in enumerate(kernels.items()):
+        top, left = i // columns * (CELL + LABEL), i % columns * CELL
+        picture = np.pad(kernel / kernel.max(), (taps - len(kernel)) // 2)
+        picture = cv2.resize(picture, (CELL - 2, CELL - 2), interpolation=cv2.INTER_NEAREST)
+        sheet[top : top + CELL - 2, left : left + CELL - 2] = cv2.applyColorMap(to_8bit(picture), cv2.COLORMAP_INFERNO)
+        at = (left + 2, top + CELL + LABEL - 5)
+        cv2.putText(sheet, name[-11:], at, cv2.FONT_HERSHEY_SIMPLEX, 0.32, (255, 255, 255), 1, cv2.LINE_AA)
+    return sheet
+
+
+def _write_bytes(path: Path, content: bytes) -> None:
+    write_whole(path, lambda file: file.write(content))
+
+
+def _record_path(output: Path, stem: str) -> Path:
+    return output / RECORDS / f'{stem}.json'
+
+
+def _x2_kernels(output: Path, stems: list[str]) -> dict[str, np.ndarray]:
+    """The kernels that are there still."""
+    kernels = {}
+    for stem in stems:
+        with suppress(InputError):
+            kernels[stem] = read_kernel(output / 'x2' / f'{stem}.npy')
+    return kernels

@@ -1,0 +1,10 @@
+"""Share work between processes that torchrun started."""
+
+from __future__ import annotations
+
+import os
+
+
+def torchrun_share() -> tuple[int, int]:
+    """This process's rank and how many there are; (0, 1) where torchrun did not start it."""
+    return int(os.environ.get('RANK', 0)), int(os.environ.get('WORLD_SIZE', 1))
