@@ -13,8 +13,11 @@ import torch
 from basicsr.data import build_dataloader, build_dataset
 from basicsr.metrics import calculate_psnr
 from basicsr.models import build_model
+from basicsr.utils import get_root_logger
+from scipy.ndimage import correlate
 
 from photos import reduce_photos, write_photos
+from usrdu_basicsr.data.kernel_set import read_kernel_set, write_kernel
 from usrdu_basicsr.errors import InputError, InputNotFoundError
 
 ADAM = {'type': 'Adam', 'lr': 1e-3, 'betas': [0.9, 0.99]}
@@ -112,6 +115,61 @@ def test_a_step_trains_both_networks_and_leaves_the_options_alone(stage, adversa
     assert ('l_d_real' in log and 'l_g_gan' in log) == adversarial
     if adversarial:
         assert all(p.requires_grad for p in model.net_d.parameters())
+
+
+@pytest.fixture
+def kernel_opt(dsn_opt: dict, tmp_path: Path) -> dict:
+    """Stage 1 against three kernels, of which one moves its mass far to a corner."""
+    kernels = np.random.default_rng(0).dirichlet(np.ones(25), 3).reshape(3, 5, 5)
+    kernels[2] = np.eye(5)[4][:, None] * np.eye(5)[4]
+    for i, kernel in enumerate(kernels):
+        write_kernel(tmp_path / 'kernels', str(i), kernel)
+    train = {**dsn_opt['train'], 'target': 'kernel', 'kernels': str(tmp_path / 'kernels')}
+    return dsn_opt | {'train': train, 'datasets': {'train': {'gt_size': 64}}}
+
+
+def drawn_kernels(model, steps: range) -> list[list[int]]:
+    """Which kernel each HR image was reduced with, found by SciPy; the reduction is in float and not rounded."""
+    kernels = read_kernel_set(model.opt['train']['kernels'], 64)
+    drawn = []
+    for step in steps:
+        reference = model.reference(step)
+        drawn.append([])
+        for x, got in zip(model.gt, reference, strict=True):
+            candidates = [np.stack([correlate(c, k)[::4, ::4] for c in x.numpy()]) for k in kernels]
+            errors = [np.abs(candidate - got.numpy()).max() for candidate in candidates]
+            assert min(errors) < 1e-6
+            drawn[-1].append(int(np.argmin(errors)))
+    return drawn
+
+
+def test_each_patch_is_reduced_with_a_kernel_of_the_set(kernel_opt):
+    model = build_model(kernel_opt)
+    model.feed_data({'gt': torch.rand(4, 3, 32, 32), 'lq': torch.rand(4, 3, 8, 8)})
+    drawn = drawn_kernels(model, range(1, 20))
+    assert {i for step in drawn for i in step} == {0, 1, 2}
+    assert len(set(map(tuple, drawn))) > 10
+    assert drawn == drawn_kernels(model, range(1, 20))  # a resumed run draws the same
+    other = build_model(kernel_opt | {'rank': 1})
+    other.gt = model.gt
+    assert drawn != drawn_kernels(other, range(1, 20))
+
+
+def test_a_set_that_moves_images_is_told(kernel_opt, monkeypatch, tmp_path):
+    told = []
+    monkeypatch.setattr(get_root_logger(), 'warning', told.append)
+    build_model(kernel_opt)
+    assert len(told) == 1 and 'SR results, will be shifted' in told[0]
+    for path in Path(kernel_opt['train']['kernels']).iterdir():
+        path.unlink()
+    write_kernel(Path(kernel_opt['train']['kernels']), 'even', np.full((4, 4), 1 / 16))
+    build_model(kernel_opt | {'scale': 4})
+    assert len(told) == 2 and '-2.00 HR pixels down and -2.00 right' in told[1]
+    centred = np.zeros((9, 9))
+    centred[5:7, 5:7] = 0.25  # 1.5 pixels past the middle tap: the middle of 4x4 pixels
+    write_kernel(Path(kernel_opt['train']['kernels']), 'even', centred)
+    build_model(kernel_opt)
+    assert len(told) == 2
 
 
 def test_the_generator_step_leaves_no_gradient_in_the_discriminator(srn_opt):

@@ -6,6 +6,7 @@ import sys
 from copy import deepcopy
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import torchvision
@@ -17,6 +18,7 @@ from basicsr.utils.options import ordered_yaml, parse_options
 
 from photos import reduce_photos, write_photos
 from usrdu_basicsr.archs.dsn_arch import UncertaintyDSN
+from usrdu_basicsr.data.kernel_set import write_kernel
 from usrdu_basicsr.errors import InputError, InputNotFoundError, UserError
 from usrdu_basicsr.pipeline.generate import generate_set
 from usrdu_basicsr.pipeline.option_rules import check_options
@@ -53,7 +55,12 @@ def to_plain(value):
 
 def make_data(opt: dict) -> None:
     """Small photos and log-scales wherever the options expect some."""
+    if 'kernels' in opt.get('train', {}):
+        write_kernel(Path(opt['train']['kernels']), 'box', np.full((5, 5), 1 / 25))
     for phase, dataset in opt['datasets'].items():
+        if 'dataroot_gt' not in dataset:
+            write_photos(Path(dataset['dataroot_lq']), 1, 20, 24)
+            continue
         hr = Path(dataset['dataroot_gt'])
         write_photos(hr, 2, 80, 96)
         if 'dataroot_lq' in dataset:
@@ -102,9 +109,10 @@ def test_every_shipped_file_is_built_and_stepped(path: Path, parse, monkeypatch:
         assert log and all(torch.isfinite(torch.tensor(value)) for value in log.values())
     phase = 'val' if is_train else 'test_1'
     validation = build_dataloader(build_dataset(opt['datasets'][phase]), opt['datasets'][phase], num_gpu=0)
-    if 'niqe' not in opt['val']['metrics']:  # needs larger images
+    metrics = opt['val'].get('metrics', {})
+    if 'niqe' not in metrics:  # needs larger images
         model.validation(validation, 1, None, False)
-        assert set(model.metric_results) == set(opt['val']['metrics'])
+        assert set(getattr(model, 'metric_results', {})) == set(metrics)
     assert given['train' if is_train else 'val'] == to_plain(opt['train' if is_train else 'val'])
 
 
@@ -198,6 +206,9 @@ def changed(opt: dict, *keys: str, value: object) -> dict:
         (('train', 'optim_g', 'lr'), '1e-4', "train: optim_g: lr is text, '1e-4': write 0.0001 or !!float 1e-4"),
         (('val', 'val_freq'), ..., 'missing val: val_freq'),
         (('val', 'save_img'), ..., 'missing val: save_img'),
+        (('train', 'target'), 'kernels', "train: target: got 'kernels', expected bicubic or kernel"),
+        (('train', 'target'), 'kernel', 'missing train: kernels'),
+        (('train', 'kernels'), 'kernels', 'train: kernels needs train: target: kernel'),
     ],
 )
 def test_wrong_options(dsn_opt: dict, keys: tuple, value: object, message: str):
@@ -220,6 +231,7 @@ def test_wrong_options(dsn_opt: dict, keys: tuple, value: object, message: str):
         (('network_dsn',), {'type': 'UncertaintyDSN'}, 'does not train with network_dsn on UncertaintyPairedDataset'),
         (('train', 'pixel_opt', 'type'), 'LaplaceKLLoss', 'LaplaceKLLoss is not for this stage'),
         (('train', 'high_pass_gain'), 4, 'unknown key train: high_pass_gain'),
+        (('train', 'target'), 'kernel', 'unknown key train: target'),
         (('train', 'pixel_opt'), None, 'expected pixel_opt, perceptual_opt or both'),
         (('network_g',), {'type': 'UncertaintyDSN'}, 'UncertaintyDSN is not for GradientGANModel'),
         (('val', 'metrics', 'psnr', 'type'), 'calculate_laplace_nll', 'calculate_laplace_nll is for stage 1'),
@@ -267,6 +279,17 @@ def test_runs_that_cannot_work(dsn_opt: dict, keys: tuple, value: object, error:
     torch.save({'params': UncertaintyDSN(num_feat=24, num_block=3, scale=2, residual=True).state_dict()}, 'other.pth')
     with pytest.raises(error, match=message):
         check_run(changed(dsn_opt, *keys, value=value))
+
+
+def test_kernels_are_checked(dsn_opt: dict):
+    opt = changed(changed(dsn_opt, 'train', 'target', value='kernel'), 'train', 'kernels', value='kernels')
+    with pytest.raises(InputNotFoundError, match="train: kernels: no folder 'kernels'"):
+        check_run(opt)
+    write_kernel(Path('kernels'), 'wide', np.full((65, 65), 1 / 65**2))
+    with pytest.raises(InputError, match=r"train: kernels: kernel 'kernels/wide.npy' of 65x65 .* the patch of 64"):
+        check_run(opt)
+    write_kernel(Path('kernels'), 'wide', np.full((63, 63), 1 / 63**2))
+    check_run(opt)
 
 
 def test_validation_pairs_must_match(dsn_opt: dict):

@@ -19,9 +19,11 @@ from usrdu_basicsr.data.kernel_set import read_kernel_set
 from usrdu_basicsr.images import heat_map, write_png
 from usrdu_basicsr.models.adversarial import AdversarialModel
 from usrdu_basicsr.ops.filters import high_pass
-from usrdu_basicsr.ops.kernels import kernel_downsample
+from usrdu_basicsr.ops.kernels import centre_of_mass, kernel_downsample
 from usrdu_basicsr.ops.resize import bicubic_downsample
 from usrdu_basicsr.ops.sampling import step_generator
+
+SHIFT_TOLERANCE = 0.25  # HR pixels, on average over a set of kernels
 
 
 @MODEL_REGISTRY.register()
@@ -49,12 +51,22 @@ class UncertaintyDSNModel(AdversarialModel):
 
     def init_training_settings(self) -> None:
         super().init_training_settings()
-        train = self.opt['train']
         self.kernels: Tensor | None = None
-        if train.get('target') == 'kernel':
-            kernels = read_kernel_set(train['kernels'], self.opt['datasets']['train']['gt_size'])
-            self.kernels = torch.from_numpy(kernels).to(self.device)
-            get_root_logger().info(f'Reducing HR crops with {len(kernels)} kernels from {train["kernels"]}.')
+        if self.opt['train'].get('target') == 'kernel':
+            self.kernels = self._load_kernels(self.opt['train']['kernels']).to(self.device)
+
+    def _load_kernels(self, folder: str) -> Tensor:
+        kernels = torch.from_numpy(read_kernel_set(folder, self.opt['datasets']['train']['gt_size']))
+        logger = get_root_logger()
+        logger.info(f'HR crops are reduced with {len(kernels)} kernels from {folder}.')
+        shift = (centre_of_mass(kernels) - kernels.shape[1] // 2).mean(0) - (self.opt['scale'] - 1) / 2
+        if shift.abs().max() > SHIFT_TOLERANCE:
+            logger.warning(
+                f'The kernels in {folder} move images by {shift[0]:.2f} HR pixels down and {shift[1]:.2f} right on'
+                f' average: generated LR images, and so SR results, will be shifted. Are they for scale'
+                f' {self.opt["scale"]}?'
+            )
+        return kernels
 
     def reference(self, current_iter: int) -> Tensor:
         """What the mean is held to in this step: the HR images reduced as `target` says, `(N, 3, H/s, W/s)`."""

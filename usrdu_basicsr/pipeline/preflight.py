@@ -41,10 +41,17 @@ def check_run(opt: Mapping[str, Any]) -> None:
         _check_network(opt, net)
     if opt['is_train']:
         if opt['train'].get('kernels') is not None:
-            read_kernel_set(opt['train']['kernels'], opt['datasets']['train']['gt_size'])
+            _check_kernels(opt)
         for name in LOSSES:
             if opt['train'].get(name) is not None:
                 build(LOSS_REGISTRY, opt['train'][name], f'train: {name}: ')
+
+
+def _check_kernels(opt: Mapping[str, Any]) -> None:
+    try:
+        read_kernel_set(opt['train']['kernels'], opt['datasets']['train']['gt_size'])
+    except UserError as error:
+        raise type(error)(f'train: kernels: {error}') from error
 
 
 def _check_dataset(opt: Mapping[str, Any], dataset: Mapping[str, Any], where: str) -> None:
