@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from scipy.ndimage import shift
@@ -50,6 +52,28 @@ def centre(kernel: np.ndarray) -> np.ndarray:
     return shift(padded, move)
 
 
+def consensus(kernels: Sequence[np.ndarray]) -> np.ndarray:
+    """What several runs on one photo agree on: the median of each tap, centred again.
+
+    Now and then a run ends with a kernel that has little to do with the photo, and none of its losses tells
+    (docs/kernelgan.md). A median leaves such kernels out.
+
+    Args:
+        kernels: Post-processed x2 kernels, `(n, n)` each, n odd.
+
+    Returns:
+        The kernel itself if there is but one; else a kernel of the size of the largest, which sums to 1.
+    """
+    if len(kernels) == 1:
+        return kernels[0]
+    size = max(map(len, kernels))
+    median = np.median([_enlarged(kernel, size) for kernel in kernels], axis=0).clip(0)
+    centred = centre(median / median.sum())
+    margin = (len(centred) - size) // 2
+    inner = centred[margin:-margin, margin:-margin]
+    return inner / inner.sum()
+
+
 def square(kernel: np.ndarray) -> np.ndarray:
     """The x4 kernel of a x2 kernel: what reducing twice with it does, without the outer taps.
 
@@ -66,3 +90,14 @@ def square(kernel: np.ndarray) -> np.ndarray:
     margin = size // 2
     inner = big[margin:-margin, margin:-margin]
     return inner / inner.sum()
+
+
+def kernel_error(kernel: np.ndarray, expected: np.ndarray) -> float:
+    """Distance of two kernels `(n, n)` of odd sizes, middle on middle, relative to the norm of the expected one."""
+    size = max(len(kernel), len(expected))
+    kernel, expected = _enlarged(kernel, size), _enlarged(expected, size)
+    return float(np.linalg.norm(kernel - expected) / np.linalg.norm(expected))
+
+
+def _enlarged(kernel: np.ndarray, size: int) -> np.ndarray:
+    return np.pad(kernel, (size - len(kernel)) // 2)

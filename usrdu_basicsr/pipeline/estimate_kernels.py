@@ -5,9 +5,9 @@ from __future__ import annotations
 import logging
 import zlib
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -18,7 +18,7 @@ from usrdu_basicsr.errors import InputError
 from usrdu_basicsr.files import output_folder
 from usrdu_basicsr.images import image_size, list_images, read_image, refuse_equal_stems
 from usrdu_basicsr.kernelgan.crops import LEAST_SIDE, SourceImages
-from usrdu_basicsr.kernelgan.postprocess import post_process, square
+from usrdu_basicsr.kernelgan.postprocess import consensus, post_process, square
 from usrdu_basicsr.kernelgan.training import ITERATIONS, train_kernels
 from usrdu_basicsr.pipeline.kernel_report import is_recorded, kernel_record, write_record, write_summary
 
@@ -32,7 +32,7 @@ class EstimationSettings:
     """What an estimated kernel depends on besides its photo.
 
     Attributes:
-        runs: KernelGANs trained for each photo, of which the best is kept.
+        runs: KernelGANs trained for each photo; its kernel is what they agree on.
         iterations: Of each.
         seed: Of all random numbers, together with a photo's name.
     """
@@ -182,17 +182,19 @@ class KernelEstimation:
             losses = {name: values[mine] for name, values in result.losses.items()}
             self._write(path, result.kernels[mine], losses)
 
-    def _write(self, path: Path, kernels: np.ndarray, losses: dict[str, np.ndarray]) -> None:
-        best = int(np.argmin(losses['gan']))
-        try:
-            kernel = post_process(kernels[best])
-        except ValueError as error:
-            logger.error("photo '%s': %s", path, error)
+    def _write(self, path: Path, raw: np.ndarray, losses: dict[str, np.ndarray]) -> None:
+        """Make one kernel of the runs of a photo, and write its files."""
+        kernels = []
+        for kernel in raw:
+            with suppress(ValueError):  # a run without result
+                kernels.append(post_process(kernel))
+        if not kernels:
+            logger.error("photo '%s': no run ended with a kernel", path)
             self.report.failed.append(path.name)
             return
+        kernel = consensus(kernels)
         self._write_files(path.stem, kernel)
-        record: dict[str, Any] = kernel_record(kernels[best], kernel, {name: v[best] for name, v in losses.items()})
-        write_record(self.output, path, record | vars(self.settings))
+        write_record(self.output, path, kernel_record(raw, kernels, kernel, losses) | vars(self.settings))
         self.report.written.append(path.name)
 
 

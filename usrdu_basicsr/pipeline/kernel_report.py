@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from usrdu_basicsr.data.kernel_set import read_kernel
 from usrdu_basicsr.errors import InputError
 from usrdu_basicsr.files import write_whole
 from usrdu_basicsr.images import to_8bit, write_png
+from usrdu_basicsr.kernelgan.postprocess import kernel_error
 from usrdu_basicsr.ops.kernels import centre_of_mass
 
 RECORDS = 'records'
@@ -25,28 +26,31 @@ CELL = 72  # pixels of a kernel in the picture
 LABEL = 14  # pixels of its name
 
 
-def kernel_record(raw: np.ndarray, kernel: np.ndarray, losses: Mapping[str, float]) -> dict[str, Any]:
-    """What is told of a kernel.
+def kernel_record(
+    raw: np.ndarray, kernels: Sequence[np.ndarray], kernel: np.ndarray, losses: Mapping[str, np.ndarray]
+) -> dict[str, Any]:
+    """What is told of a photo's kernel.
 
     Args:
-        raw: As the generator ended, before post-processing.
-        kernel: Post-processed.
-        losses: Unweighted, mean of the last iterations.
+        raw: What its runs ended with, `(runs, 13, 13)`.
+        kernels: The same, post-processed; without runs that failed.
+        kernel: What they agree on.
+        losses: Unweighted losses of the runs.
 
     Returns:
-        `losses`; of the raw kernel `sum` and `centre_of_mass`, row and column against the middle of the 2x2 pixels that
-        it makes one of; of the post-processed one `spread`, its standard deviation along its narrowest and its widest
-        axis. Pixels.
+        `losses`, mean of the runs; before post-processing `sum` and `centre_of_mass`, row and column against the middle
+        of the 2x2 pixels that become one, means of the runs; of the kernel `spread`, its standard deviation along its
+        narrowest and its widest axis; `disagreement`, mean distance of the runs from it, relative to its norm.
+        Lengths in pixels.
     """
-    middle = len(raw) // 2 + 0.5
-    offset = centre_of_mass(torch.from_numpy(raw)[None].double())[0] - middle
-    positions = np.indices(kernel.shape).reshape(2, -1)
-    variances = np.linalg.eigvalsh(np.cov(positions, aweights=kernel.clip(0).ravel(), ddof=0))
+    offset = (centre_of_mass(torch.from_numpy(raw).double()) - (raw.shape[1] // 2 + 0.5)).mean(0)
+    variances = np.linalg.eigvalsh(np.cov(np.indices(kernel.shape).reshape(2, -1), aweights=kernel.clip(0).ravel()))
     return {
-        'losses': {name: round(float(value), 6) for name, value in losses.items()},
-        'sum': round(float(raw.sum()), 4),
+        'losses': {name: round(float(values.mean()), 6) for name, values in losses.items()},
+        'sum': round(float(raw.sum((1, 2)).mean()), 4),
         'centre_of_mass': [round(value, 4) for value in offset.tolist()],
-        'spread': [round(float(np.sqrt(max(variance, 0))), 4) for variance in variances],
+        'spread': [round(float(variance) ** 0.5, 4) for variance in variances.clip(0)],
+        'disagreement': round(float(np.mean([kernel_error(one, kernel) for one in kernels])), 4),
     }
 
 

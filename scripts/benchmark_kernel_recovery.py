@@ -1,0 +1,146 @@
+"""How well KernelGAN finds known kernels: photos are blurred with anisotropic Gaussians and reduced x2."""
+
+import argparse
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from usrdu_basicsr import register
+from usrdu_basicsr.pipeline.command_line import run_script
+
+SIZE = 17  # of the known kernels
+VARIANCES = (0.6, 5.0)  # along their two axes, as in DIV2KRK (Bell-Kligler et al., 2019)
+
+
+def main() -> int:
+    """Print the errors of a delta, a bicubic kernel, single runs, and what several runs agree on."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('-i', '--input', nargs='*', default=[], help="folders of photos, besides scikit-image's four")
+    parser.add_argument('--count', type=int, default=20, help='photos of each folder (default: %(default)s)')
+    parser.add_argument('--seeds', type=int, default=2, help='estimates of each photo (default: %(default)s)')
+    parser.add_argument('--runs', type=int, default=4, help='runs of each estimate (default: %(default)s)')
+    parser.add_argument('--iterations', type=int, default=3000, help='of each run (default: %(default)s)')
+    parser.add_argument('--batch', type=int, default=4, help='photos at once (default: %(default)s)')
+    parser.add_argument('--device', help='cpu, cuda, cuda:1, ... (default: the GPU if there is one)')
+    parser.add_argument('-o', '--output', help='JSON file for the errors of each photo')
+    args = parser.parse_args()
+
+    register()
+    from usrdu_basicsr.files import write_whole
+    from usrdu_basicsr.kernelgan.crops import SourceImages
+    from usrdu_basicsr.kernelgan.postprocess import consensus, kernel_error, post_process
+    from usrdu_basicsr.kernelgan.training import train_kernels
+    from usrdu_basicsr.pipeline.load_network import pick_device
+
+    device = pick_device(args.device)
+    names, images, truths = [], [], []
+    for name, photo in photos(args.input, args.count):
+        truths.append(gaussian_kernel(np.random.default_rng(len(truths))))
+        images.append(degrade(photo, truths[-1]))
+        names.append(name)
+
+    each = args.seeds * args.runs
+    errors: dict[str, list[list[float]]] = {name: [] for name in ('delta', 'bicubic', 'one run', 'agreed')}
+    centres: dict[str, list[list[float]]] = {name: [] for name in ('delta', 'bicubic', 'one run, raw', 'agreed')}
+    for start in tqdm(range(0, len(images), args.batch), unit='batch'):
+        part = range(start, min(start + args.batch, len(images)))
+        which = [i - start for i in part for _ in range(each)]
+        # seeds as estimates of different photos have: none twice
+        seeds = [i * each + run for i in part for run in range(each)]
+        sources = SourceImages([images[i] for i in part], device)
+        found = train_kernels(sources, which, seeds, device, args.iterations).kernels
+        for i, raw in zip(part, found.reshape(len(part), args.seeds, args.runs, *found.shape[1:]), strict=True):
+            runs = [[post_process(kernel) for kernel in estimate] for estimate in raw]
+            agreed = [consensus(kernels) for kernels in runs]
+            tried = {
+                'delta': [delta()],
+                'bicubic': [bicubic()],
+                'one run': [kernel for kernels in runs for kernel in kernels],
+                'agreed': agreed,
+            }
+            for name, kernels in tried.items():
+                errors[name].append([kernel_error(kernel, truths[i]) for kernel in kernels])
+            tried['one run, raw'] = list(raw.reshape(-1, *raw.shape[2:]))
+            for name in centres:
+                centres[name].append([centre_error(kernel) for kernel in tried[name]])
+    if args.output:
+        content = {'photos': names, 'errors': errors, 'centres': centres}
+        write_whole(Path(args.output), lambda file: file.write(json.dumps(content, indent=1).encode()))
+
+    print(f'{len(names)} photos, {args.seeds} seeds of {args.runs} runs of {args.iterations} iterations')
+    print(f'{"":16}{"kernel error":>14}{"between seeds":>16}{"worst":>8}{"off centre":>14}')
+    for name, values in errors.items():
+        table = np.array(values)
+        off = np.mean(centres.get(name, centres['one run, raw']))
+        print(f'{name:16}{table.mean():14.3f}{table.std(1).mean():16.3f}{table.max():8.3f}{off:11.3f} px')
+    return 0
+
+
+def photos(folders: Sequence[str], count: int) -> Iterator[tuple[str, np.ndarray]]:
+    """scikit-image's photos, then the first ones of each folder: names and `(H, W, 3)` float32, RGB, [0, 1]."""
+    from skimage import data
+
+    from usrdu_basicsr.images import list_images, read_image
+
+    for name in ('astronaut', 'chelsea', 'coffee', 'rocket'):
+        yield name, getattr(data, name)().astype(np.float32) / 255
+    for folder in folders:
+        for path in list_images(folder)[:count]:
+            yield path.name, read_image(path)[..., ::-1]
+
+
+def gaussian_kernel(rng: np.random.Generator) -> np.ndarray:
+    """A Gaussian of random widths and direction, centred as a x2 kernel: half a pixel past the middle tap."""
+    angle = rng.uniform(0, np.pi)
+    axes = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    precision = axes @ np.diag(1 / rng.uniform(*VARIANCES, 2)) @ axes.T
+    offsets = np.moveaxis(np.indices((SIZE, SIZE)), 0, -1) - (SIZE // 2 + 0.5)
+    kernel = np.exp(-0.5 * np.einsum('hwi,ij,hwj->hw', offsets, precision, offsets))
+    return kernel / kernel.sum()
+
+
+def degrade(photo: np.ndarray, kernel: np.ndarray) -> np.ndarray:
+    """A photo reduced x2 with a kernel, in 8 bits."""
+    from usrdu_basicsr.images import to_8bit
+    from usrdu_basicsr.ops.kernels import kernel_downsample
+
+    height, width = (side // 2 * 2 for side in photo.shape[:2])
+    x = torch.from_numpy(photo[:height, :width].transpose(2, 0, 1)[None].astype(np.float64))
+    reduced = kernel_downsample(x, torch.from_numpy(kernel)[None], 2)[0].permute(1, 2, 0).numpy()
+    return to_8bit(reduced).astype(np.float32) / 255
+
+
+def delta() -> np.ndarray:
+    """Every second pixel, without blur."""
+    kernel = np.zeros((SIZE, SIZE))
+    kernel[SIZE // 2, SIZE // 2] = 1
+    return kernel
+
+
+def bicubic() -> np.ndarray:
+    """The kernel of bicubic reduction x2, found by reducing single pixels."""
+    from usrdu_basicsr.ops.resize import bicubic_downsample
+
+    middle = 16
+    pixels = (
+        torch.eye(2 * middle, dtype=torch.float64).view(2 * middle, 1, 2 * middle, 1).expand(-1, -1, -1, 2 * middle)
+    )
+    line = bicubic_downsample(pixels, 2)[:, 0, middle // 2, middle // 2].numpy()
+    taps = line[middle - SIZE // 2 : middle + SIZE // 2 + 1]
+    return np.outer(taps, taps)
+
+
+def centre_error(kernel: np.ndarray) -> float:
+    """Distance of the centre of mass from the middle of the 2x2 pixels that become one, in pixels."""
+    from usrdu_basicsr.ops.kernels import centre_of_mass
+
+    centre = centre_of_mass(torch.from_numpy(kernel.astype(np.float64))[None])[0].numpy()
+    return float(np.linalg.norm(centre - (len(kernel) // 2 + 0.5)))
+
+
+if __name__ == '__main__':
+    run_script(main)
