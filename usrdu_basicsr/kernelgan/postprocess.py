@@ -36,6 +36,7 @@ def remove_negligible(kernel: np.ndarray) -> np.ndarray:
     Raises:
         ValueError: Nothing is left, or numbers are not finite.
     """
+    kernel = kernel.astype(np.float64)
     threshold = THRESHOLD * np.sort(kernel, axis=None)[-KEPT - 1]
     kept = (kernel - threshold).clip(0)
     total = kept.sum()
@@ -47,7 +48,7 @@ def remove_negligible(kernel: np.ndarray) -> np.ndarray:
 def centre(kernel: np.ndarray) -> np.ndarray:
     """Move a x2 kernel's centre of mass to `n // 2 + 0.5 * (2 - n % 2)`, by cubic spline, on a larger canvas."""
     wanted = len(kernel) // 2 + 0.5 * (2 - len(kernel) % 2)
-    move = wanted - centre_of_mass(torch.from_numpy(kernel.astype(np.float64))[None])[0].numpy()
+    move = wanted - centre_of_mass(torch.from_numpy(kernel)[None])[0].numpy()
     padded = np.pad(kernel, int(np.ceil(np.abs(move).max())) + 1)
     return shift(padded, move)
 

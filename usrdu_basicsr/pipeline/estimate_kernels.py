@@ -184,17 +184,19 @@ class KernelEstimation:
 
     def _write(self, path: Path, raw: np.ndarray, losses: dict[str, np.ndarray]) -> None:
         """Make one kernel of the runs of a photo, and write its files."""
-        kernels = []
-        for kernel in raw:
+        found = {}
+        for run, kernel in enumerate(raw):
             with suppress(ValueError):  # a run without result
-                kernels.append(post_process(kernel))
-        if not kernels:
+                found[run] = post_process(kernel)
+        if not found:
             logger.error("photo '%s': no run ended with a kernel", path)
             self.report.failed.append(path.name)
             return
+        runs, kernels = list(found), list(found.values())
         kernel = consensus(kernels)
         self._write_files(path.stem, kernel)
-        write_record(self.output, path, kernel_record(raw, kernels, kernel, losses) | vars(self.settings))
+        record = kernel_record(raw[runs], kernels, kernel, {name: values[runs] for name, values in losses.items()})
+        write_record(self.output, path, record | vars(self.settings) | {'runs_without_kernel': len(raw) - len(runs)})
         self.report.written.append(path.name)
 
 

@@ -33,7 +33,7 @@ def kernel_record(
 
     Args:
         raw: What its runs ended with, `(runs, 13, 13)`.
-        kernels: The same, post-processed; without runs that failed.
+        kernels: The same, post-processed.
         kernel: What they agree on.
         losses: Unweighted losses of the runs.
 
