@@ -98,12 +98,19 @@ class KernelEstimation:
         Returns:
             Which photos were written, skipped, too small and failed.
         """
+        todo = []
+        for path in self.paths:
+            if self._is_done(path):
+                self.report.skipped.append(path.name)
+            else:
+                todo.append(path)
         with tqdm(
             total=len(self.paths),
+            initial=len(self.report.skipped),
             disable=not show_progress,
             bar_format='{percentage:3.0f}%|{bar}| {desc} [{elapsed} gone, {remaining} to go]',
         ) as bar:
-            for photos in self._batches(batch, bar):
+            for photos in self._batches(todo, batch, bar):
                 self._estimate(photos, device, bar)
                 self._show_left(bar)
         write_summary(self.output)
@@ -113,22 +120,20 @@ class KernelEstimation:
         done = sum(map(len, vars(self.report).values()))
         bar.set_description_str(f'{len(self.paths) - done} of {len(self.paths)} photos left')
 
-    def _batches(self, batch: int, bar: tqdm) -> Iterator[list[tuple[Path, np.ndarray]]]:
-        """Photos that have no kernel yet, read; as many at once as asked for and as memory allows."""
+    def _batches(self, paths: Sequence[Path], batch: int, bar: tqdm) -> Iterator[list[tuple[Path, np.ndarray]]]:
+        """The photos, read: as many at once as asked for and as memory allows."""
         photos: list[tuple[Path, np.ndarray]] = []
-        for path in self.paths:
+        for path in paths:
             self._show_left(bar)
-            if self._is_done(path):
-                self.report.skipped.append(path.name)
+            image = self._read(path)
+            if image is None:
                 bar.update(1)
-            elif (image := self._read(path)) is None:
-                bar.update(1)
-            else:
-                pixels = sum(image.shape[0] * image.shape[1] for image in (image, *(photo for _, photo in photos)))
-                if photos and (len(photos) == batch or pixels > MAX_PIXELS):
-                    yield photos
-                    photos = []
-                photos.append((path, image))
+                continue
+            pixels = sum(one.shape[0] * one.shape[1] for one in (image, *(photo for _, photo in photos)))
+            if photos and (len(photos) == batch or pixels > MAX_PIXELS):
+                yield photos
+                photos = []
+            photos.append((path, image))
         if photos:
             yield photos
 
