@@ -26,14 +26,16 @@ def main() -> int:
     parser.add_argument('--iterations', type=int, default=3000, help='of each run (default: %(default)s)')
     parser.add_argument('--batch', type=int, default=4, help='photos at once (default: %(default)s)')
     parser.add_argument('--device', help='cpu, cuda, cuda:1, ... (default: the GPU if there is one)')
-    parser.add_argument('-o', '--output', help='JSON file for the errors of each photo')
+    parser.add_argument('-o', '--output', help='folder for errors.json and a picture of the kernels')
     args = parser.parse_args()
 
     register()
     from usrdu_basicsr.files import write_whole
+    from usrdu_basicsr.images import write_png
     from usrdu_basicsr.kernelgan.crops import SourceImages
     from usrdu_basicsr.kernelgan.postprocess import consensus, kernel_error, post_process
     from usrdu_basicsr.kernelgan.training import train_kernels
+    from usrdu_basicsr.pipeline.kernel_report import contact_sheet
     from usrdu_basicsr.pipeline.load_network import pick_device
 
     device = pick_device(args.device)
@@ -46,6 +48,7 @@ def main() -> int:
     each = args.seeds * args.runs
     errors: dict[str, list[list[float]]] = {name: [] for name in ('delta', 'bicubic', 'one run', 'agreed')}
     centres: dict[str, list[list[float]]] = {name: [] for name in ('delta', 'bicubic', 'one run, raw', 'agreed')}
+    shown: dict[str, np.ndarray] = {}
     for start in tqdm(range(0, len(images), args.batch), unit='batch'):
         part = range(start, min(start + args.batch, len(images)))
         which = [i - start for i in part for _ in range(each)]
@@ -65,11 +68,13 @@ def main() -> int:
             for name, kernels in tried.items():
                 errors[name].append([kernel_error(kernel, truths[i]) for kernel in kernels])
             tried['one run, raw'] = list(raw.reshape(-1, *raw.shape[2:]))
+            shown |= {names[i]: truths[i]} | {f'{names[i]} {seed}': one for seed, one in enumerate(agreed)}
             for name in centres:
                 centres[name].append([centre_error(kernel) for kernel in tried[name]])
     if args.output:
         content = {'photos': names, 'errors': errors, 'centres': centres}
-        write_whole(Path(args.output), lambda file: file.write(json.dumps(content, indent=1).encode()))
+        write_whole(Path(args.output, 'errors.json'), lambda file: file.write(json.dumps(content, indent=1).encode()))
+        write_png(Path(args.output, 'kernels.png'), contact_sheet(shown, columns=4 * (args.seeds + 1)))
 
     print(f'{len(names)} photos, {args.seeds} seeds of {args.runs} runs of {args.iterations} iterations')
     print(f'{"":16}{"kernel error":>14}{"between seeds":>16}{"worst":>8}{"off centre":>14}')

@@ -30,10 +30,10 @@ _NOISE_BLOCK = 50  # iterations whose noise is drawn at once
 
 
 class KernelGANs:
-    """Generators, discriminators and optimisers of a batch of runs, which share nothing but the passes of time.
+    """Generators, discriminators and optimisers of a batch of runs, each independent of the others.
 
     Args:
-        seeds: One a run: its initial weights and the noise that its discriminator sees depend on nothing else.
+        seeds: One a run: its initial weights depend on nothing else.
         device: Where they train.
     """
 
@@ -137,9 +137,12 @@ def train_kernels(
     if count == 1:
         # Matrix products of a batch of one are rounded in another order, which training would amplify.
         which, seeds = [*which, *which], [*seeds, *seeds]
-    crops = images.draw(which, iterations, [np.random.default_rng(seed) for seed in seeds])
-    gans = KernelGANs(seeds, device)
-    streams = [torch.Generator(device).manual_seed(seed) for seed in seeds]
+    # a seed of its own for everything that is random
+    derived = [np.random.SeedSequence(seed).generate_state(3).tolist() for seed in seeds]
+    crop_seeds, weight_seeds, noise_seeds = zip(*derived, strict=True)
+    crops = images.draw(which, iterations, [np.random.default_rng(seed) for seed in crop_seeds])
+    gans = KernelGANs(weight_seeds, device)
+    streams = [torch.Generator(device).manual_seed(seed) for seed in noise_seeds]
     sums: dict[str, Tensor] = {}
     logged = range(max(0, iterations - LOGGED), iterations)
     for iteration in range(iterations):

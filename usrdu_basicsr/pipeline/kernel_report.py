@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -86,16 +87,17 @@ def write_summary(output: Path) -> None:
         written = found
 
 
-def contact_sheet(kernels: Mapping[str, np.ndarray]) -> np.ndarray:
+def contact_sheet(kernels: Mapping[str, np.ndarray], columns: int | None = None) -> np.ndarray:
     """A picture of kernels with their names, each as bright as its largest tap allows.
 
     Args:
         kernels: `(n, n)` each, n odd, by name.
+        columns: Kernels in a row; as many as rows if None.
 
     Returns:
         `(H, W, 3)` uint8, BGR.
     """
-    columns = int(np.ceil(np.sqrt(len(kernels))))
+    columns = columns or math.isqrt(len(kernels) - 1) + 1
     rows = -(-len(kernels) // columns)
     sheet = np.zeros((rows * (CELL + LABEL), columns * CELL, 3), np.uint8)
     taps = max(len(kernel) for kernel in kernels.values())
