@@ -13,16 +13,20 @@ from usrdu_basicsr import register
 from usrdu_basicsr.pipeline.command_line import run_script
 
 SIZE = 17  # of the known kernels
+ONE_RUN, MEDIAN = 'one run', 'median of the runs'
 VARIANCES = (0.6, 5.0)  # along their two axes, as in DIV2KRK (Bell-Kligler et al., 2019)
+ROUND = (2.8, 2.8)  # their mean: what is known without looking at a photo
 
 
 def main() -> int:
-    """Print the errors of a delta, a bicubic kernel, single runs, and what several runs agree on."""
+    """Print the errors of a delta, of bicubic, of single runs, of those with the least adversarial loss, and of what
+    several runs agree on.
+    """
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('-i', '--input', nargs='*', default=[], help="folders of photos, besides scikit-image's four")
-    parser.add_argument('--count', type=int, default=20, help='photos of each folder (default: %(default)s)')
+    parser.add_argument('--count', type=int, default=16, help='photos of each folder (default: %(default)s)')
     parser.add_argument('--seeds', type=int, default=2, help='estimates of each photo (default: %(default)s)')
-    parser.add_argument('--runs', type=int, default=4, help='runs of each estimate (default: %(default)s)')
+    parser.add_argument('--runs', type=int, default=3, help='runs of each estimate (default: %(default)s)')
     parser.add_argument('--iterations', type=int, default=3000, help='of each run (default: %(default)s)')
     parser.add_argument('--batch', type=int, default=4, help='photos at once (default: %(default)s)')
     parser.add_argument('--device', help='cpu, cuda, cuda:1, ... (default: the GPU if there is one)')
@@ -33,7 +37,7 @@ def main() -> int:
     from usrdu_basicsr.files import write_whole
     from usrdu_basicsr.images import write_png
     from usrdu_basicsr.kernelgan.crops import SourceImages
-    from usrdu_basicsr.kernelgan.postprocess import consensus, kernel_error, post_process
+    from usrdu_basicsr.kernelgan.postprocess import has_collapsed, kernel_error
     from usrdu_basicsr.kernelgan.training import train_kernels
     from usrdu_basicsr.pipeline.kernel_report import contact_sheet
     from usrdu_basicsr.pipeline.load_network import pick_device
@@ -41,48 +45,57 @@ def main() -> int:
     device = pick_device(args.device)
     names, images, truths = [], [], []
     for name, photo in photos(args.input, args.count):
-        truths.append(gaussian_kernel(np.random.default_rng(len(truths))))
+        truths.append(random_kernel(np.random.default_rng(len(truths))))
         images.append(degrade(photo, truths[-1]))
         names.append(name)
 
     each = args.seeds * args.runs
-    errors: dict[str, list[list[float]]] = {name: [] for name in ('delta', 'bicubic', 'one run', 'agreed')}
-    centres: dict[str, list[list[float]]] = {name: [] for name in ('delta', 'bicubic', 'one run, raw', 'agreed')}
+    errors: dict[str, list[list[float]]] = {}
+    centres: dict[str, list[list[float]]] = {}
     shown: dict[str, np.ndarray] = {}
+    ends: list[np.ndarray] = []
     for start in tqdm(range(0, len(images), args.batch), unit='batch'):
         part = range(start, min(start + args.batch, len(images)))
         which = [i - start for i in part for _ in range(each)]
-        # seeds as estimates of different photos have: none twice
-        seeds = [i * each + run for i in part for run in range(each)]
+        seeds = [i * each + run for i in part for run in range(each)]  # each its own, as different photos have
         sources = SourceImages([images[i] for i in part], device)
-        found = train_kernels(sources, which, seeds, device, args.iterations).kernels
-        for i, raw in zip(part, found.reshape(len(part), args.seeds, args.runs, *found.shape[1:]), strict=True):
-            runs = [[post_process(kernel) for kernel in estimate] for estimate in raw]
-            agreed = [consensus(kernels) for kernels in runs]
-            tried = {
-                'delta': [delta()],
-                'bicubic': [bicubic()],
-                'one run': [kernel for kernels in runs for kernel in kernels],
-                'agreed': agreed,
-            }
-            for name, kernels in tried.items():
-                errors[name].append([kernel_error(kernel, truths[i]) for kernel in kernels])
-            tried['one run, raw'] = list(raw.reshape(-1, *raw.shape[2:]))
-            shown |= {names[i]: truths[i]} | {f'{names[i]} {seed}': one for seed, one in enumerate(agreed)}
-            for name in centres:
-                centres[name].append([centre_error(kernel) for kernel in tried[name]])
+        result = train_kernels(sources, which, seeds, device, args.iterations)
+        ends += list(result.kernels)
+        shape = (len(part), args.seeds, args.runs)
+        raw, losses = result.kernels.reshape(*shape, 13, 13), result.losses['gan'].reshape(shape)
+        for i, estimates, gan_losses in zip(part, raw, losses, strict=True):
+            found = {'delta': [delta()], 'bicubic': [bicubic()], 'round Gaussian': [gaussian_kernel(0, *ROUND)]}
+            found |= kernels_by_way(estimates, gan_losses)
+            shown |= {names[i]: truths[i]} | {f'{names[i]} {seed}': one for seed, one in enumerate(found[MEDIAN])}
+            for way, kernels in found.items():
+                errors.setdefault(way, []).append([kernel_error(kernel, truths[i]) for kernel in kernels])
+                # KernelGAN's own kernels are centred by post-processing: told is where they were before
+                before = estimates.reshape(-1, 13, 13) if way == ONE_RUN else kernels
+                centres.setdefault(way, []).append([centre_error(kernel) for kernel in before])
     if args.output:
         content = {'photos': names, 'errors': errors, 'centres': centres}
         write_whole(Path(args.output, 'errors.json'), lambda file: file.write(json.dumps(content, indent=1).encode()))
         write_png(Path(args.output, 'kernels.png'), contact_sheet(shown, columns=4 * (args.seeds + 1)))
 
-    print(f'{len(names)} photos, {args.seeds} seeds of {args.runs} runs of {args.iterations} iterations')
-    print(f'{"":16}{"kernel error":>14}{"between seeds":>16}{"worst":>8}{"off centre":>14}')
-    for name, values in errors.items():
-        table = np.array(values)
-        off = np.mean(centres.get(name, centres['one run, raw']))
-        print(f'{name:16}{table.mean():14.3f}{table.std(1).mean():16.3f}{table.max():8.3f}{off:11.3f} px')
+    collapsed = f'{np.mean([has_collapsed(kernel) for kernel in ends]):.0%} of which collapsed'
+    print(f'{len(names)} photos, {args.seeds} seeds of {args.runs} runs of {args.iterations} iterations, {collapsed}')
+    print(f'{"":20}{"kernel error":>14}{"between seeds":>16}{"worst":>8}{"off centre":>14}')
+    for way, values in errors.items():
+        table, off = np.array(values), np.mean(centres[way])
+        print(f'{way:20}{table.mean():14.3f}{table.std(1).mean():16.3f}{table.max():8.3f}{off:11.3f} px')
     return 0
+
+
+def kernels_by_way(raw: np.ndarray, gan_losses: np.ndarray) -> dict[str, list[np.ndarray]]:
+    """What can be made of the runs `(seeds, runs, 13, 13)` on one photo."""
+    from usrdu_basicsr.kernelgan.postprocess import consensus, has_collapsed, post_process
+
+    runs = [[post_process(kernel) for kernel in estimate] for estimate in raw]
+    return {
+        ONE_RUN: [kernel for estimate in runs for kernel in estimate],
+        'least GAN loss': [estimate[i] for estimate, i in zip(runs, gan_losses.argmin(1), strict=True)],
+        MEDIAN: [consensus(estimate) for estimate in raw if not all(map(has_collapsed, estimate))],
+    }
 
 
 def photos(folders: Sequence[str], count: int) -> Iterator[tuple[str, np.ndarray]]:
@@ -98,11 +111,15 @@ def photos(folders: Sequence[str], count: int) -> Iterator[tuple[str, np.ndarray
             yield path.name, read_image(path)[..., ::-1]
 
 
-def gaussian_kernel(rng: np.random.Generator) -> np.ndarray:
-    """A Gaussian of random widths and direction, centred as a x2 kernel: half a pixel past the middle tap."""
-    angle = rng.uniform(0, np.pi)
+def random_kernel(rng: np.random.Generator) -> np.ndarray:
+    """A Gaussian of random direction and widths."""
+    return gaussian_kernel(rng.uniform(0, np.pi), *rng.uniform(*VARIANCES, 2))
+
+
+def gaussian_kernel(angle: float, *variances: float) -> np.ndarray:
+    """A Gaussian, centred as a x2 kernel: half a pixel past the middle tap."""
     axes = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
-    precision = axes @ np.diag(1 / rng.uniform(*VARIANCES, 2)) @ axes.T
+    precision = axes @ np.diag(1 / np.array(variances)) @ axes.T
     offsets = np.moveaxis(np.indices((SIZE, SIZE)), 0, -1) - (SIZE // 2 + 0.5)
     kernel = np.exp(-0.5 * np.einsum('hwi,ij,hwj->hw', offsets, precision, offsets))
     return kernel / kernel.sum()

@@ -13,7 +13,7 @@ def main() -> int:
     parser.add_argument('-o', '--output', required=True, help='folder to write: x2/, x4/, kernels.jsonl, kernels.png')
     parser.add_argument('--scale', type=int, choices=(2, 4), default=4, help='2: only x2/ (default: %(default)s)')
     parser.add_argument('--batch', type=int, default=16, help='photos at once (default: %(default)s)')
-    parser.add_argument('--runs', type=int, default=4, help='runs a photo, whose median counts (default: %(default)s)')
+    parser.add_argument('--runs', type=int, default=3, help='runs a photo, whose median counts (default: %(default)s)')
     parser.add_argument('--iterations', type=int, default=3000, help='of each run (default: %(default)s)')
     parser.add_argument('--seed', type=int, default=0, help='of all random numbers (default: %(default)s)')
     parser.add_argument('--device', help='cpu, cuda, cuda:1, ... (default: the GPU if there is one)')

@@ -18,7 +18,7 @@ from usrdu_basicsr.kernelgan.constraints import LossWeights, boundary_mask, cons
 from usrdu_basicsr.kernelgan.crops import SourceImages, centre_probability, draw_corners, gradient_strength, trim
 from usrdu_basicsr.kernelgan.discriminator import PatchDiscriminators
 from usrdu_basicsr.kernelgan.generator import KernelGenerators, reduce
-from usrdu_basicsr.kernelgan.postprocess import post_process, remove_negligible, square
+from usrdu_basicsr.kernelgan.postprocess import consensus, has_collapsed, post_process, remove_negligible, square
 from usrdu_basicsr.kernelgan.training import KernelGANs, train_kernels
 from usrdu_basicsr.ops.kernels import centre_of_mass, kernel_downsample
 from usrdu_basicsr.ops.resize import bicubic_downsample
@@ -65,6 +65,7 @@ def published_gans(dtype: torch.dtype) -> KernelGANs:
 
 def published_crops(iteration: int, dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor]:
     g_crop = (image(100 + iteration, 1, 64, 64) * 2 - 1).to(dtype)
+    # The published loss compares each colour with the sum of all three.
     target = bicubic_downsample(g_crop, 2)[..., 3:-3, 3:-3].sum(1, keepdim=True)
     return g_crop, target, (image(1100 + iteration, 1, 26, 26) * 2 - 1).to(dtype)
 
@@ -172,7 +173,11 @@ def test_weights_of_the_losses():
     weights = LossWeights(3, CPU)
     told = {}
     for iteration in range(1001):
-        weights.update(iteration, torch.tensor([0.1, 0.1 if iteration > 300 else 0.5, 0.5 if iteration % 3 else 0.1]))
+        weights.update(
+            iteration,
+            torch.tensor([0.1, 0.1 if iteration > 300 else 0.5, 0.5 if iteration % 3 else 0.1]),
+            torch.zeros(3),
+        )
         told[iteration] = torch.stack([weights.bicubic, weights.centre, weights.sparse], 1).tolist()
     assert told[199] == [[5, 0, 0]] * 3
     for iteration, expected in {
@@ -190,8 +195,17 @@ def test_iteration_0_does_not_count_and_three_in_a_row_do():
     for start, relaxed in ((197, True), (198, False)):  # its third iteration is 199, or 200 itself
         weights = LossWeights(1, CPU)
         for iteration in range(201):
-            weights.update(iteration, torch.tensor([0.1 if iteration >= start or iteration == 0 else 1.0]))
+            weights.update(
+                iteration, torch.tensor([0.1 if iteration >= start or iteration == 0 else 1.0]), torch.zeros(1)
+            )
         assert (weights.bicubic.item() < 5) == relaxed
+
+
+def test_a_kernel_that_has_not_left_0_is_not_let_go():
+    weights = LossWeights(3, CPU)
+    for iteration in range(401):
+        weights.update(iteration, torch.full((3,), 0.1), torch.tensor([1.0, 0.7 if iteration < 300 else 0.1, 0.4]))
+    assert weights.bicubic.tolist() == pytest.approx([5, 0.05, 5e-4])
 
 
 def test_crops_are_where_the_gradients_are():
@@ -229,7 +243,7 @@ def test_crops_are_cut_where_they_were_drawn():
         top, left = g_corners[0, run]
         crop = whole[:, top : top + 64, left : left + 64] * 2 - 1
         torch.testing.assert_close(g_crop[run], crop)
-        reduced = bicubic_downsample(crop[None], 2)[0, :, 3:-3, 3:-3].sum(0, keepdim=True)
+        reduced = bicubic_downsample(crop[None], 2)[0, :, 3:-3, 3:-3]
         torch.testing.assert_close(target[run], reduced, rtol=1e-5, atol=1e-5)
         top, left = d_corners[0, run]
         torch.testing.assert_close(d_crop[run], whole[:, top : top + 26, left : left + 26])
@@ -292,6 +306,13 @@ def test_kernels_that_cannot_be_used():
     for kernel in (np.full((13, 13), np.nan), np.zeros((13, 13)), -np.ones((13, 13))):
         with pytest.raises(ValueError, match='no finite, positive taps'):
             post_process(kernel)
+
+
+def test_collapsed_runs_are_recognised():
+    sums = {1.0: False, 0.6: False, 1.4: False, 0.0: True, 1.7: True, -1.0: True, np.nan: True}
+    assert {total: has_collapsed(np.full((13, 13), total / 169)) for total in sums} == sums
+    with pytest.raises(ValueError, match='each of the 2 runs collapsed'):
+        consensus(np.zeros((2, 13, 13)))
 
 
 def test_negligible_taps_are_removed():

@@ -12,6 +12,8 @@ SUM_WEIGHT = 0.5
 BOUNDARY_WEIGHT = 0.5
 CENTRE = KERNEL_SIZE // 2 + 0.5  # half a pixel on: the middle of the 2x2 pixels that make one
 
+COLLAPSED = 0.5  # a sum that is this far from 1
+
 _FIRST_BICUBIC_WEIGHT = 5.0
 _LEAST_BICUBIC_WEIGHT = 5e-6
 _CLOSE = 0.4  # bicubic loss below which a kernel counts as close to bicubic
@@ -59,6 +61,9 @@ class LossWeights:
     A run starts by imitating bicubic reduction. When that loss has been below 0.4 in three iterations running, its
     weight falls a hundredfold at every 200th iteration; once it is below 5e-3, the kernel must be centred and sparse.
 
+    Ours: a kernel whose sum is far from 1 does not count as close, whatever its loss. Weights start so small that a run
+    may need hundreds of iterations to leave 0, where a gray image has little loss; published, some are let go before.
+
     Attributes (all `(R,)`, on the device, read and written without synchronising with it):
         bicubic, centre, sparse: The weights.
     """
@@ -69,12 +74,13 @@ class LossWeights:
         self.sparse = torch.zeros(runs, device=device)
         self._close = torch.zeros(runs, device=device)  # iterations in a row, held at _CLOSE_ITERATIONS once there
 
-    def update(self, iteration: int, bicubic_loss: Tensor) -> None:
+    def update(self, iteration: int, bicubic_loss: Tensor, sum_loss: Tensor) -> None:
         """Go on after an iteration (the first is 0, which does not count).
 
         Args:
             iteration: The one just done.
             bicubic_loss: Its loss, `(R,)`.
+            sum_loss: How far the kernels' sums were from 1, `(R,)`.
         """
         if iteration == 0:
             return
@@ -85,5 +91,6 @@ class LossWeights:
             constrained = arrived & (self.bicubic < _CONSTRAIN_BELOW)
             self.centre = torch.where(constrained, _CENTRE_WEIGHT, self.centre)
             self.sparse = torch.where(constrained, _SPARSE_WEIGHT, self.sparse)
-        counted = torch.where(bicubic_loss < _CLOSE, self._close + 1, 0.0)
+        close = (bicubic_loss < _CLOSE) & (sum_loss < COLLAPSED)
+        counted = torch.where(close, self._close + 1, 0.0)
         self._close = torch.where(arrived, self._close, counted)

@@ -90,9 +90,7 @@ class SourceImages:
         sources = [torch.from_numpy(np.ascontiguousarray(trim(image).transpose(2, 0, 1))) for image in images]
         reduced = [bicubic_downsample(source[None], 2)[0] for source in sources]
         self.sources = _Stack(sources, device)
-        # As published, every colour is held to the sum of all three. Held to its own, kernels are found less well: see
-        # docs/kernelgan.md.
-        self.targets = _Stack([(image * 2 - 1).sum(0, keepdim=True) for image in reduced], device)
+        self.targets = _Stack([image * 2 - 1 for image in reduced], device)
         self.g_probabilities, self.d_probabilities = [], []
         for source, small in zip(sources, reduced, strict=True):
             strength = gradient_strength(_gray(small)).repeat(2, axis=0).repeat(2, axis=1)
@@ -136,14 +134,14 @@ class CropSequence:
         self.d_crops = _Crops(images.sources, which, d_corners, D_CROP)
 
     def __getitem__(self, iteration: int) -> tuple[Tensor, Tensor, Tensor]:
-        """Crops for the generator `(R, 3, 64, 64)` in [-1, 1], the sum of their colours reduced `(R, 1, 26, 26)`, and
-        crops for the discriminator `(R, 3, 26, 26)` in [0, 1].
+        """Crops for the generator `(R, 3, 64, 64)` in [-1, 1], their bicubic reduction `(R, 3, 26, 26)`, and crops for
+        the discriminator `(R, 3, 26, 26)` in [0, 1].
         """
         return self.g_crops[iteration] * 2 - 1, self.targets[iteration], self.d_crops[iteration]
 
 
 class _Stack:
-    """Images `(C, H, W)` of any sizes, one after the other in one tensor, so that cutting all crops is one step."""
+    """Images `(3, H, W)` of any sizes, one after the other in one tensor, so that cutting all crops is one step."""
 
     def __init__(self, images: Sequence[Tensor], device: torch.device) -> None:
         self.values = torch.cat([image.flatten() for image in images]).to(device)
@@ -161,10 +159,9 @@ class _Crops:
         first = stack.starts[list(which)] + corners[..., 0] * widths + corners[..., 1]
         self.first = torch.from_numpy(first).to(device)  # (iterations, R)
         rows, columns = np.mgrid[:size, :size]
-        channels = stack.shapes[0][0]
-        offsets = np.arange(channels)[:, None, None] * (heights * widths)[:, None, None, None]
+        offsets = np.arange(3)[:, None, None] * (heights * widths)[:, None, None, None]
         offsets = offsets + rows * widths[:, None, None, None] + columns
-        self.offsets = torch.from_numpy(offsets).to(device)  # (R, C, size, size)
+        self.offsets = torch.from_numpy(offsets).to(device)  # (R, 3, size, size)
 
     def __getitem__(self, iteration: int) -> Tensor:
         return self.values.take(self.offsets + self.first[iteration, :, None, None, None])

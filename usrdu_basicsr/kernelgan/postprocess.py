@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 import torch
 from scipy.ndimage import shift
 from scipy.signal import convolve2d
 
+from usrdu_basicsr.kernelgan.constraints import COLLAPSED
 from usrdu_basicsr.ops.kernels import centre_of_mass
 
 KEPT = 40  # taps kept of a x2 kernel
@@ -53,18 +52,24 @@ def centre(kernel: np.ndarray) -> np.ndarray:
     return shift(padded, move)
 
 
-def consensus(kernels: Sequence[np.ndarray]) -> np.ndarray:
-    """What several runs on one photo agree on: the median of each tap, centred again.
+def consensus(raw: np.ndarray) -> np.ndarray:
+    """What several runs on one photo agree on: of the post-processed kernels, the median of each tap, centred again.
 
-    Now and then a run ends with a kernel that has little to do with the photo, and none of its losses tells
-    (docs/kernelgan.md). A median leaves such kernels out.
+    Now and then a run collapses: its kernel sums to 0 or to 2 and has nothing to do with the photo. Such runs are left
+    out, and a median gives little weight to those that are merely odd.
 
     Args:
-        kernels: Post-processed x2 kernels, `(n, n)` each, n odd.
+        raw: What the runs ended with, `(R, 13, 13)`.
 
     Returns:
-        The kernel itself if there is but one; else a kernel of the size of the largest, which sums to 1.
+        `(n, n)`, n odd; sums to 1 within the error of a cubic spline.
+
+    Raises:
+        ValueError: No run has a kernel.
     """
+    kernels = [post_process(kernel) for kernel in raw if not has_collapsed(kernel)]
+    if not kernels:
+        raise ValueError(f'each of the {len(raw)} runs collapsed')
     if len(kernels) == 1:
         return kernels[0]
     size = max(map(len, kernels))
@@ -73,6 +78,11 @@ def consensus(kernels: Sequence[np.ndarray]) -> np.ndarray:
     margin = (len(centred) - size) // 2
     inner = centred[margin:-margin, margin:-margin]
     return inner / inner.sum()
+
+
+def has_collapsed(raw: np.ndarray) -> bool:
+    """Whether a run ended with a kernel whose sum is far from 1, or not a number."""
+    return not abs(raw.sum() - 1) < COLLAPSED
 
 
 def square(kernel: np.ndarray) -> np.ndarray:

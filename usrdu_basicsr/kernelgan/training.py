@@ -57,7 +57,7 @@ class KernelGANs:
 
         Args:
             g_crop: What the generators reduce, `(R, 3, 64, 64)` in [-1, 1].
-            target: The sum of its colours, bicubically reduced, `(R, 1, 26, 26)`.
+            target: Its bicubic reduction, `(R, 3, 26, 26)`.
             real: What the discriminators compare with, in [-1, 1].
             fake_noise: Added to the generated images that the discriminators see in their own step.
 
@@ -90,7 +90,7 @@ class KernelGANs:
         self._descend(1, losses['discriminator'], self.discriminators)
 
         losses = {name: loss.detach() for name, loss in losses.items()}
-        self.weights.update(self.iteration, losses['bicubic'])
+        self.weights.update(self.iteration, losses['bicubic'], losses['sum'])
         self.iteration += 1
         return losses
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import zlib
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -18,7 +17,7 @@ from usrdu_basicsr.errors import InputError
 from usrdu_basicsr.files import output_folder
 from usrdu_basicsr.images import image_size, list_images, read_image, refuse_equal_stems
 from usrdu_basicsr.kernelgan.crops import LEAST_SIDE, SourceImages
-from usrdu_basicsr.kernelgan.postprocess import consensus, post_process, square
+from usrdu_basicsr.kernelgan.postprocess import consensus, square
 from usrdu_basicsr.kernelgan.training import ITERATIONS, train_kernels
 from usrdu_basicsr.pipeline.kernel_report import is_recorded, kernel_record, write_record, write_summary
 
@@ -37,7 +36,7 @@ class EstimationSettings:
         seed: Of all random numbers, together with a photo's name.
     """
 
-    runs: int = 4
+    runs: int = 3
     iterations: int = ITERATIONS
     seed: int = 0
 
@@ -189,19 +188,14 @@ class KernelEstimation:
 
     def _write(self, path: Path, raw: np.ndarray, losses: dict[str, np.ndarray]) -> None:
         """Make one kernel of the runs of a photo, and write its files."""
-        found = {}
-        for run, kernel in enumerate(raw):
-            with suppress(ValueError):  # a run without result
-                found[run] = post_process(kernel)
-        if not found:
-            logger.error("photo '%s': no run ended with a kernel", path)
+        try:
+            kernel = consensus(raw)
+        except ValueError as error:
+            logger.error("photo '%s' has no kernel: %s; try another seed, or more runs", path, error)
             self.report.failed.append(path.name)
             return
-        runs, kernels = list(found), list(found.values())
-        kernel = consensus(kernels)
         self._write_files(path.stem, kernel)
-        record = kernel_record(raw[runs], kernels, kernel, {name: values[runs] for name, values in losses.items()})
-        write_record(self.output, path, record | vars(self.settings) | {'runs_without_kernel': len(raw) - len(runs)})
+        write_record(self.output, path, kernel_record(raw, kernel, losses) | vars(self.settings))
         self.report.written.append(path.name)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from usrdu_basicsr.data.kernel_set import read_kernel
 from usrdu_basicsr.errors import InputError
 from usrdu_basicsr.files import write_whole
 from usrdu_basicsr.images import to_8bit, write_png
-from usrdu_basicsr.kernelgan.postprocess import kernel_error
+from usrdu_basicsr.kernelgan.postprocess import has_collapsed, kernel_error, post_process
 from usrdu_basicsr.ops.kernels import centre_of_mass
 
 RECORDS = 'records'
@@ -27,31 +27,30 @@ CELL = 72  # pixels of a kernel in the picture
 LABEL = 14  # pixels of its name
 
 
-def kernel_record(
-    raw: np.ndarray, kernels: Sequence[np.ndarray], kernel: np.ndarray, losses: Mapping[str, np.ndarray]
-) -> dict[str, Any]:
+def kernel_record(raw: np.ndarray, kernel: np.ndarray, losses: Mapping[str, np.ndarray]) -> dict[str, Any]:
     """What is told of a photo's kernel.
 
     Args:
-        raw: What its runs ended with, `(runs, 13, 13)`.
-        kernels: The same, post-processed.
+        raw: What its runs ended with, `(runs, 13, 13)`; at least one has not collapsed.
         kernel: What they agree on.
         losses: Unweighted losses of the runs.
 
     Returns:
-        `losses`, mean of the runs; before post-processing `sum` and `centre_of_mass`, row and column against the middle
-        of the 2x2 pixels that become one, means of the runs; of the kernel `spread`, its standard deviation along its
-        narrowest and its widest axis; `disagreement`, mean distance of the runs from it, relative to its norm.
-        Lengths in pixels.
+        `collapsed`, how many runs did. Of the others, before post-processing, in the mean: `losses`, `sum`, and
+        `centre_of_mass`, row and column against the middle of the 2x2 pixels that become one. Of the kernel: `spread`,
+        its standard deviation along its narrowest and its widest axis, and `disagreement`, the mean distance of the
+        runs from it, relative to its norm. Lengths in pixels.
     """
-    offset = (centre_of_mass(torch.from_numpy(raw).double()) - (raw.shape[1] // 2 + 0.5)).mean(0)
+    usable = [run for run in range(len(raw)) if not has_collapsed(raw[run])]
+    offset = (centre_of_mass(torch.from_numpy(raw[usable]).double()) - (raw.shape[1] // 2 + 0.5)).mean(0)
     variances = np.linalg.eigvalsh(np.cov(np.indices(kernel.shape).reshape(2, -1), aweights=kernel.clip(0).ravel()))
     return {
-        'losses': {name: round(float(values.mean()), 6) for name, values in losses.items()},
-        'sum': round(float(raw.sum((1, 2)).mean()), 4),
+        'collapsed': len(raw) - len(usable),
+        'losses': {name: round(float(values[usable].mean()), 6) for name, values in losses.items()},
+        'sum': round(float(raw[usable].sum((1, 2)).mean()), 4),
         'centre_of_mass': [round(value, 4) for value in offset.tolist()],
         'spread': [round(float(variance) ** 0.5, 4) for variance in variances.clip(0)],
-        'disagreement': round(float(np.mean([kernel_error(one, kernel) for one in kernels])), 4),
+        'disagreement': round(float(np.mean([kernel_error(post_process(raw[run]), kernel) for run in usable])), 4),
     }
 
 
