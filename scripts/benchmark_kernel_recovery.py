@@ -10,7 +10,7 @@ import torch
 from tqdm import tqdm
 
 from usrdu_basicsr import register
-from usrdu_basicsr.pipeline.command_line import run_script
+from usrdu_basicsr.pipeline.command_line import positive, run_script
 
 SIZE = 17  # of the known kernels
 ONE_RUN, MEDIAN = 'one run', 'median of the runs'
@@ -19,16 +19,14 @@ ROUND = (2.8, 2.8)  # their mean: what is known without looking at a photo
 
 
 def main() -> int:
-    """Print the errors of a delta, of bicubic, of single runs, of those with the least adversarial loss, and of what
-    several runs agree on.
-    """
+    """Print the errors of fixed kernels, of single runs, and of what can be made of several."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('-i', '--input', nargs='*', default=[], help="folders of photos, besides scikit-image's four")
-    parser.add_argument('--count', type=int, default=16, help='photos of each folder (default: %(default)s)')
-    parser.add_argument('--seeds', type=int, default=2, help='estimates of each photo (default: %(default)s)')
-    parser.add_argument('--runs', type=int, default=3, help='runs of each estimate (default: %(default)s)')
-    parser.add_argument('--iterations', type=int, default=3000, help='of each run (default: %(default)s)')
-    parser.add_argument('--batch', type=int, default=4, help='photos at once (default: %(default)s)')
+    parser.add_argument('--count', type=positive, default=16, help='photos of each folder (default: %(default)s)')
+    parser.add_argument('--seeds', type=positive, default=2, help='estimates of each photo (default: %(default)s)')
+    parser.add_argument('--runs', type=positive, default=3, help='runs of each estimate (default: %(default)s)')
+    parser.add_argument('--iterations', type=positive, default=3000, help='of each run (default: %(default)s)')
+    parser.add_argument('--batch', type=positive, default=4, help='photos at once (default: %(default)s)')
     parser.add_argument('--device', help='cpu, cuda, cuda:1, ... (default: the GPU if there is one)')
     parser.add_argument('-o', '--output', help='folder for errors.json and a picture of the kernels')
     args = parser.parse_args()
@@ -69,9 +67,10 @@ def main() -> int:
             shown |= {names[i]: truths[i]} | {f'{names[i]} {seed}': one for seed, one in enumerate(found[MEDIAN])}
             for way, kernels in found.items():
                 errors.setdefault(way, []).append([kernel_error(kernel, truths[i]) for kernel in kernels])
-                # KernelGAN's own kernels are centred by post-processing: told is where they were before
-                before = estimates.reshape(-1, 13, 13) if way == ONE_RUN else kernels
-                centres.setdefault(way, []).append([centre_error(kernel) for kernel in before])
+                if way in (ONE_RUN, 'delta', 'bicubic'):
+                    # post-processing centres: told is where a run's kernel was before
+                    before = estimates.reshape(-1, 13, 13) if way == ONE_RUN else kernels
+                    centres.setdefault(way, []).append([centre_error(kernel) for kernel in before])
     if args.output:
         content = {'photos': names, 'errors': errors, 'centres': centres}
         write_whole(Path(args.output, 'errors.json'), lambda file: file.write(json.dumps(content, indent=1).encode()))
@@ -81,8 +80,11 @@ def main() -> int:
     print(f'{len(names)} photos, {args.seeds} seeds of {args.runs} runs of {args.iterations} iterations, {collapsed}')
     print(f'{"":20}{"kernel error":>14}{"between seeds":>16}{"worst":>8}{"off centre":>14}')
     for way, values in errors.items():
-        table, off = np.array(values), np.mean(centres[way])
-        print(f'{way:20}{table.mean():14.3f}{table.std(1).mean():16.3f}{table.max():8.3f}{off:11.3f} px')
+        table = np.array(values)
+        # of the unbiased variance, as single runs are more than medians are
+        apart = np.sqrt(np.nanmean(table.var(axis=1, ddof=1))) if table.shape[1] > 1 else 0
+        off = f'{np.mean(centres[way]):11.3f} px' if way in centres else ''
+        print(f'{way:20}{np.nanmean(table):14.3f}{apart:16.3f}{np.nanmax(table):8.3f}{off}')
     return 0
 
 
@@ -90,11 +92,12 @@ def kernels_by_way(raw: np.ndarray, gan_losses: np.ndarray) -> dict[str, list[np
     """What can be made of the runs `(seeds, runs, 13, 13)` on one photo."""
     from usrdu_basicsr.kernelgan.postprocess import consensus, has_collapsed, post_process
 
-    runs = [[post_process(kernel) for kernel in estimate] for estimate in raw]
+    nothing = np.full((13, 13), np.nan)
+    runs = [[nothing if has_collapsed(kernel) else post_process(kernel) for kernel in estimate] for estimate in raw]
     return {
         ONE_RUN: [kernel for estimate in runs for kernel in estimate],
         'least GAN loss': [estimate[i] for estimate, i in zip(runs, gan_losses.argmin(1), strict=True)],
-        MEDIAN: [consensus(estimate) for estimate in raw if not all(map(has_collapsed, estimate))],
+        MEDIAN: [nothing if all(map(has_collapsed, estimate)) else consensus(estimate) for estimate in raw],
     }
 
 

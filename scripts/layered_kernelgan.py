@@ -42,14 +42,24 @@ class LayeredKernelGAN:
         return self.generator(crop.transpose(0, 1)).transpose(0, 1)
 
     def step(
-        self, g_crop: Tensor, target: Tensor, real: Tensor, bicubic_weight: float = 5.0, fake_noise: float | Tensor = 0
+        self,
+        g_crop: Tensor,
+        target: Tensor,
+        real: Tensor,
+        fake_noise: float | Tensor = 0,
+        weights: tuple[float, float, float] = (5, 0, 0),
     ) -> Tensor:
-        """One iteration with fixed weights of the losses, as before the schedule sets in; returns the bicubic loss."""
+        """One iteration; arguments as of `KernelGANs.step`, `weights` of bicubic, centre and sparse loss.
+
+        Returns:
+            The bicubic loss.
+        """
         fake = self.reduce(g_crop)
         losses = constraint_losses(self.kernel()[None], self.mask)
         bicubic = (fake - target).square().mean()
-        loss = (1 - self.discriminator(fake)).abs().mean() + bicubic_weight * bicubic
+        loss = (1 - self.discriminator(fake)).abs().mean() + weights[0] * bicubic
         loss = loss + SUM_WEIGHT * losses['sum'] + BOUNDARY_WEIGHT * losses['boundary']
+        loss = loss + weights[1] * losses['centre'] + weights[2] * losses['sparse']
         self.optimisers[0].zero_grad()
         loss.sum().backward()
         self.optimisers[0].step()

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from scipy.io import loadmat, savemat
+from scipy.sparse import csc_matrix
 
 from usrdu_basicsr.data.kernel_set import list_kernels, read_kernel, read_kernel_set, write_kernel
 from usrdu_basicsr.errors import InputError, InputNotFoundError
@@ -71,6 +72,26 @@ def test_files_with_code_are_refused(tmp_path: Path):
     np.save(tmp_path / 'odd.npy', np.array([{}], dtype=object), allow_pickle=True)
     with pytest.raises(InputError, match='cannot read kernel'):
         read_kernel(tmp_path / 'odd.npy')
+
+
+def test_archives_are_refused(tmp_path: Path):
+    with open(tmp_path / 'odd.npy', 'wb') as file:
+        np.savez(file, kernel=box(3, 3))
+    with pytest.raises(InputError, match='is a NpzFile, expected a matrix'):
+        read_kernel(tmp_path / 'odd.npy')
+    savemat(tmp_path / 'sparse.mat', {'Kernel': csc_matrix(box(3, 3))})
+    with pytest.raises(InputError, match=r"sparse\.mat' is a csc_"):
+        read_kernel(tmp_path / 'sparse.mat')
+    savemat(tmp_path / 'damaged.mat', {'Kernel': box(9, 9)}, do_compression=True)
+    content = (tmp_path / 'damaged.mat').read_bytes()
+    (tmp_path / 'damaged.mat').write_bytes(content[:150] + bytes(20) + content[170:])
+    with pytest.raises(InputError, match='cannot read kernel'):
+        read_kernel(tmp_path / 'damaged.mat')
+
+
+def test_brightness_is_kept(tmp_path: Path):
+    write_kernel(tmp_path, 'a', 1.01 * box(3, 3))
+    assert read_kernel_set(tmp_path, 8).sum() == pytest.approx(1)
 
 
 def test_another_array_in_a_mat_file(tmp_path: Path):

@@ -82,11 +82,14 @@ def test_40_published_iterations(vectors):
 def test_training_is_that_of_the_layers():
     gans = published_gans(torch.float64)
     layers = LayeredKernelGAN(gans)
-    for i in range(12):
-        crops = published_crops(i, torch.float64)
-        loss = gans.step(*crops)['bicubic'].item()
-        assert layers.step(*crops).item() == pytest.approx(loss, rel=1e-9)
-    assert relative_error(gans.kernels[0].detach(), layers.kernel().detach().numpy()) < 1e-9
+    for i in range(10):
+        weights = (5, 0, 0) if i < 5 else (0.05, 1, 5)
+        for name, weight in zip(('bicubic', 'centre', 'sparse'), weights, strict=True):
+            getattr(gans.weights, name).fill_(weight)
+        crops, noise = published_crops(i, torch.float64), torch.randn(1, 3, 26, 26, dtype=torch.float64) / 255
+        loss = gans.step(*crops, noise)['bicubic'].item()
+        assert layers.step(*crops, noise, weights).item() == pytest.approx(loss, rel=1e-8)
+    assert relative_error(gans.kernels[0].detach(), layers.kernel().detach().numpy()) < 1e-8
 
 
 def test_post_processing(vectors):
@@ -110,7 +113,7 @@ def test_each_image_is_reduced_with_its_own_kernel(scale: int, size: int):
             np.testing.assert_allclose(got[n, c], correlate(x[n, c].numpy(), kernels[n].numpy())[::scale, ::scale])
 
 
-@pytest.mark.parametrize(('shape', 'size', 'message'), [((3, 9, 8), 3, '9x8 pixels'), ((3, 8, 8), 4, 'odd size')])
+@pytest.mark.parametrize(('shape', 'size', 'message'), [((3, 9, 8), 3, '9x8 pixels'), ((3, 8, 8), 4, 'with an odd k')])
 def test_reduction_refuses(shape: tuple, size: int, message: str):
     with pytest.raises(ValueError, match=message):
         kernel_downsample(torch.rand(1, *shape), torch.rand(1, size, size), 4)
@@ -291,15 +294,49 @@ def test_training_leaves_photos_as_they_are(small_photos):
     np.testing.assert_array_equal(small_photos[0], before)
 
 
-def test_learning_rate_falls_as_published():
+def test_learning_rate_falls():
     gans = KernelGANs([0, 1], CPU)
+    crops = [torch.rand(2, 3, side, side) for side in (64, 26, 26)]
     for scheduler in gans.schedulers:
-        rates = []
-        for _ in range(2251):
-            rates.append(scheduler.get_last_lr()[0])
-            scheduler.optimizer.step()
-            scheduler.step()
-        np.testing.assert_allclose([rates[i] for i in (0, 749, 750, 1500, 2250)], [2e-4, 2e-4, 2e-5, 2e-6, 2e-7])
+        scheduler.last_epoch = 748
+    rates = []
+    for _ in range(2):
+        gans.step(*crops)
+        rates.append([optimiser.param_groups[0]['lr'] for optimiser in gans.optimisers])
+    np.testing.assert_allclose(rates, [[2e-4, 2e-4], [2e-5, 2e-5]])
+
+
+def test_noise_of_one_gray_level(small_photos, monkeypatch):
+    """On [0, 1] for real crops, on [-1, 1] for generated ones; new at each iteration."""
+    seen = []
+    step = KernelGANs.step
+
+    def watch(self, g_crop, target, real, fake_noise):
+        seen.append((real, fake_noise))
+        return step(self, g_crop, target, real, fake_noise)
+
+    monkeypatch.setattr(KernelGANs, 'step', watch)
+    flat = [np.full((90, 90, 3), 0.5, np.float32)] * 2
+    train_kernels(SourceImages(flat, CPU), [0, 1], [3, 4], CPU, 60)
+    real, fake = (torch.stack(one) for one in zip(*seen, strict=True))
+    assert real.mean().item() == pytest.approx(0, abs=1e-4)
+    assert real.std().item() == pytest.approx(2 / 255, rel=0.02)
+    assert fake.std().item() == pytest.approx(1 / 255, rel=0.02)
+    for noise in (real.flatten(2), fake.flatten(2)):
+        flat = noise.transpose(0, 1).flatten(0, 1)
+        assert torch.corrcoef(flat).fill_diagonal_(0).abs().max() < 0.15  # 4,056 numbers each
+    assert abs(torch.corrcoef(torch.stack([real.flatten(), fake.flatten()]))[0, 1]) < 0.02
+
+
+def test_crops_of_the_generator_are_chosen_on_the_reduced_photo(small_photos):
+    """A checkerboard of single pixels has the strongest gradients there are; the reduced photo has none of them."""
+    image = np.full((120, 200, 3), 0.5, np.float32)
+    image[:, :80] += 0.4 * (np.indices((120, 80)).sum(0) % 2)[..., None] - 0.2
+    image[20:100:8, 130:190] += 0.1
+    image[21:100:8, 130:190] += 0.1
+    sources = SourceImages([image], CPU)
+    for probabilities, left in ((sources.g_probabilities, False), (sources.d_probabilities, True)):
+        assert (probabilities[0][:, :80].sum() > 0.5) == left
 
 
 def test_kernels_that_cannot_be_used():

@@ -208,7 +208,7 @@ def changed(opt: dict, *keys: str, value: object) -> dict:
         (('val', 'save_img'), ..., 'missing val: save_img'),
         (('train', 'target'), 'kernels', "train: target: got 'kernels', expected bicubic or kernel"),
         (('train', 'target'), 'kernel', 'missing train: kernels'),
-        (('train', 'kernels'), 'kernels', 'train: kernels needs train: target: kernel'),
+        (('train', 'kernels'), ['kernels'], 'train: kernels needs train: target: kernel'),
     ],
 )
 def test_wrong_options(dsn_opt: dict, keys: tuple, value: object, message: str):

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import zlib
 from pathlib import Path
+from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 from scipy.io import loadmat, savemat
@@ -11,8 +14,13 @@ from scipy.io.matlab import MatReadError
 from usrdu_basicsr.errors import InputError, InputNotFoundError
 from usrdu_basicsr.files import write_whole
 
+EXTENSIONS = ('.mat', '.npy')
 MAT_NAME = 'Kernel'  # what KernelGAN calls the array in its .mat files
 SUM_TOLERANCE = 0.02  # centring by spline leaves a few thousandths
+UNREADABLE = (
+    *(OSError, ValueError, TypeError, KeyError, EOFError, NotImplementedError),
+    *(MatReadError, BadZipFile, zlib.error),
+)
 REMEDY = 'replace or remove the file'
 
 
@@ -32,10 +40,10 @@ def list_kernels(folder: str | Path) -> list[Path]:
     folder = Path(folder).expanduser()
     if not folder.is_dir():
         raise InputNotFoundError(f"no folder '{folder}': check the path, which is relative to '{Path.cwd()}'")
-    files = sorted(path for path in folder.iterdir() if path.suffix in ('.mat', '.npy') and path.name[0] != '.')
+    files = sorted(path for path in folder.iterdir() if path.suffix in EXTENSIONS and path.name[0] != '.')
     paths = {path.stem: path for path in files}
     if not paths:
-        inner = sorted(path.name for path in folder.iterdir() if path.is_dir())
+        inner = sorted({path.parent.name for path in folder.glob('*/*') if path.suffix in EXTENSIONS})
         hint = f'; it holds the folders {", ".join(inner)}: name one of them' if inner else ''
         raise InputError(f"folder '{folder}' holds no kernel: expected files ending in .npy or .mat{hint}")
     return list(paths.values())
@@ -51,6 +59,8 @@ def read_kernel(path: Path) -> np.ndarray:
         InputError: The file is missing or damaged, not 2-D, not finite, or does not sum to 1.
     """
     kernel = _read_array(path)
+    if not isinstance(kernel, np.ndarray):
+        raise InputError(f"kernel '{path}' is a {type(kernel).__name__}, expected a matrix (rows, columns): {REMEDY}")
     if kernel.ndim != 2 or kernel.dtype.kind not in 'fiu':
         shape = f'{kernel.dtype} of shape {kernel.shape}'
         raise InputError(f"kernel '{path}' is {shape}, expected a real matrix (rows, columns): {REMEDY}")
@@ -70,8 +80,8 @@ def read_kernel_set(folder: str | Path, largest: int) -> np.ndarray:
         largest: Side of the patch that they shall reduce, pixels.
 
     Returns:
-        `(K, n, n)` float32, correlation order, n odd. Smaller kernels are padded with zeros such that tap
-        `side // 2` of each comes to tap `n // 2`.
+        `(K, n, n)` float32, correlation order, n odd, each divided by its sum. Smaller kernels are padded with zeros
+        such that tap `side // 2` of each comes to tap `n // 2`.
 
     Raises:
         InputNotFoundError: There is no such folder.
@@ -83,7 +93,7 @@ def read_kernel_set(folder: str | Path, largest: int) -> np.ndarray:
         if max(kernel.shape) > largest:
             size = f'{kernel.shape[0]}x{kernel.shape[1]}'
             raise InputError(f"kernel '{path}' of {size} pixels is larger than the patch of {largest}: {REMEDY}")
-        kernels.append(kernel)
+        kernels.append(kernel / kernel.sum())
     middle = max(max(kernel.shape) for kernel in kernels) // 2
     padded = np.zeros((len(kernels), 2 * middle + 1, 2 * middle + 1), np.float32)
     for canvas, (kernel_height, kernel_width), kernel in zip(padded, map(np.shape, kernels), kernels, strict=True):
@@ -92,12 +102,12 @@ def read_kernel_set(folder: str | Path, largest: int) -> np.ndarray:
     return padded
 
 
-def _read_array(path: Path) -> np.ndarray:
+def _read_array(path: Path) -> Any:
     try:
         if path.suffix == '.npy':
             return np.load(path, allow_pickle=False)
         content = loadmat(path)
-    except (OSError, ValueError, EOFError, MatReadError, NotImplementedError) as error:
+    except UNREADABLE as error:
         raise InputError(f"cannot read kernel '{path}': {REMEDY} ({error})") from error
     if MAT_NAME not in content:
         names = ', '.join(name for name in content if not name.startswith('__')) or 'nothing'

@@ -21,7 +21,7 @@ def post_process(kernel: np.ndarray) -> np.ndarray:
         kernel: `(13, 13)`.
 
     Returns:
-        `(n, n)`, n odd and at least 17; sums to 1 within the error of a cubic spline.
+        `(n, n)`, n odd and at least 15; sums to 1 within the error of a cubic spline.
 
     Raises:
         ValueError: The kernel holds no positive taps, or numbers that are not finite.
@@ -62,7 +62,7 @@ def consensus(raw: np.ndarray) -> np.ndarray:
         raw: What the runs ended with, `(R, 13, 13)`.
 
     Returns:
-        `(n, n)`, n odd; sums to 1 within the error of a cubic spline.
+        `(n, n)`, n odd; sums to 1.
 
     Raises:
         ValueError: No run has a kernel.
@@ -71,7 +71,7 @@ def consensus(raw: np.ndarray) -> np.ndarray:
     if not kernels:
         raise ValueError(f'each of the {len(raw)} runs collapsed')
     if len(kernels) == 1:
-        return kernels[0]
+        return kernels[0] / kernels[0].sum()
     size = max(map(len, kernels))
     median = np.median([_enlarged(kernel, size) for kernel in kernels], axis=0).clip(0)
     centred = centre(median / median.sum())

@@ -40,13 +40,13 @@ def kernel_downsample(x: Tensor, kernels: Tensor, scale: int) -> Tensor:
         `(N, C, H / scale, W / scale)`.
 
     Raises:
-        ValueError: H or W is not a multiple of `scale`, or k is even.
+        ValueError: H or W is not a multiple of `scale`, or the kernels are not one square of odd size an image.
     """
     (height, width), size = x.shape[-2:], kernels.shape[-1]
     if height % scale or width % scale:
         raise ValueError(f'image of {height}x{width} pixels is not a multiple of scale {scale}: crop it first')
-    if size % 2 == 0:
-        raise ValueError(f'kernels of {size}x{size}: expected an odd size')
+    if kernels.shape != (len(x), size, size) or size % 2 == 0:
+        raise ValueError(f'kernels of shape {tuple(kernels.shape)}: expected ({len(x)}, k, k) with an odd k')
     padded = symmetric_pad(x, size // 2)
     # Images as groups, colours as the batch: each image is correlated with its own kernel.
     return F.conv2d(padded.transpose(0, 1), kernels[:, None], stride=scale, groups=len(kernels)).transpose(0, 1)

@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+import argparse
 import logging
 import sys
 from collections.abc import Callable
 
 from usrdu_basicsr.errors import UserError
+
+
+def positive(text: str) -> int:
+    """For `add_argument(type=positive)`: a whole number from 1 on."""
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f'expected at least 1, got {number}')
+    return number
 
 
 def run_script(main: Callable[[], int]) -> None:

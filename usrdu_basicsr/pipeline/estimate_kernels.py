@@ -12,14 +12,20 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from usrdu_basicsr.data.kernel_set import read_kernel, write_kernel
 from usrdu_basicsr.errors import InputError
 from usrdu_basicsr.files import output_folder
-from usrdu_basicsr.images import image_size, list_images, read_image, refuse_equal_stems
+from usrdu_basicsr.images import list_images, read_image, refuse_equal_stems
 from usrdu_basicsr.kernelgan.crops import LEAST_SIDE, SourceImages
-from usrdu_basicsr.kernelgan.postprocess import consensus, square
+from usrdu_basicsr.kernelgan.postprocess import consensus
 from usrdu_basicsr.kernelgan.training import ITERATIONS, train_kernels
-from usrdu_basicsr.pipeline.kernel_report import is_recorded, kernel_record, write_record, write_summary
+from usrdu_basicsr.pipeline.kernel_files import read_x2_kernel, remove_kernels, write_kernels
+from usrdu_basicsr.pipeline.kernel_report import (
+    is_recorded,
+    kernel_record,
+    remove_record,
+    write_record,
+    write_summary,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -28,12 +34,12 @@ MAX_PIXELS = 64_000_000  # of a batch's photos together: about 2.5 GB with all t
 
 @dataclass(frozen=True)
 class EstimationSettings:
-    """What an estimated kernel depends on besides its photo.
+    """What an estimated kernel depends on, besides its photo, the photo's name and the device.
 
     Attributes:
         runs: KernelGANs trained for each photo; its kernel is what they agree on.
         iterations: Of each.
-        seed: Of all random numbers, together with a photo's name.
+        seed: Of all random numbers.
     """
 
     runs: int = 3
@@ -67,7 +73,7 @@ class KernelEstimation:
 
     Raises:
         InputNotFoundError: The folder does not exist.
-        InputError: It is empty, or two of its files would share a name; the output is a file.
+        InputError: It is empty, or two of its files would share a name; the output is a file or the photos' folder.
     """
 
     def __init__(
@@ -81,6 +87,8 @@ class KernelEstimation:
         self.settings = settings
         self.output = output_folder(output)
         paths = list_images(photos)
+        if self.output.resolve() == Path(photos).resolve():
+            raise InputError(f"output '{output}' is the folder of the photos: name another")
         refuse_equal_stems(paths)
         self.paths = paths[share[0] :: share[1]]
         self.scale = scale
@@ -139,39 +147,28 @@ class KernelEstimation:
     def _read(self, path: Path) -> np.ndarray | None:
         """`(H, W, 3)` RGB, or None if it cannot be used, which is noted."""
         try:
-            if min(image_size(path)) < LEAST_SIDE:
-                logger.warning("photo '%s' is skipped: KernelGAN needs %d pixels a side", path, LEAST_SIDE)
-                self.report.too_small.append(path.name)
-                return None
-            return read_image(path)[..., ::-1]
+            image = read_image(path)[..., ::-1]
+            if not np.isfinite(image).all():
+                raise InputError(f"image '{path}' holds values that are not finite: replace or remove it")
         except InputError as error:
             logger.error('%s', error)
             self.report.failed.append(path.name)
             return None
+        if min(image.shape[:2]) < LEAST_SIDE:
+            logger.warning("photo '%s' is skipped: KernelGAN needs %d pixels a side", path, LEAST_SIDE)
+            self.report.too_small.append(path.name)
+            return None
+        return image
 
     def _is_done(self, path: Path) -> bool:
-        """Whether the x2 kernel is there; the files made from it are made again where they are not."""
-        try:
-            if not is_recorded(self.output, path, vars(self.settings)):
-                return False
-            kernel = read_kernel(self.output / 'x2' / f'{path.stem}.npy')
-        except InputError:
+        """Whether the x2 kernel is there; the files that follow from it are made again where they do not fit."""
+        if not is_recorded(self.output, path, vars(self.settings)):
             return False
         try:
-            for file in self._files(path.stem):
-                read_kernel(file)
+            write_kernels(self.output, path.stem, read_x2_kernel(self.output, path.stem), self.scale)
         except InputError:
-            self._write_files(path.stem, kernel)
+            return False
         return True
-
-    def _files(self, stem: str) -> list[Path]:
-        folders = ['x2', 'x4'] if self.scale == 4 else ['x2']
-        return [self.output / folder / f'{stem}{extension}' for folder in folders for extension in ('.npy', '.mat')]
-
-    def _write_files(self, stem: str, kernel: np.ndarray) -> None:
-        write_kernel(self.output / 'x2', stem, kernel)
-        if self.scale == 4:
-            write_kernel(self.output / 'x4', stem, square(kernel))
 
     def _estimate(self, photos: Sequence[tuple[Path, np.ndarray]], device: torch.device, bar: tqdm) -> None:
         runs, iterations = self.settings.runs, self.settings.iterations
@@ -188,13 +185,19 @@ class KernelEstimation:
 
     def _write(self, path: Path, raw: np.ndarray, losses: dict[str, np.ndarray]) -> None:
         """Make one kernel of the runs of a photo, and write its files."""
+        remove_record(self.output, path)  # of other settings or another photo, with its kernels
+        remove_kernels(self.output, path.stem)
         try:
             kernel = consensus(raw)
         except ValueError as error:
-            logger.error("photo '%s' has no kernel: %s; try another seed, or more runs", path, error)
+            logger.error(
+                "photo '%s' has no kernel: %s. Stage 1 does without it; or try more --iterations, or it alone with"
+                ' another --seed',
+                *(path, error),
+            )
             self.report.failed.append(path.name)
             return
-        self._write_files(path.stem, kernel)
+        write_kernels(self.output, path.stem, kernel, self.scale)
         write_record(self.output, path, kernel_record(raw, kernel, losses) | vars(self.settings))
         self.report.written.append(path.name)
 

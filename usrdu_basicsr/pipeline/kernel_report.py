@@ -13,12 +13,12 @@ import cv2
 import numpy as np
 import torch
 
-from usrdu_basicsr.data.kernel_set import read_kernel
 from usrdu_basicsr.errors import InputError
 from usrdu_basicsr.files import write_whole
 from usrdu_basicsr.images import to_8bit, write_png
 from usrdu_basicsr.kernelgan.postprocess import has_collapsed, kernel_error, post_process
 from usrdu_basicsr.ops.kernels import centre_of_mass
+from usrdu_basicsr.pipeline.kernel_files import read_x2_kernel
 
 RECORDS = 'records'
 LINES = 'kernels.jsonl'
@@ -43,7 +43,9 @@ def kernel_record(raw: np.ndarray, kernel: np.ndarray, losses: Mapping[str, np.n
     """
     usable = [run for run in range(len(raw)) if not has_collapsed(raw[run])]
     offset = (centre_of_mass(torch.from_numpy(raw[usable]).double()) - (raw.shape[1] // 2 + 0.5)).mean(0)
-    variances = np.linalg.eigvalsh(np.cov(np.indices(kernel.shape).reshape(2, -1), aweights=kernel.clip(0).ravel()))
+    variances = np.linalg.eigvalsh(
+        np.cov(np.indices(kernel.shape).reshape(2, -1), aweights=kernel.clip(0).ravel(), ddof=0)
+    )
     return {
         'collapsed': len(raw) - len(usable),
         'losses': {name: round(float(values[usable].mean()), 6) for name, values in losses.items()},
@@ -56,12 +58,17 @@ def kernel_record(raw: np.ndarray, kernel: np.ndarray, losses: Mapping[str, np.n
 
 def write_record(output: Path, photo: Path, record: Mapping[str, Any]) -> None:
     """Write a photo's record, last of its files: with it, they are all there."""
-    text = json.dumps({'name': photo.name, **record}) + '\n'
+    text = json.dumps({**_identity(photo), **record}) + '\n'
     _write_bytes(_record_path(output, photo.stem), text.encode())
 
 
+def remove_record(output: Path, photo: Path) -> None:
+    """Remove a photo's record, if any, before its other files change."""
+    _record_path(output, photo.stem).unlink(missing_ok=True)
+
+
 def is_recorded(output: Path, photo: Path, settings: Mapping[str, Any]) -> bool:
-    """Whether there is a record of a photo, made with these settings and not older than the photo."""
+    """Whether there is a record of this very photo, made with these settings and not older than the photo."""
     path = _record_path(output, photo.stem)
     if not path.is_file() or path.stat().st_mtime < photo.stat().st_mtime:
         return False
@@ -69,7 +76,7 @@ def is_recorded(output: Path, photo: Path, settings: Mapping[str, Any]) -> bool:
         record = json.loads(path.read_text())
     except ValueError:
         return False
-    return isinstance(record, dict) and settings.items() <= record.items()
+    return isinstance(record, dict) and {**_identity(photo), **settings}.items() <= record.items()
 
 
 def write_summary(output: Path) -> None:
@@ -77,13 +84,12 @@ def write_summary(output: Path) -> None:
 
     Several processes may call this at the same time, each after its last kernel: the one that ends last finds all.
     """
-    written: list[Path] = []
-    while written != (found := sorted((output / RECORDS).glob('*.json'))):
-        lines = b''.join(path.read_bytes() for path in found)
-        _write_bytes(output / LINES, lines)
-        if kernels := _x2_kernels(output, [path.stem for path in found]):
+    written = None
+    while written != (lines := _records(output)):
+        _write_bytes(output / LINES, ''.join(lines.values()).encode())
+        if kernels := _x2_kernels(output, list(lines)):
             write_png(output / SHEET, contact_sheet(kernels))
-        written = found
+        written = lines
 
 
 def contact_sheet(kernels: Mapping[str, np.ndarray], columns: int | None = None) -> np.ndarray:
@@ -118,10 +124,23 @@ def _record_path(output: Path, stem: str) -> Path:
     return output / RECORDS / f'{stem}.json'
 
 
+def _identity(photo: Path) -> dict[str, Any]:
+    return {'name': photo.name, 'bytes': photo.stat().st_size}
+
+
+def _records(output: Path) -> dict[str, str]:
+    """All records by stem; another process may be replacing some."""
+    records = {}
+    for path in sorted((output / RECORDS).glob('*.json')):
+        with suppress(FileNotFoundError):
+            records[path.stem] = path.read_text()
+    return records
+
+
 def _x2_kernels(output: Path, stems: list[str]) -> dict[str, np.ndarray]:
     """The kernels that are there still."""
     kernels = {}
     for stem in stems:
         with suppress(InputError):
-            kernels[stem] = read_kernel(output / 'x2' / f'{stem}.npy')
+            kernels[stem] = read_x2_kernel(output, stem)
     return kernels

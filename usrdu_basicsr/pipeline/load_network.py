@@ -29,7 +29,7 @@ def pick_device(name: str | None = None) -> torch.device:
         InputError: There is no such device.
     """
     try:
-        device = torch.device(name or _default_device())
+        device = torch.device(_device_name(name))
     except RuntimeError as error:
         raise InputError(f"device '{name}': expected cpu, cuda, cuda:1, ...") from error
     if device.type == 'cuda' and (device.index or 0) >= torch.cuda.device_count():
@@ -37,9 +37,10 @@ def pick_device(name: str | None = None) -> torch.device:
     return device
 
 
-def _default_device() -> str:
-    if not torch.cuda.is_available():
-        return 'cpu'
+def _device_name(name: str | None) -> str:
+    name = name or ('cuda' if torch.cuda.is_available() else 'cpu')
+    if name != 'cuda' or not torch.cuda.is_available():
+        return name
     return f'cuda:{int(os.environ.get("LOCAL_RANK", 0)) % torch.cuda.device_count()}'
 
 

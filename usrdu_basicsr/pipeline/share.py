@@ -7,4 +7,6 @@ import os
 
 def torchrun_share() -> tuple[int, int]:
     """This process's rank and how many there are; (0, 1) where torchrun did not start it."""
+    if 'TORCHELASTIC_RUN_ID' not in os.environ:  # a scheduler may set the others for purposes of its own
+        return 0, 1
     return int(os.environ.get('RANK', 0)), int(os.environ.get('WORLD_SIZE', 1))

@@ -31,7 +31,8 @@ SCHEDULERS = {
 def check_train(check: OptionCheck, train: Mapping[str, Any], first_stage: bool, adversarial: bool) -> None:
     """Note what is wrong with `train`."""
     check.keys(train, TRAIN | (TRAIN_1 if first_stage else TRAIN_2), 'train: ')
-    _check_target(check, train)
+    if first_stage:
+        _check_target(check, train)
     check.numbers(train, 'train: ')
     check.needs(train, ['optim_g', 'scheduler', 'total_iter', *(['pixel_opt'] if first_stage else [])], 'train: ')
     if not train.get('pixel_opt') and not train.get('perceptual_opt'):
@@ -66,6 +67,8 @@ def _check_target(check: OptionCheck, train: Mapping[str, Any]) -> None:
         check.problems.append(f'train: target: got {target!r}, expected {" or ".join(TARGETS)}')
     if target == 'kernel':
         check.needs(train, ['kernels'], 'train: ')
+        if not isinstance(train.get('kernels', ''), str):
+            check.problems.append(f'train: kernels: got {train["kernels"]!r}, expected a folder')
     elif train.get('kernels') is not None:
         check.problems.append('train: kernels needs train: target: kernel')
 
