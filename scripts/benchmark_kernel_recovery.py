@@ -2,7 +2,7 @@
 
 import argparse
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -83,22 +83,29 @@ def main() -> int:
         table = np.array(values)
         # of the unbiased variance, as single runs are more than medians are
         apart = np.sqrt(np.nanmean(table.var(axis=1, ddof=1))) if table.shape[1] > 1 else 0
-        off = f'{np.mean(centres[way]):11.3f} px' if way in centres else ''
+        off = f'{np.nanmedian(centres[way]):11.3f} px' if way in centres else ''
         print(f'{way:20}{np.nanmean(table):14.3f}{apart:16.3f}{np.nanmax(table):8.3f}{off}')
     return 0
 
 
 def kernels_by_way(raw: np.ndarray, gan_losses: np.ndarray) -> dict[str, list[np.ndarray]]:
     """What can be made of the runs `(seeds, runs, 13, 13)` on one photo."""
-    from usrdu_basicsr.kernelgan.postprocess import consensus, has_collapsed, post_process
+    from usrdu_basicsr.kernelgan.postprocess import consensus, post_process
 
-    nothing = np.full((13, 13), np.nan)
-    runs = [[nothing if has_collapsed(kernel) else post_process(kernel) for kernel in estimate] for estimate in raw]
+    runs = [[or_nothing(post_process, kernel) for kernel in estimate] for estimate in raw]
     return {
         ONE_RUN: [kernel for estimate in runs for kernel in estimate],
         'least GAN loss': [estimate[i] for estimate, i in zip(runs, gan_losses.argmin(1), strict=True)],
-        MEDIAN: [nothing if all(map(has_collapsed, estimate)) else consensus(estimate) for estimate in raw],
+        MEDIAN: [or_nothing(consensus, estimate) for estimate in raw],
     }
+
+
+def or_nothing(function: Callable[[np.ndarray], np.ndarray], raw: np.ndarray) -> np.ndarray:
+    """The kernel that a function makes of runs, or one without numbers where they have none."""
+    try:
+        return function(raw)
+    except ValueError:
+        return np.full((13, 13), np.nan)
 
 
 def photos(folders: Sequence[str], count: int) -> Iterator[tuple[str, np.ndarray]]:

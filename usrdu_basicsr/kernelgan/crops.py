@@ -52,7 +52,7 @@ def gradient_strength(gray: np.ndarray) -> np.ndarray:
 def centre_probability(strength: np.ndarray, crop: int) -> np.ndarray:
     """Probability `(H, W)` of each pixel to be a crop's centre: the mean strength of its inner half.
 
-    It is 0 where a crop would not fit; where none but clipped crops fit, all are alike.
+    It is 0 where a crop would not fit. Where that leaves nothing, all pixels are alike; crops are then moved inside.
     """
     probability = _without_edges(uniform_filter(strength, crop // 2, mode='constant'), crop // 2)
     probability = probability.clip(0)  # the filter's running sums may end a rounding error below 0

@@ -33,7 +33,7 @@ class KernelGenerators(nn.Module):
     """One linear generator a run: six convolutions without bias or activation, the last of stride 2.
 
     Six convolutions in a row are one convolution. Its kernel is computed from the output's side, where all but one
-    channel are gone, in 1.1 million multiplications instead of the hundreds of millions that the layers take on a
+    channel are gone, in 1.1 million multiplications instead of the 1.3 billion that the layers take on a
     crop; its gradient reaches the weights through the same composition, so training is that of the layers
     (Bell-Kligler et al., "Blind Super-Resolution Kernel Estimation using an Internal-GAN", NeurIPS 2019).
 

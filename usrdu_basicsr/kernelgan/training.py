@@ -120,7 +120,7 @@ def train_kernels(
     iterations: int = ITERATIONS,
     progress: Callable[[], object] = lambda: None,
 ) -> RawKernels:
-    """Train one KernelGAN a run, all at once. A run's kernel does not depend on the others of its batch.
+    """Train one KernelGAN a run, all at once; on CPUs, a run's kernel does not depend on the others of its batch.
 
     Args:
         images: The photos.

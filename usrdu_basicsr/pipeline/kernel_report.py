@@ -97,7 +97,7 @@ def contact_sheet(kernels: Mapping[str, np.ndarray], columns: int | None = None)
 
     Args:
         kernels: `(n, n)` each, n odd, by name.
-        columns: Kernels in a row; as many as rows if None.
+        columns: Kernels in a row; if None, as many as make it about square.
 
     Returns:
         `(H, W, 3)` uint8, BGR.

@@ -22,7 +22,7 @@ from usrdu_basicsr.pipeline.train_rules import LOSSES
 
 
 def check_run(opt: Mapping[str, Any]) -> None:
-    """Check options, images and checkpoints of a run of our models.
+    """Check options, images, kernels and checkpoints of a run of our models.
 
     It builds no logger: BasicSR sets its log file up only if none exists yet.
 
