@@ -175,9 +175,12 @@ class KernelEstimation:
         images = SourceImages([image for _, image in photos], device)
         which = [i for i in range(len(photos)) for _ in range(runs)]
         seeds = [_seed(self.settings.seed, path.stem, run) for path, _ in photos for run in range(runs)]
-        result = train_kernels(
-            images, which, seeds, device, iterations, progress=lambda: bar.update(len(photos) / iterations)
-        )
+
+        def advance() -> None:
+            # never past the end, whatever fractions add up to
+            bar.update(min(len(photos) / iterations, len(self.paths) - bar.n))
+
+        result = train_kernels(images, which, seeds, device, iterations, advance)
         for i, (path, _) in enumerate(photos):
             mine = slice(i * runs, (i + 1) * runs)
             losses = {name: values[mine] for name, values in result.losses.items()}
