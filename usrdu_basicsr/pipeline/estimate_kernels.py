@@ -29,7 +29,7 @@ from usrdu_basicsr.pipeline.kernel_report import (
 
 logger = logging.getLogger(__name__)
 
-MAX_PIXELS = 64_000_000  # of a batch's photos together: about 2.5 GB with all that is kept of them
+MAX_PIXELS = 32_000_000  # of a batch's photos together: about 100 bytes each, with all that is kept of them
 
 
 @dataclass(frozen=True)
