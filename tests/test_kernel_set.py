@@ -80,7 +80,7 @@ def test_archives_are_refused(tmp_path: Path):
     with pytest.raises(InputError, match='is a NpzFile, expected a matrix'):
         read_kernel(tmp_path / 'odd.npy')
     savemat(tmp_path / 'sparse.mat', {'Kernel': csc_matrix(box(3, 3))})
-    with pytest.raises(InputError, match=r"sparse\.mat' is a csc_"):
+    with pytest.raises(InputError, match=r"sparse\.mat' is a \w+, expected a matrix"):
         read_kernel(tmp_path / 'sparse.mat')
     savemat(tmp_path / 'damaged.mat', {'Kernel': box(9, 9)}, do_compression=True)
     content = (tmp_path / 'damaged.mat').read_bytes()
