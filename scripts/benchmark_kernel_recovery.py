@@ -10,7 +10,7 @@ import torch
 from tqdm import tqdm
 
 from usrdu_basicsr import register
-from usrdu_basicsr.pipeline.command_line import positive, run_script
+from usrdu_basicsr.pipeline.command_line import add_device, positive, run_script
 
 SIZE = 17  # of the known kernels
 ONE_RUN, MEDIAN = 'one run', 'median of the runs'
@@ -27,12 +27,12 @@ def main() -> int:
     parser.add_argument('--runs', type=positive, default=3, help='runs of each estimate (default: %(default)s)')
     parser.add_argument('--iterations', type=positive, default=3000, help='of each run (default: %(default)s)')
     parser.add_argument('--batch', type=positive, default=4, help='photos at once (default: %(default)s)')
-    parser.add_argument('--device', help='cpu, cuda, cuda:1, ... (default: the GPU if there is one)')
+    add_device(parser)
     parser.add_argument('-o', '--output', help='folder for errors.json and a picture of the kernels')
     args = parser.parse_args()
 
     register()
-    from usrdu_basicsr.files import write_whole
+    from usrdu_basicsr.files import write_text
     from usrdu_basicsr.images import write_png
     from usrdu_basicsr.kernelgan.crops import SourceImages
     from usrdu_basicsr.kernelgan.postprocess import has_collapsed, kernel_error
@@ -47,6 +47,7 @@ def main() -> int:
         images.append(degrade(photo, truths[-1]))
         names.append(name)
 
+    fixed = {'delta': [delta()], 'bicubic': [bicubic()], 'round Gaussian': [gaussian_kernel(0, *ROUND)]}
     each = args.seeds * args.runs
     errors: dict[str, list[list[float]]] = {}
     centres: dict[str, list[list[float]]] = {}
@@ -62,8 +63,7 @@ def main() -> int:
         shape = (len(part), args.seeds, args.runs)
         raw, losses = result.kernels.reshape(*shape, 13, 13), result.losses['gan'].reshape(shape)
         for i, estimates, gan_losses in zip(part, raw, losses, strict=True):
-            found = {'delta': [delta()], 'bicubic': [bicubic()], 'round Gaussian': [gaussian_kernel(0, *ROUND)]}
-            found |= kernels_by_way(estimates, gan_losses)
+            found = fixed | kernels_by_way(estimates, gan_losses)
             shown |= {names[i]: truths[i]} | {f'{names[i]} {seed}': one for seed, one in enumerate(found[MEDIAN])}
             for way, kernels in found.items():
                 errors.setdefault(way, []).append([kernel_error(kernel, truths[i]) for kernel in kernels])
@@ -73,7 +73,7 @@ def main() -> int:
                     centres.setdefault(way, []).append([centre_error(kernel) for kernel in before])
     if args.output:
         content = {'photos': names, 'errors': errors, 'centres': centres}
-        write_whole(Path(args.output, 'errors.json'), lambda file: file.write(json.dumps(content, indent=1).encode()))
+        write_text(Path(args.output, 'errors.json'), json.dumps(content, indent=1))
         write_png(Path(args.output, 'kernels.png'), contact_sheet(shown, columns=4 * (args.seeds + 1)))
 
     collapsed = f'{np.mean([has_collapsed(kernel) for kernel in ends]):.0%} of which collapsed'

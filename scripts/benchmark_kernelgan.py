@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 from usrdu_basicsr import register
-from usrdu_basicsr.pipeline.command_line import positive, run_script
+from usrdu_basicsr.pipeline.command_line import add_device, positive, run_script
 
 WARM_UP = 3  # iterations that do not count
 LAYERED_ITERATIONS, ITERATIONS = 8, 60
@@ -21,7 +21,7 @@ def main() -> int:
     parser.add_argument('-i', '--input', help="a photo (default: scikit-image's astronaut)")
     parser.add_argument('--batch', type=positive, nargs='+', default=[1, 16], help='photos at once (default: 1 16)')
     parser.add_argument('--rounds', type=positive, default=3, help='times each is run (default: %(default)s)')
-    parser.add_argument('--device', help='cpu, cuda, cuda:1, ... (default: the GPU if there is one)')
+    add_device(parser)
     args = parser.parse_args()
 
     register()

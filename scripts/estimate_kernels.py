@@ -3,7 +3,7 @@
 import argparse
 
 from usrdu_basicsr import register
-from usrdu_basicsr.pipeline.command_line import positive, run_script
+from usrdu_basicsr.pipeline.command_line import add_device, positive, run_script
 
 
 def main() -> int:
@@ -20,7 +20,7 @@ def main() -> int:
     )
     parser.add_argument('--iterations', type=positive, default=3000, help='of each run (default: %(default)s)')
     parser.add_argument('--seed', type=int, default=0, help='of all random numbers (default: %(default)s)')
-    parser.add_argument('--device', help='cpu, cuda, cuda:1, ... (default: the GPU if there is one)')
+    add_device(parser)
     args = parser.parse_args()
     if args.seed < 0:
         parser.error(f'--seed must not be negative, got {args.seed}')

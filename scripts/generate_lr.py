@@ -3,7 +3,7 @@
 import argparse
 
 from usrdu_basicsr import register
-from usrdu_basicsr.pipeline.command_line import run_script
+from usrdu_basicsr.pipeline.command_line import add_device, run_script
 
 
 def main() -> int:
@@ -13,7 +13,7 @@ def main() -> int:
     parser.add_argument('-o', '--output', required=True, help='folder to write: lr/, log_scale/, generation.json')
     parser.add_argument('--model_path', required=True, help="stage 1's net_g_*.pth")
     parser.add_argument('--tile', type=int, default=512, help='side of a tile in HR pixels (default: %(default)s)')
-    parser.add_argument('--device', help='cpu, cuda, cuda:1, ... (default: the GPU if there is one)')
+    add_device(parser)
     args = parser.parse_args()
     if args.tile < 1:
         parser.error(f'--tile must be at least 1, got {args.tile}')

@@ -4,7 +4,7 @@ import argparse
 
 from usrdu_basicsr import register
 from usrdu_basicsr.errors import InputError
-from usrdu_basicsr.pipeline.command_line import run_script
+from usrdu_basicsr.pipeline.command_line import add_device, run_script
 
 
 def main() -> int:
@@ -14,7 +14,7 @@ def main() -> int:
     parser.add_argument('-o', '--output', required=True, help='folder to write PNG files into')
     parser.add_argument('--model_path', required=True, help="stage 2's net_g_*.pth, or any RRDBNet or SRVGGNetCompact")
     parser.add_argument('-opt', help='options file whose network_g describes any other architecture')
-    parser.add_argument('--device', help='cpu, cuda, cuda:1, ... (default: the GPU if there is one)')
+    add_device(parser)
     args = parser.parse_args()
 
     register()

@@ -17,10 +17,10 @@ from usrdu_basicsr.kernelgan import crops
 from usrdu_basicsr.kernelgan.constraints import LossWeights, boundary_mask, constraint_losses
 from usrdu_basicsr.kernelgan.crops import SourceImages, centre_probability, draw_corners, gradient_strength, trim
 from usrdu_basicsr.kernelgan.discriminator import PatchDiscriminators
-from usrdu_basicsr.kernelgan.generator import KernelGenerators, reduce
+from usrdu_basicsr.kernelgan.generator import KernelGenerators
 from usrdu_basicsr.kernelgan.postprocess import consensus, has_collapsed, post_process, remove_negligible, square
 from usrdu_basicsr.kernelgan.training import KernelGANs, train_kernels
-from usrdu_basicsr.ops.kernels import centre_of_mass, kernel_downsample
+from usrdu_basicsr.ops.kernels import centre_of_mass, correlate_each, kernel_downsample
 from usrdu_basicsr.ops.resize import bicubic_downsample
 
 CPU = torch.device('cpu')
@@ -126,7 +126,7 @@ def streams(count: int) -> list[torch.Generator]:
 def test_a_kernel_is_its_layers_in_a_row():
     generators = KernelGenerators(streams(2)).double()
     x = torch.rand(2, 3, 64, 40, dtype=torch.float64)
-    got = reduce(x, generators())
+    got = correlate_each(x, generators(), 2)
     for run in range(2):
         y = x[run][:, None]
         *layers, last = (weight[run] for weight in generators.weights.values())

@@ -7,7 +7,19 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
 
-from usrdu_basicsr.errors import InputError
+from usrdu_basicsr.errors import InputError, InputNotFoundError
+
+
+def input_folder(path: str | Path) -> Path:
+    """A folder to read from.
+
+    Raises:
+        InputNotFoundError: There is none of this name.
+    """
+    path = Path(path)
+    if not path.is_dir():
+        raise InputNotFoundError(f"no folder '{path}': check the path, which is relative to '{Path.cwd()}'")
+    return path
 
 
 def output_folder(path: str | Path) -> Path:
@@ -45,3 +57,8 @@ def write_whole(path: Path, write: Callable[[BinaryIO], object]) -> None:
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file in UTF-8, whole or not at all."""
+    write_whole(path, lambda file: file.write(text.encode()))

@@ -9,8 +9,8 @@ import cv2
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from usrdu_basicsr.errors import InputError, InputNotFoundError
-from usrdu_basicsr.files import write_whole
+from usrdu_basicsr.errors import InputError
+from usrdu_basicsr.files import input_folder, write_whole
 
 EXTENSIONS = frozenset({'.png', '.jpg', '.jpeg', '.bmp', '.tif', '.tiff', '.webp', '.ppm', '.pgm'})
 EXIF_ORIENTATION = 0x0112
@@ -25,9 +25,7 @@ def list_images(folder: str | Path) -> list[Path]:
         InputNotFoundError: There is no such folder.
         InputError: It holds no image.
     """
-    folder = Path(folder)
-    if not folder.is_dir():
-        raise InputNotFoundError(f"no folder '{folder}': check the path, which is relative to '{Path.cwd()}'")
+    folder = input_folder(folder)
     paths = sorted(p for p in folder.iterdir() if p.suffix.lower() in EXTENSIONS and not p.name.startswith('.'))
     if not paths:
         raise InputError(f"folder '{folder}' holds no image: expected files ending in {', '.join(sorted(EXTENSIONS))}")

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from usrdu_basicsr.errors import InputError, InputNotFoundError
-from usrdu_basicsr.files import write_whole
+from usrdu_basicsr.files import write_text, write_whole
 
 LR_FOLDER = 'lr'
 LOG_SCALE_FOLDER = 'log_scale'
@@ -70,7 +70,7 @@ def read_description(folder: Path) -> dict[str, Any] | None:
 def write_description(folder: Path, description: dict[str, Any]) -> None:
     """Write `generation.json`, whole or not at all."""
     text = json.dumps(description, indent=2) + '\n'
-    write_whole(folder / DESCRIPTION, lambda file: file.write(text.encode()))
+    write_text(folder / DESCRIPTION, text)
 
 
 def log_scale_path(folder: str | Path, lq_path: Path) -> Path:

@@ -11,8 +11,8 @@ import numpy as np
 from scipy.io import loadmat, savemat
 from scipy.io.matlab import MatReadError
 
-from usrdu_basicsr.errors import InputError, InputNotFoundError
-from usrdu_basicsr.files import write_whole
+from usrdu_basicsr.errors import InputError
+from usrdu_basicsr.files import input_folder, write_whole
 
 EXTENSIONS = ('.mat', '.npy')
 MAT_NAME = 'Kernel'  # what KernelGAN calls the array in its .mat files
@@ -37,9 +37,7 @@ def list_kernels(folder: str | Path) -> list[Path]:
         InputNotFoundError: There is no such folder.
         InputError: It holds no kernel.
     """
-    folder = Path(folder).expanduser()
-    if not folder.is_dir():
-        raise InputNotFoundError(f"no folder '{folder}': check the path, which is relative to '{Path.cwd()}'")
+    folder = input_folder(Path(folder).expanduser())
     files = sorted(path for path in folder.iterdir() if path.suffix in EXTENSIONS and path.name[0] != '.')
     paths = {path.stem: path for path in files}
     if not paths:

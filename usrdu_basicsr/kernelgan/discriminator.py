@@ -26,8 +26,6 @@ class PatchDiscriminators(nn.Module):
         generators: Random streams on the CPU, one a run, that the initial weights are drawn from.
     """
 
-    directions: Tensor
-
     def __init__(self, generators: Sequence[torch.Generator]) -> None:
         super().__init__()
         runs = len(generators)

@@ -59,16 +59,3 @@ class KernelGenerators(nn.Module):
         taps2 = F.fold(pairs, output_size=7, kernel_size=5).flatten(2)  # (R, 64, 49)
         pairs = layer1.flatten(2).mT @ taps2  # (R, 49, 49)
         return F.fold(pairs, output_size=KERNEL_SIZE, kernel_size=7).squeeze(1)
-
-
-def reduce(x: Tensor, kernels: Tensor) -> Tensor:
-    """What the generators make of crops: each channel correlated with its run's kernel, every second pixel taken.
-
-    Args:
-        x: `(R, C, H, W)`.
-        kernels: `(R, k, k)`.
-
-    Returns:
-        `(R, C, (H - k) // 2 + 1, (W - k) // 2 + 1)`.
-    """
-    return F.conv2d(x.transpose(0, 1), kernels[:, None], stride=2, groups=len(kernels)).transpose(0, 1)

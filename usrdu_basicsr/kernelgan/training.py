@@ -18,7 +18,8 @@ from usrdu_basicsr.kernelgan.constraints import (
 )
 from usrdu_basicsr.kernelgan.crops import D_CROP, SourceImages
 from usrdu_basicsr.kernelgan.discriminator import PatchDiscriminators
-from usrdu_basicsr.kernelgan.generator import KernelGenerators, reduce
+from usrdu_basicsr.kernelgan.generator import KernelGenerators
+from usrdu_basicsr.ops.kernels import correlate_each
 
 ITERATIONS = 3000
 LEARNING_RATE = 2e-4
@@ -65,7 +66,7 @@ class KernelGANs:
             Unweighted losses, `(R,)` each.
         """
         norms = self.discriminators.spectral_norms(3)  # their weights change at the end of the iteration only
-        fake = reduce(g_crop, self.kernels)
+        fake = correlate_each(g_crop, self.kernels, 2)
         weights = self.weights
         losses = constraint_losses(self.kernels, self.mask)
         losses['gan'] = 1 - self.discriminators(fake[None], [norm[:1] for norm in norms]).mean((0, 2))
@@ -82,7 +83,7 @@ class KernelGANs:
 
         self.kernels = self.generators()
         with torch.no_grad():
-            fake = reduce(g_crop, self.kernels)
+            fake = correlate_each(g_crop, self.kernels, 2)
             if fake_noise is not None:
                 fake += fake_noise
         judged_real, judged_fake = self.discriminators(torch.stack([real, fake]), [norm[1:] for norm in norms])

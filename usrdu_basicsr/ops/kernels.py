@@ -24,6 +24,21 @@ def centre_of_mass(kernels: Tensor) -> Tensor:
     return torch.stack([kernels.sum(2) @ rows / total, kernels.sum(1) @ columns / total], 1)
 
 
+def correlate_each(x: Tensor, kernels: Tensor, stride: int) -> Tensor:
+    """Correlate every channel of each image with that image's own kernel and take every `stride`-th pixel.
+
+    Args:
+        x: `(N, C, H, W)`, not padded.
+        kernels: `(N, k, k)`, of the type and on the device of `x`.
+        stride: 1 takes every pixel.
+
+    Returns:
+        `(N, C, (H - k) // stride + 1, (W - k) // stride + 1)`.
+    """
+    # Images as groups, colours as the batch
+    return F.conv2d(x.transpose(0, 1), kernels[:, None], stride=stride, groups=len(kernels)).transpose(0, 1)
+
+
 def kernel_downsample(x: Tensor, kernels: Tensor, scale: int) -> Tensor:
     """Correlate each image with its own kernel and take every `scale`-th pixel from the first on; no rounding.
 
@@ -47,6 +62,4 @@ def kernel_downsample(x: Tensor, kernels: Tensor, scale: int) -> Tensor:
         raise ValueError(f'image of {height}x{width} pixels is not a multiple of scale {scale}: crop it first')
     if kernels.shape != (len(x), size, size) or size % 2 == 0:
         raise ValueError(f'kernels of shape {tuple(kernels.shape)}: expected ({len(x)}, k, k) with an odd k')
-    padded = symmetric_pad(x, size // 2)
-    # Images as groups, colours as the batch: each image is correlated with its own kernel.
-    return F.conv2d(padded.transpose(0, 1), kernels[:, None], stride=scale, groups=len(kernels)).transpose(0, 1)
+    return correlate_each(symmetric_pad(x, size // 2), kernels, scale)

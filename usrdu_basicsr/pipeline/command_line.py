@@ -10,6 +10,11 @@ from collections.abc import Callable
 from usrdu_basicsr.errors import UserError
 
 
+def add_device(parser: argparse.ArgumentParser) -> None:
+    """Add `--device`, for `pick_device`."""
+    parser.add_argument('--device', help='cpu, cuda, cuda:1, ... (default: the GPU if there is one)')
+
+
 def positive(text: str) -> int:
     """For `add_argument(type=positive)`: a whole number from 1 on."""
     number = int(text)

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from usrdu_basicsr.errors import InputError
-from usrdu_basicsr.files import write_whole
+from usrdu_basicsr.files import write_text
 from usrdu_basicsr.images import to_8bit, write_png
 from usrdu_basicsr.kernelgan.postprocess import has_collapsed, kernel_error, post_process
 from usrdu_basicsr.ops.kernels import centre_of_mass
@@ -59,7 +59,7 @@ def kernel_record(raw: np.ndarray, kernel: np.ndarray, losses: Mapping[str, np.n
 def write_record(output: Path, photo: Path, record: Mapping[str, Any]) -> None:
     """Write a photo's record, last of its files: with it, they are all there."""
     text = json.dumps({**_identity(photo), **record}) + '\n'
-    _write_bytes(_record_path(output, photo.stem), text.encode())
+    write_text(_record_path(output, photo.stem), text)
 
 
 def remove_record(output: Path, photo: Path) -> None:
@@ -86,7 +86,7 @@ def write_summary(output: Path) -> None:
     """
     written = None
     while written != (lines := _records(output)):
-        _write_bytes(output / LINES, ''.join(lines.values()).encode())
+        write_text(output / LINES, ''.join(lines.values()))
         if kernels := _x2_kernels(output, list(lines)):
             write_png(output / SHEET, contact_sheet(kernels))
         written = lines
@@ -114,10 +114,6 @@ def contact_sheet(kernels: Mapping[str, np.ndarray], columns: int | None = None)
         at = (left + 2, top + CELL + LABEL - 5)
         cv2.putText(sheet, name[-11:], at, cv2.FONT_HERSHEY_SIMPLEX, 0.32, (255, 255, 255), 1, cv2.LINE_AA)
     return sheet
-
-
-def _write_bytes(path: Path, content: bytes) -> None:
-    write_whole(path, lambda file: file.write(content))
 
 
 def _record_path(output: Path, stem: str) -> Path:
