@@ -1,13 +1,20 @@
-"""Where files are written, and that they are written whole or not at all."""
+"""Find and read files; write them whole or not at all."""
 
 from __future__ import annotations
 
+import glob
+import logging
 import os
-from collections.abc import Callable
+import shutil
+import uuid
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
 from usrdu_basicsr.errors import InputError, InputNotFoundError
+
+logger = logging.getLogger(__name__)
 
 
 def input_folder(path: str | Path) -> Path:
@@ -20,6 +27,35 @@ def input_folder(path: str | Path) -> Path:
     if not path.is_dir():
         raise InputNotFoundError(f"no folder '{path}': check the path, which is relative to '{Path.cwd()}'")
     return path
+
+
+def list_files(folder: Path, extensions: Collection[str], noun: str) -> list[Path]:
+    """Files of a folder (not of its subfolders) by name, without hidden ones.
+
+    Args:
+        folder: Exists.
+        extensions: Of the files, in lower case.
+        noun: What they are, for the message.
+
+    Raises:
+        InputError: There are none.
+    """
+    paths = sorted(p for p in folder.iterdir() if p.suffix.lower() in extensions and not p.name.startswith('.'))
+    if not paths:
+        raise InputError(f"folder '{folder}' holds no {noun}: expected files ending in {', '.join(sorted(extensions))}")
+    return paths
+
+
+def read_bytes(path: Path) -> bytes:
+    """What a file holds.
+
+    Raises:
+        InputError: It cannot be read.
+    """
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise InputError(f"cannot read '{path}': replace or remove it ({error})") from error
 
 
 def output_folder(path: str | Path) -> Path:
@@ -57,6 +93,39 @@ def write_whole(path: Path, write: Callable[[BinaryIO], object]) -> None:
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def whole_folder(path: Path, overwrite: bool = False) -> Iterator[Path]:
+    """A folder that gets its name once the block has ended; after an error nothing of it is left.
+
+    Args:
+        path: The folder.
+        overwrite: Replace it if it is there already.
+
+    Yields:
+        A temporary folder beside it, to write into. A killed run leaves it behind, and the next tells of it.
+
+    Raises:
+        InputError: It is there already, or is a file.
+    """
+    if output_folder(path).exists() and not overwrite:
+        raise InputError(f"output '{path}' is there already: name another, remove it, or pass --overwrite")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    for left in path.parent.glob(f'.{glob.escape(path.name)}.*.tmp'):
+        logger.warning("'%s' is from a run that was killed, if none is writing it now: remove it", left)
+    temporary, replaced = (path.with_name(f'.{path.name}.{uuid.uuid4().hex}.tmp') for _ in range(2))
+    temporary.mkdir()
+    try:
+        yield temporary
+        if hasattr(os, 'sync'):  # not on Windows
+            os.sync()
+        if path.exists():
+            path.rename(replaced)
+        temporary.rename(path)
+    finally:
+        for folder in (temporary, replaced):
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def write_text(path: Path, text: str) -> None:

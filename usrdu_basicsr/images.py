@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from usrdu_basicsr.errors import InputError
-from usrdu_basicsr.files import input_folder, write_whole
+from usrdu_basicsr.files import input_folder, list_files, read_bytes, write_whole
 
 EXTENSIONS = frozenset({'.png', '.jpg', '.jpeg', '.bmp', '.tif', '.tiff', '.webp', '.ppm', '.pgm'})
 EXIF_ORIENTATION = 0x0112
@@ -25,11 +25,7 @@ def list_images(folder: str | Path) -> list[Path]:
         InputNotFoundError: There is no such folder.
         InputError: It holds no image.
     """
-    folder = input_folder(folder)
-    paths = sorted(p for p in folder.iterdir() if p.suffix.lower() in EXTENSIONS and not p.name.startswith('.'))
-    if not paths:
-        raise InputError(f"folder '{folder}' holds no image: expected files ending in {', '.join(sorted(EXTENSIONS))}")
-    return paths
+    return list_files(input_folder(folder), EXTENSIONS, 'image')
 
 
 def image_size(path: Path) -> tuple[int, int]:
@@ -70,21 +66,59 @@ def read_image(path: Path) -> np.ndarray:
     Raises:
         InputError: The file is missing, is not an image or is incomplete.
     """
-    flags = cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH
+    return to_float(decode_image(read_bytes(path), str(path)))
+
+
+def decode_image(content: bytes | memoryview, name: str) -> np.ndarray:
+    """The image in the bytes of an image file, as `read_image` gives it, but in the file's own depth.
+
+    Args:
+        content: The bytes.
+        name: Of the image, for messages.
+
+    Returns:
+        `(H, W, 3)` uint8, uint16 or floating point, BGR; `to_float` brings it to [0, 1].
+
+    Raises:
+        InputError: They are not an image, or an incomplete one.
+    """
+    if not len(content):
+        raise InputError(f"cannot read image '{name}': it is empty; replace or remove it")
     try:
-        content = np.fromfile(path, np.uint8)
-        image = cv2.imdecode(content, flags) if content.size else None
-    except (OSError, cv2.error) as error:
-        raise InputError(f"cannot read image '{path}': replace or remove it ({error})") from error
+        image = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH)
+    except cv2.error as error:
+        raise InputError(f"cannot read image '{name}': replace or remove it ({error})") from error
     if image is None:
-        raise InputError(f"cannot read image '{path}': it is damaged or not an image; replace or remove it")
+        raise InputError(f"cannot read image '{name}': it is damaged or not an image; replace or remove it")
+    return image
+
+
+def to_float(image: np.ndarray) -> np.ndarray:
+    """Pixels of any depth as float32, integers divided by their largest value."""
     return image.astype(np.float32) / {'uint8': 255, 'uint16': 65535}.get(image.dtype.name, 1)
 
 
 def write_png(path: Path, image: np.ndarray) -> None:
     """Write an 8-bit image `(H, W)` or `(H, W, 3)`, BGR, whole or not at all."""
-    encoded = cv2.imencode('.png', image)[1]
-    write_whole(path, lambda file: file.write(encoded.tobytes()))
+    encoded = encode_png(image, str(path))
+    write_whole(path, lambda file: file.write(encoded))
+
+
+def encode_png(image: np.ndarray, name: str, compression: int | None = None) -> bytes:
+    """The bytes of a PNG file.
+
+    Args:
+        image: `(H, W)` or `(H, W, 3)` BGR, uint8 or uint16.
+        name: Of the image, for the message.
+        compression: 0 (none) to 9 (small and slow); None for OpenCV's choice.
+
+    Raises:
+        InputError: It is of another depth.
+    """
+    if image.dtype not in (np.uint8, np.uint16):
+        raise InputError(f"image '{name}' is {image.dtype}, which a PNG cannot hold: convert it to 8 or 16 bits")
+    settings = [] if compression is None else [cv2.IMWRITE_PNG_COMPRESSION, compression]
+    return cv2.imencode('.png', image, settings)[1].tobytes()
 
 
 def refuse_equal_stems(paths: Sequence[Path]) -> None:

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 import torch
 from torch.utils.data import get_worker_info
 
 from usrdu_basicsr.errors import InputError
-from usrdu_basicsr.images import image_size
 
 _seeded_for: int | None = None
 
@@ -35,22 +32,21 @@ def random_crop(image: np.ndarray, size: int) -> np.ndarray:
     return image[top : top + size, left : left + size]
 
 
-def check_holds_crop(paths: Sequence[Path], size: int, option: str) -> None:
-    """Refuse images smaller than the crop, and files whose header cannot be read, before a run starts.
+def check_holds_crop(height_width: tuple[int, int], size: int, option: str, name: str) -> None:
+    """Refuse an image that is smaller than the crop.
 
     Args:
-        paths: Image files.
+        height_width: Of the image, pixels.
         size: Side of the crop, pixels.
         option: What sets it, for the message.
+        name: Of the image, for the message.
 
     Raises:
-        InputError: Names the first such file and counts the others.
+        InputError: It is smaller.
     """
-    small = [path for path in paths if min(image_size(path)) < size]
-    if small:
-        height, width = image_size(small[0])
-        others = f' and {len(small) - 1} more' if len(small) > 1 else ''
+    height, width = height_width
+    if min(height, width) < size:
         raise InputError(
-            f"image '{small[0]}'{others}: {height}x{width} pixels are too few for crops of {size}x{size}"
-            f' ({option}): remove it or lower gt_size'
+            f"image '{name}': {height}x{width} pixels are too few for crops of {size}x{size} ({option}): remove it or"
+            ' lower gt_size'
         )

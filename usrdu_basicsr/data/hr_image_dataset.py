@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,7 +12,11 @@ from basicsr.utils.registry import DATASET_REGISTRY
 from torch.utils.data import Dataset
 
 from usrdu_basicsr.data.cropping import check_holds_crop, random_crop, seed_worker_once
-from usrdu_basicsr.images import list_images, read_image
+from usrdu_basicsr.data.usable import UsableImages
+from usrdu_basicsr.images import to_float
+from usrdu_basicsr.storage.formats import IMAGE
+from usrdu_basicsr.storage.open_source import open_source
+from usrdu_basicsr.storage.source import Source
 
 
 @DATASET_REGISTRY.register()
@@ -25,37 +28,47 @@ class HRImageDataset(Dataset):
     Items: `gt`, `(3, H, W)` float32, RGB, [0, 1]; `gt_path`.
 
     Args:
-        opt: `dataroot_gt`, a folder; `scale`; for training `gt_size`, `use_hflip`, `use_rot`.
+        opt: `dataroot_gt`, a folder or an LMDB, and `meta_info_file`, if not all of it shall be taken; `scale`; for
+            training `gt_size`, `use_hflip`, `use_rot`, `on_bad_image` (`stop` or `skip`).
 
     Raises:
-        InputNotFoundError: The folder does not exist.
+        InputNotFoundError: The folder or LMDB does not exist.
         InputError: It is empty, or for training an image is unreadable or smaller than `gt_size`.
     """
 
-    options = frozenset({'dataroot_gt', 'gt_size', 'use_hflip', 'use_rot', 'io_backend'})
+    options = frozenset(
+        {'dataroot_gt', 'meta_info_file', 'gt_size', 'use_hflip', 'use_rot', 'io_backend', 'on_bad_image'}
+    )
 
     def __init__(self, opt: Mapping[str, Any]) -> None:
         self.opt = opt
         self.training = opt['phase'] == 'train'
-        self.paths = list_images(opt['dataroot_gt'])
+        self.gt = open_source(opt['dataroot_gt'], IMAGE, opt.get('meta_info_file'))
+        self.usable_gt = UsableImages(len(self.gt), opt.get('on_bad_image', 'stop'))
         if self.training:
-            check_holds_crop(self.paths, opt['gt_size'], 'gt_size')
+            self.check_crops(self.gt, self.usable_gt, opt['gt_size'], 'gt_size')
 
     def __len__(self) -> int:
-        return len(self.paths)
+        return len(self.gt)
 
-    def read_crop(self, path: Path, size: int) -> np.ndarray:
-        """A crop `(size, size, 3)` of a photo, BGR, flipped and turned as the options say."""
-        image = random_crop(read_image(path), size)
-        return augment(image, self.opt.get('use_hflip', False), self.opt.get('use_rot', False))
+    def check_crops(self, source: Source, usable: UsableImages, size: int, option: str) -> None:
+        """Look at each image, whether it holds a crop of `size`, which `option` sets."""
+        usable.check(lambda index: check_holds_crop(source.size(index), size, option, source.name(index)))
+
+    def read_crop(self, source: Source, index: int, size: int) -> tuple[np.ndarray, str]:
+        """A crop `(size, size, 3)` of an image, BGR, [0, 1], flipped and turned as the options say, and its path."""
+        image = source.read(index)
+        check_holds_crop(image.shape[:2], size, 'gt_size', source.name(index))
+        # only the crop is brought to floating point
+        image = augment(random_crop(image, size), self.opt.get('use_hflip', False), self.opt.get('use_rot', False))
+        return to_float(image), source.name(index)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         seed_worker_once()
-        path = self.paths[index]
         if self.training:
-            image = self.read_crop(path, self.opt['gt_size'])
+            image, path = self.usable_gt.read(index, lambda i: self.read_crop(self.gt, i, self.opt['gt_size']))
         else:
-            image = read_image(path)
+            image, path = to_float(self.gt.read(index)), self.gt.name(index)
             height, width = (side // self.opt['scale'] * self.opt['scale'] for side in image.shape[:2])
             image = image[:height, :width]
-        return {'gt': img2tensor(image), 'gt_path': str(path)}
+        return {'gt': img2tensor(image), 'gt_path': path}

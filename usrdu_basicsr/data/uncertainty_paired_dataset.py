@@ -13,33 +13,40 @@ from basicsr.utils.registry import DATASET_REGISTRY
 from torch.utils.data import Dataset
 
 from usrdu_basicsr.data.cropping import check_holds_crop, seed_worker_once
-from usrdu_basicsr.data.generated_set import log_scale_path, log_scale_shape, read_description, read_log_scale
+from usrdu_basicsr.data.usable import UsableImages
 from usrdu_basicsr.errors import InputError
-from usrdu_basicsr.images import image_size, list_images, read_image
+from usrdu_basicsr.images import to_float
+from usrdu_basicsr.storage.formats import IMAGE, LOG_SCALE
+from usrdu_basicsr.storage.generated_set import read_description
+from usrdu_basicsr.storage.open_source import open_source
 
 
 @DATASET_REGISTRY.register()
 class UncertaintyPairedDataset(Dataset):
     """HR photo, mean LR image and log-scales, cropped, flipped and turned together.
 
-    Files belong together by their name without extension. An HR photo whose size is not a multiple of the scale is
+    What belongs together has the same name without extension. An HR photo whose size is not a multiple of the scale is
     cropped to it at the right and the bottom, as the generator did.
 
     Items: `gt`, `(3, H, W)`, and `lq`, `(3, H / scale, W / scale)`, float32, RGB, [0, 1]; `log_scale`, as `lq`, natural
     logarithm of the Laplace scale in 8-bit units; `gt_path`, `lq_path`.
 
     Args:
-        opt: `dataroot_gt`, `dataroot_lq`, `dataroot_log_scale`, folders; `scale`; for training `gt_size`, `use_hflip`,
-            `use_rot`.
+        opt: `dataroot_gt`, `dataroot_lq`, `dataroot_log_scale`, each a folder or an LMDB; `meta_info_file`, a list of
+            the HR photos to take, if not all; `scale`; for training `gt_size`, `use_hflip`, `use_rot`, `on_bad_image`
+            (`stop` or `skip`).
 
     Raises:
-        InputNotFoundError: A folder, or the log-scales of an image, do not exist.
-        InputError: A folder is empty; an HR photo has no LR image; sizes do not fit the scale; the set was generated at
-            another scale; for training an image is smaller than `gt_size`.
+        InputNotFoundError: A folder or LMDB does not exist.
+        InputError: One is empty; an HR photo has no LR image or no log-scales; sizes do not fit the scale; the set was
+            generated at another scale; for training an image is smaller than `gt_size`.
     """
 
     options = frozenset(
-        {'dataroot_gt', 'dataroot_lq', 'dataroot_log_scale', 'gt_size', 'use_hflip', 'use_rot', 'io_backend'}
+        {
+            *('dataroot_gt', 'dataroot_lq', 'dataroot_log_scale', 'meta_info_file', 'gt_size', 'use_hflip', 'use_rot'),
+            *('io_backend', 'on_bad_image'),
+        }
     )
 
     def __init__(self, opt: Mapping[str, Any]) -> None:
@@ -53,45 +60,52 @@ class UncertaintyPairedDataset(Dataset):
                 f"generated set '{generated}' has scale {description['scale']}, the options say {self.scale}:"
                 ' generate a set with a DSN of that scale'
             )
-        lq_by_stem = {path.stem: path for path in list_images(opt['dataroot_lq'])}
-        self.items = []
-        for gt_path in list_images(opt['dataroot_gt']):
-            if gt_path.stem not in lq_by_stem:
+        self.gt = open_source(opt['dataroot_gt'], IMAGE, opt.get('meta_info_file'))
+        self.lq = open_source(opt['dataroot_lq'], IMAGE)
+        self.log_scale = open_source(opt['dataroot_log_scale'], LOG_SCALE)
+        try:
+            self.lq_index, self.log_scale_index = self.gt.partners(self.lq), self.gt.partners(self.log_scale)
+        except InputError as error:
+            raise InputError(f'{error}; run scripts/generate_lr.py again') from error
+        self.usable = UsableImages(len(self.gt), opt.get('on_bad_image', 'stop'))
+        self.usable.check(self._check_sizes)
+
+    def _check_sizes(self, index: int) -> None:
+        lq, log_scale = self.lq_index[index], self.log_scale_index[index]
+        self._check_fit(index, self.gt.size(index), self.lq.size(lq), self.log_scale.size(log_scale))
+
+    def _check_fit(self, index: int, gt: tuple[int, int], lq: tuple[int, int], log_scale: tuple[int, int]) -> None:
+        expected = (gt[0] // self.scale, gt[1] // self.scale)
+        lq_name, log_scale_name = self.lq.name(self.lq_index[index]), self.log_scale.name(self.log_scale_index[index])
+        for kind, name, size in (('LR image', lq_name, lq), ('log-scales', log_scale_name, log_scale)):
+            if size != expected:
                 raise InputError(
-                    f"HR photo '{gt_path}' has no LR image in '{opt['dataroot_lq']}': run scripts/generate_lr.py again"
+                    f"{kind} '{name}': {size} pixels (height, width), expected {expected}: 1/{self.scale} of"
+                    f" '{self.gt.name(index)}'; generate the set again"
                 )
-            lq_path = lq_by_stem[gt_path.stem]
-            expected = tuple(side // self.scale for side in image_size(gt_path))
-            if image_size(lq_path) != expected:
-                raise InputError(
-                    f"LR image '{lq_path}' is {image_size(lq_path)} pixels (height, width), expected {expected}:"
-                    f" 1/{self.scale} of '{gt_path}'; generate it again"
-                )
-            scale_path = log_scale_path(opt['dataroot_log_scale'], lq_path)
-            if log_scale_shape(scale_path) != (*expected, 3):
-                raise InputError(
-                    f"log-scales '{scale_path}' have shape {log_scale_shape(scale_path)}, expected {(*expected, 3)}:"
-                    ' generate the set again'
-                )
-            self.items.append((gt_path, lq_path, scale_path))
         if self.training:
-            check_holds_crop([lq for _, lq, _ in self.items], opt['gt_size'] // self.scale, 'gt_size // scale')
+            check_holds_crop(lq, self.opt['gt_size'] // self.scale, 'gt_size // scale', lq_name)
 
     def __len__(self) -> int:
-        return len(self.items)
+        return len(self.gt)
+
+    def _read(self, index: int) -> tuple[list[np.ndarray], str, str]:
+        """HR photo, LR image, log-scales, the first two in the depth of their files, and the paths of the two."""
+        lq_index, log_scale_index = self.lq_index[index], self.log_scale_index[index]
+        gt, lq, log_scale = self.gt.read(index), self.lq.read(lq_index), self.log_scale.read(log_scale_index)
+        self._check_fit(index, gt.shape[:2], lq.shape[:2], log_scale.shape[:2])
+        gt = gt[: lq.shape[0] * self.scale, : lq.shape[1] * self.scale]
+        # Images are BGR until img2tensor turns all three.
+        return [gt, lq, log_scale[..., ::-1]], self.gt.name(index), self.lq.name(lq_index)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         seed_worker_once()
-        gt_path, lq_path, scale_path = self.items[index]
-        lq = read_image(lq_path)
-        # Images are BGR until img2tensor turns all three.
-        log_scale = np.ascontiguousarray(read_log_scale(scale_path)[..., ::-1], np.float32)
-        height, width = (side * self.scale for side in lq.shape[:2])
-        gt = read_image(gt_path)[:height, :width]
+        (gt, lq, log_scale), gt_path, lq_path = self.usable.read(index, self._read)
         if self.training:
-            gt, (lq, log_scale) = paired_random_crop(gt, [lq, log_scale], self.opt['gt_size'], self.scale, str(gt_path))
-            gt, lq, log_scale = augment(
-                [gt, lq, log_scale], self.opt.get('use_hflip', False), self.opt.get('use_rot', False)
-            )
-        gt, lq, log_scale = img2tensor([gt, lq, log_scale])
-        return {'gt': gt, 'lq': lq, 'log_scale': log_scale, 'gt_path': str(gt_path), 'lq_path': str(lq_path)}
+            gt, (lq, log_scale) = paired_random_crop(gt, [lq, log_scale], self.opt['gt_size'], self.scale, gt_path)
+        # only what is left is brought to floating point
+        images = [to_float(gt), to_float(lq), np.ascontiguousarray(log_scale, np.float32)]
+        if self.training:
+            images = augment(images, self.opt.get('use_hflip', False), self.opt.get('use_rot', False))
+        gt, lq, log_scale = img2tensor(images)
+        return {'gt': gt, 'lq': lq, 'log_scale': log_scale, 'gt_path': gt_path, 'lq_path': lq_path}

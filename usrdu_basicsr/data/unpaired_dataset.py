@@ -9,31 +9,35 @@ from typing import Any
 from basicsr.utils import img2tensor
 from basicsr.utils.registry import DATASET_REGISTRY
 
-from usrdu_basicsr.data.cropping import check_holds_crop, seed_worker_once
+from usrdu_basicsr.data.cropping import seed_worker_once
 from usrdu_basicsr.data.hr_image_dataset import HRImageDataset
+from usrdu_basicsr.data.usable import UsableImages
 from usrdu_basicsr.errors import InputError
-from usrdu_basicsr.images import list_images
+from usrdu_basicsr.storage.formats import IMAGE
+from usrdu_basicsr.storage.open_source import open_source
 
 
 @DATASET_REGISTRY.register()
 class UnpairedImageDataset(HRImageDataset):
     """A crop of a real LR photo with a crop of any HR photo. For training only.
 
-    An epoch is a pass over the real LR photos; the HR photo is drawn independently each time.
+    An epoch is a pass over one side; the photo of the other is drawn independently each time.
 
     Items: `gt`, `(3, gt_size, gt_size)`, and `lq`, `(3, gt_size // scale, gt_size // scale)`, float32, RGB, [0, 1];
     `gt_path`, `lq_path`.
 
     Args:
-        opt: `dataroot_gt`, `dataroot_lq`, folders; `scale`; `gt_size`, `use_hflip`, `use_rot`.
+        opt: `dataroot_gt`, `dataroot_lq`, folders or LMDBs, and `meta_info_file`, `meta_info_file_lq`, if not all of
+            them shall be taken; `scale`; `gt_size`, `use_hflip`, `use_rot`, `on_bad_image` (`stop` or `skip`);
+            `epoch_over`: `lq` (the default, as published) or `gt`.
 
     Raises:
-        InputNotFoundError: A folder does not exist.
+        InputNotFoundError: A folder or LMDB does not exist.
         InputError: One is empty, an image is unreadable or smaller than its crop, `gt_size` is not a multiple of the
             scale, or the phase is not `train`.
     """
 
-    options = HRImageDataset.options | {'dataroot_lq'}
+    options = HRImageDataset.options | {'dataroot_lq', 'meta_info_file_lq', 'epoch_over'}
 
     def __init__(self, opt: Mapping[str, Any]) -> None:
         super().__init__(opt)
@@ -44,17 +48,24 @@ class UnpairedImageDataset(HRImageDataset):
             )
         if opt['gt_size'] % opt['scale']:
             raise InputError(f'gt_size {opt["gt_size"]} is not a multiple of scale {opt["scale"]}')
+        self.epoch_over = opt.get('epoch_over', 'lq')
+        if self.epoch_over not in ('lq', 'gt'):
+            raise InputError(f'epoch_over is {self.epoch_over!r}, expected lq or gt')
         self.lq_size = opt['gt_size'] // opt['scale']
-        self.lq_paths = list_images(opt['dataroot_lq'])
-        check_holds_crop(self.lq_paths, self.lq_size, 'gt_size // scale')
+        self.lq = open_source(opt['dataroot_lq'], IMAGE, opt.get('meta_info_file_lq'))
+        self.usable_lq = UsableImages(len(self.lq), opt.get('on_bad_image', 'stop'))
+        self.check_crops(self.lq, self.usable_lq, self.lq_size, 'gt_size // scale')
 
     def __len__(self) -> int:
-        return len(self.lq_paths)
+        return len(self.lq if self.epoch_over == 'lq' else self.gt)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         seed_worker_once()
-        gt_path, lq_path = random.choice(self.paths), self.lq_paths[index]
-        lq = self.read_crop(lq_path, self.lq_size)
-        gt = self.read_crop(gt_path, self.opt['gt_size'])
+        if self.epoch_over == 'lq':
+            gt_index, lq_index = random.randrange(len(self.gt)), index
+        else:
+            gt_index, lq_index = index, random.randrange(len(self.lq))
+        lq, lq_path = self.usable_lq.read(lq_index, lambda i: self.read_crop(self.lq, i, self.lq_size))
+        gt, gt_path = self.usable_gt.read(gt_index, lambda i: self.read_crop(self.gt, i, self.opt['gt_size']))
         gt, lq = img2tensor([gt, lq])
-        return {'gt': gt, 'lq': lq, 'gt_path': str(gt_path), 'lq_path': str(lq_path)}
+        return {'gt': gt, 'lq': lq, 'gt_path': gt_path, 'lq_path': lq_path}

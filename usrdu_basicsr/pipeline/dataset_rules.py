@@ -9,6 +9,7 @@ from basicsr.utils.registry import DATASET_REGISTRY
 
 from usrdu_basicsr._launch import OUR_MODELS
 from usrdu_basicsr.pipeline.option_check import OptionCheck
+from usrdu_basicsr.storage.open_source import LMDB_SUFFIX
 
 STAGE_1, STAGE_2 = OUR_MODELS
 LOADER = {
@@ -72,9 +73,20 @@ def _check_dataset(check: OptionCheck, dataset: Mapping[str, Any], phase: str, w
         check.needs(dataset, ['name', *roots, *training], where)
     if dataset['type'] in BASICSR_DATASETS:
         check.needs(dataset, ['io_backend', *(['use_hflip', 'use_rot'] if phase == 'train' else [])], where)
-    backend = check.section(dataset, 'io_backend', where).get('type', 'disk')
-    if hasattr(kind, 'options') and backend != 'disk':
-        check.problems.append(f'{where}io_backend: {dataset["type"]} reads folders (disk), not {backend!r}')
+    if hasattr(kind, 'options'):
+        _check_ours(check, dataset, phase, where)
+
+
+def _check_ours(check: OptionCheck, dataset: Mapping[str, Any], phase: str, where: str) -> None:
+    """What our datasets refuse beyond unknown keys; an LMDB is told by its name, `io_backend` may say so too."""
+    backend = check.section(dataset, 'io_backend', where).get('type')
+    if backend not in (None, 'disk', 'lmdb'):
+        check.problems.append(f'{where}io_backend: type: {backend!r}, expected disk or lmdb')
+    for key, root in dataset.items():
+        if key.startswith('dataroot') and backend == ('disk' if str(root).endswith(LMDB_SUFFIX) else 'lmdb'):
+            check.problems.append(f'{where}io_backend: type: {backend!r} does not fit {key}: {root!r}; leave it out')
+    if phase != 'train' and 'on_bad_image' in dataset:
+        check.problems.append(f'{where}on_bad_image is for training: a metric over other images would not compare')
 
 
 def _check_gt_size(check: OptionCheck, opt: Mapping[str, Any], datasets: Mapping[str, Any]) -> None:

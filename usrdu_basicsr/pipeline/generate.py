@@ -14,19 +14,19 @@ from tqdm import tqdm
 
 from usrdu_basicsr import __version__
 from usrdu_basicsr.archs.dsn_arch import UncertaintyDSN
-from usrdu_basicsr.data.generated_set import (
-    LOG_SCALE_FOLDER,
-    LR_FOLDER,
-    log_scale_shape,
-    read_description,
-    write_description,
-    write_log_scale,
-)
 from usrdu_basicsr.errors import InputError
 from usrdu_basicsr.files import output_folder
 from usrdu_basicsr.images import image_size, list_images, read_image, refuse_equal_stems, to_8bit, write_png
 from usrdu_basicsr.pipeline.load_network import dsn_options, load_dsn
 from usrdu_basicsr.pipeline.tiling import reduce_in_tiles
+from usrdu_basicsr.storage.generated_set import (
+    LOG_SCALE_FOLDER,
+    LR_FOLDER,
+    log_scale_size,
+    read_description,
+    write_description,
+    write_log_scale,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -148,7 +148,7 @@ def _is_whole(output: Path, photo: Path, size: tuple[int, int]) -> bool:
     if not lr.is_file() or not log_scale.is_file() or lr.stat().st_mtime < photo.stat().st_mtime:
         return False
     try:
-        return image_size(lr) == size and log_scale_shape(log_scale) == (*size, 3)
+        return image_size(lr) == size and log_scale_size(log_scale) == size
     except InputError:
         return False
 

@@ -10,7 +10,7 @@ from typing import Any
 from basicsr.utils.registry import Registry
 
 # Options that are text even where they look like a number
-TEXT = {'name', 'suffix', 'filename_tmpl', 'meta_info_file'}
+TEXT = {'name', 'suffix', 'filename_tmpl', 'meta_info_file', 'meta_info_file_lq'}
 
 
 def look_up(registry: Registry, name: str | None) -> Any | None:

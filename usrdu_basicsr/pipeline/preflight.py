@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from copy import deepcopy
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -14,11 +15,14 @@ from usrdu_basicsr.checkpoint import check_weights, read_weights
 from usrdu_basicsr.data.cropping import check_holds_crop
 from usrdu_basicsr.data.kernel_set import read_kernel_set
 from usrdu_basicsr.errors import InputError, UserError
-from usrdu_basicsr.images import image_size, list_images
 from usrdu_basicsr.pipeline.build import build
 from usrdu_basicsr.pipeline.load_network import scale_of
 from usrdu_basicsr.pipeline.option_rules import NETWORKS, check_options
 from usrdu_basicsr.pipeline.train_rules import LOSSES
+from usrdu_basicsr.storage.folder_source import FolderSource
+from usrdu_basicsr.storage.formats import IMAGE
+from usrdu_basicsr.storage.open_source import open_source
+from usrdu_basicsr.storage.source import Source
 
 
 def check_run(opt: Mapping[str, Any]) -> None:
@@ -60,12 +64,12 @@ def _check_dataset(opt: Mapping[str, Any], dataset: Mapping[str, Any], where: st
         kind = DATASET_REGISTRY.get(dataset['type'])
         if hasattr(kind, 'options'):
             _check_batch(opt, dataset, len(kind(deepcopy(dataset))))
-        elif dataset['io_backend'].get('type') == 'disk' and not dataset.get('meta_info_file'):
-            if dataset['type'] == 'PairedImageDataset':
-                _check_batch(opt, dataset, _check_pairs(dataset))
-            else:
-                for path in list_images(dataset['dataroot_lq']):
-                    image_size(path)
+        elif dataset['type'] == 'PairedImageDataset':
+            _check_batch(opt, dataset, _check_pairs(dataset))
+        else:
+            source = open_source(dataset['dataroot_lq'], IMAGE, dataset.get('meta_info_file'))
+            for index in range(len(source)):
+                source.size(index)
     except UserError as error:
         raise type(error)(f'{where}{error}') from error
 
@@ -85,26 +89,34 @@ def _check_batch(opt: Mapping[str, Any], dataset: Mapping[str, Any], count: int)
 
 def _check_pairs(dataset: Mapping[str, Any]) -> int:
     """Refuse HR photos and LR images that do not match by name or size; returns how many pairs there are."""
-    template, scale = dataset.get('filename_tmpl') or '{}', dataset['scale']
-    gt_by_name = {f'{template.format(path.stem)}{path.suffix}': path for path in list_images(dataset['dataroot_gt'])}
-    lq_by_name = {path.name: path for path in list_images(dataset['dataroot_lq'])}
-    if odd := sorted(gt_by_name.keys() ^ lq_by_name.keys()):
+    template, scale, listed = dataset.get('filename_tmpl') or '{}', dataset['scale'], dataset.get('meta_info_file')
+    gt, lq = (open_source(dataset[key], IMAGE, listed) for key in ('dataroot_gt', 'dataroot_lq'))
+    gt_index = {name: index for index, name in enumerate(_paired_names(gt, template))}
+    lq_index = {name: index for index, name in enumerate(_paired_names(lq, '{}'))}
+    if odd := sorted(gt_index.keys() ^ lq_index.keys()):
         raise InputError(
-            f"'{dataset['dataroot_gt']}' and '{dataset['dataroot_lq']}' do not match: {odd[0]!r}"
-            f' ({len(odd)} in all) is in one of them only; pairs need equal names'
+            f"'{gt.root}' and '{lq.root}' do not match: {odd[0]!r} ({len(odd)} in all) is in one of them only; pairs"
+            ' need equal names'
         )
     training = dataset['phase'] == 'train'
-    for name, path in lq_by_name.items():
-        expected = tuple(side * scale for side in image_size(path))
-        size = image_size(gt_by_name[name])
+    for paired_name, index in lq_index.items():
+        expected = tuple(side * scale for side in lq.size(index))
+        size, name = gt.size(gt_index[paired_name]), gt.name(gt_index[paired_name])
         # BasicSR crops HR photos in validation, and does not in training
         if size != expected if training else (size[0] < expected[0] or size[1] < expected[1]):
             raise InputError(
-                f"'{gt_by_name[name]}' is {size} pixels (height, width), expected {expected}: {scale} times '{path}'"
+                f"'{name}' is {size} pixels (height, width), expected {expected}: {scale} times '{lq.name(index)}'"
             )
-    if training:
-        check_holds_crop(list(gt_by_name.values()), dataset['gt_size'], 'gt_size')
-    return len(lq_by_name)
+        if training:
+            check_holds_crop(size, dataset['gt_size'], 'gt_size', name)
+    return len(lq_index)
+
+
+def _paired_names(source: Source, template: str) -> list[str]:
+    """What BasicSR matches pairs by: file names, changed by `filename_tmpl`, or the keys of an LMDB."""
+    if isinstance(source, FolderSource):
+        return [f'{template.format(Path(name).stem)}{Path(name).suffix}' for name in source.names.tolist()]
+    return source.stems()
 
 
 def _check_network(opt: Mapping[str, Any], net: str) -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, Literal
 
 import numpy as np
 
-from usrdu_basicsr.errors import InputError, InputNotFoundError
+from usrdu_basicsr.errors import InputError
 from usrdu_basicsr.files import write_text, write_whole
 
 LR_FOLDER = 'lr'
@@ -21,31 +22,39 @@ def write_log_scale(path: Path, log_scale: np.ndarray) -> None:
     write_whole(path, lambda file: np.save(file, log_scale.astype(np.float16)))
 
 
-def read_log_scale(path: Path) -> np.ndarray:
-    """Read a map of log-scales `(H, W, 3)`, RGB, as stored (float16).
+def decode_log_scale(content: bytes | memoryview, name: str) -> np.ndarray:
+    """The map of log-scales in the bytes of a file.
+
+    Args:
+        content: The bytes.
+        name: Of the map, for messages.
+
+    Returns:
+        `(H, W, 3)` as stored (float16), RGB.
 
     Raises:
-        InputError: The file is missing, damaged or of another shape.
+        InputError: It is damaged or of another shape.
     """
-    return np.array(_open_log_scale(path))
+    return _load(io.BytesIO(content), name)
 
 
-def log_scale_shape(path: Path) -> tuple[int, ...]:
-    """The shape of a map of log-scales, without reading it; the file's length is checked.
+def log_scale_size(path: Path) -> tuple[int, int]:
+    """(height, width) of a map of log-scales, without reading it; the file's length is checked.
 
     Raises:
-        InputError: As `read_log_scale`.
+        InputError: It is missing, damaged or of another shape.
     """
-    return _open_log_scale(path).shape
+    height, width, _ = _load(path, str(path), mmap_mode='r').shape
+    return height, width
 
 
-def _open_log_scale(path: Path) -> np.ndarray:
+def _load(file: Path | BinaryIO, name: str, mmap_mode: Literal['r'] | None = None) -> np.ndarray:
     try:
-        log_scale = np.load(path, mmap_mode='r', allow_pickle=False)
+        log_scale = np.load(file, mmap_mode, allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
-        raise InputError(f"cannot read log-scales '{path}': remove the file and generate it again ({error})") from error
+        raise InputError(f"cannot read log-scales '{name}': remove them and generate them again ({error})") from error
     if not isinstance(log_scale, np.ndarray) or log_scale.ndim != 3 or log_scale.shape[2] != 3:
-        raise InputError(f"log-scales '{path}' are not of shape (H, W, 3): remove the file and generate it again")
+        raise InputError(f"log-scales '{name}' are not of shape (H, W, 3): remove them and generate them again")
     return log_scale
 
 
@@ -71,15 +80,3 @@ def write_description(folder: Path, description: dict[str, Any]) -> None:
     """Write `generation.json`, whole or not at all."""
     text = json.dumps(description, indent=2) + '\n'
     write_text(folder / DESCRIPTION, text)
-
-
-def log_scale_path(folder: str | Path, lq_path: Path) -> Path:
-    """The log-scales that belong to a generated LR image.
-
-    Raises:
-        InputNotFoundError: There are none.
-    """
-    path = Path(folder).expanduser() / f'{lq_path.stem}.npy'
-    if not path.is_file():
-        raise InputNotFoundError(f"no log-scales '{path}' for '{lq_path}': run scripts/generate_lr.py again")
-    return path

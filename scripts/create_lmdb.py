@@ -1,0 +1,28 @@
+"""Pack folders of images, and generated sets, into LMDBs in BasicSR's format."""
+
+import argparse
+
+from usrdu_basicsr.pipeline.command_line import add_packing, packing_of, run_script
+from usrdu_basicsr.pipeline.create_lmdb import create_lmdbs
+
+
+def main() -> int:
+    """Exit status: 0, all LMDBs are there."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument(
+        '-i', '--input', nargs='+', required=True, help='folders of images, or what scripts/generate_lr.py wrote'
+    )
+    parser.add_argument('-o', '--output', help='name of the LMDB, for one input (default: FOLDER.lmdb beside it)')
+    parser.add_argument('--pair', action='store_true', help='all inputs must hold the same names')
+    add_packing(parser)
+    args = parser.parse_args()
+    if args.output is not None and len(args.input) > 1:
+        parser.error('-o is for one input')
+
+    for path in create_lmdbs(args.input, args.output, args.pair, packing_of(args)):
+        print(path)
+    return 0
+
+
+if __name__ == '__main__':
+    run_script(main)

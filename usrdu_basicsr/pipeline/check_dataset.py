@@ -1,0 +1,159 @@
+"""Look a dataset over before a long run: every file is decoded, and every problem told."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from statistics import median
+from typing import Any, NamedTuple
+
+from tqdm import tqdm
+
+from usrdu_basicsr.errors import UserError
+from usrdu_basicsr.pipeline.image_facts import Facts, look_at
+from usrdu_basicsr.storage.folder_source import FolderSource
+from usrdu_basicsr.storage.formats import IMAGE, LOG_SCALE
+from usrdu_basicsr.storage.generated_set import read_description
+from usrdu_basicsr.storage.open_source import open_source
+from usrdu_basicsr.storage.source import Source
+
+PAIRED = ('PairedImageDataset', 'UncertaintyPairedDataset')
+GT, LQ, LOG_SCALES = 'dataroot_gt', 'dataroot_lq', 'dataroot_log_scale'
+
+
+@dataclass
+class DatasetReport:
+    """What was found."""
+
+    summary: list[str] = field(default_factory=list)
+    """A line each folder or LMDB."""
+    notes: list[str] = field(default_factory=list)
+    """What works, and may be meant otherwise."""
+    problems: list[str] = field(default_factory=list)
+    """What training would stop at."""
+
+
+class Side(NamedTuple):
+    """What one `dataroot_*` holds."""
+
+    option: str
+    source: Source
+    facts: list[Facts]
+
+
+def check_dataset(dataset: Mapping[str, Any], workers: int = 1) -> DatasetReport:
+    """Look over the folders and LMDBs of a section of `datasets`.
+
+    Args:
+        dataset: `type`, `phase`, `scale`, the `dataroot_*`, the lists if any, and for training `gt_size`.
+        workers: Threads that decode.
+
+    Returns:
+        Counts, sizes and channels; images that cannot be read, are too small, lack their partner or do not have the
+        scale of it.
+    """
+    report = DatasetReport()
+    sides: dict[str, Side] = {}
+    for option in (GT, LQ, LOG_SCALES):
+        if dataset.get(option) is None:
+            continue
+        try:
+            source = _open(dataset, option)
+        except UserError as error:
+            report.problems.append(f'{option}: {error}')
+            continue
+        with ThreadPoolExecutor(workers) as threads:
+            found = threads.map(partial(look_at, source), range(len(source)))
+            side = sides[option] = Side(option, source, list(tqdm(found, option, len(source), unit=' files')))
+        report.summary.append(_summary(side))
+        report.notes += filter(None, (facts.note for facts in side.facts))
+        report.problems += filter(None, (facts.problem for facts in side.facts))
+        report.problems += _small(side, dataset)
+    if dataset.get('type') in PAIRED and GT in sides:
+        for option, side in sides.items():
+            if option != GT:
+                report.problems += _pair_problems(dataset, sides[GT], side)
+    if LOG_SCALES in sides:
+        report.problems += _scale_problem(dataset)
+    return report
+
+
+def _open(dataset: Mapping[str, Any], option: str) -> Source:
+    listed = dataset.get('meta_info_file')
+    if option == LQ and dataset['type'] == 'UnpairedImageDataset':
+        listed = dataset.get('meta_info_file_lq')
+    elif option != GT and dataset['type'] == 'UncertaintyPairedDataset':
+        listed = None
+    return open_source(dataset[option], LOG_SCALE if option == LOG_SCALES else IMAGE, listed)
+
+
+def _summary(side: Side) -> str:
+    sizes = [facts.size for facts in side.facts if facts.size is not None]
+    parts = [f'{len(side.source)} {side.source.format.noun}s']
+    if sizes:
+        least, middle, most = (
+            'x'.join(str(int(pick(size[axis] for size in sizes))) for axis in (0, 1)) for pick in (min, median, max)
+        )
+        parts.append(least if least == most else f'{least} to {most}, median {middle} (height x width)')
+    kinds = Counter(facts.kind for facts in side.facts if facts.kind)
+    if kinds:
+        parts.append(', '.join(f'{count} {kind}' if len(kinds) > 1 else kind for kind, count in kinds.most_common()))
+    if isinstance(side.source, FolderSource):
+        others = sum(path.is_file() for path in side.source.root.iterdir()) - len(side.source)
+        if others > 0:
+            parts.append(f'{others} other files, which are not read')
+    return f'{side.option} {side.source.root}: {"; ".join(parts)}'
+
+
+def _small(side: Side, dataset: Mapping[str, Any]) -> Iterator[str]:
+    """Images that hold no crop."""
+    if dataset.get('phase') != 'train' or dataset.get('gt_size') is None:
+        return
+    least = dataset['gt_size'] if side.option == GT else dataset['gt_size'] // dataset['scale']
+    for index, facts in enumerate(side.facts):
+        if facts.size is not None and min(facts.size) < least:
+            height, width = facts.size
+            yield f"'{side.source.name(index)}' is {height}x{width} pixels, too small for crops of {least}x{least}"
+
+
+def _pair_problems(dataset: Mapping[str, Any], gt: Side, other: Side) -> Iterator[str]:
+    """Images without a partner, names that clash, and sizes that do not fit."""
+    template = (dataset.get('filename_tmpl') or '{}') if other.option == LQ else '{}'
+    indices = []
+    for side, name in ((gt, template), (other, '{}')):
+        stems = [name.format(stem) for stem in side.source.stems()]
+        for stem, count in Counter(stems).items():
+            if count > 1:
+                yield f"{side.option}: {count} files of '{side.source.root}' are named {stem!r}, apart from extensions"
+        indices.append({stem: index for index, stem in enumerate(stems)})
+    mine, theirs = indices
+    for side, index, lacking, partners in ((gt, mine, other, theirs), (other, theirs, gt, mine)):
+        for stem in sorted(index.keys() - partners.keys()):
+            yield f"'{side.source.name(index[stem])}' has no partner of the same name in '{lacking.source.root}'"
+    scale, exact = dataset['scale'], dataset.get('phase') == 'train'
+    for stem in sorted(mine.keys() & theirs.keys()):
+        size, own = gt.facts[mine[stem]].size, other.facts[theirs[stem]].size
+        if size is None or own is None:
+            continue
+        # Ours crop HR photos to a multiple of the scale, BasicSR's do so in validation alone.
+        fits = own == (size[0] // scale, size[1] // scale)
+        if dataset['type'] == 'PairedImageDataset':
+            fits = all(a == b * scale if exact else a >= b * scale for a, b in zip(size, own, strict=True))
+        if not fits:
+            name, whole = other.source.name(theirs[stem]), gt.source.name(mine[stem])
+            yield f"'{name}' is {own} pixels (height, width), not 1/{scale} of '{whole}', {size}"
+
+
+def _scale_problem(dataset: Mapping[str, Any]) -> Iterator[str]:
+    """A set that was generated at another scale."""
+    try:
+        description = read_description(Path(dataset[LQ]).parent)
+    except UserError as error:
+        yield str(error)
+        return
+    if description is not None and description['scale'] != dataset['scale']:
+        yield f"'{Path(dataset[LQ]).parent}' was generated at scale {description['scale']}, not {dataset['scale']}"

@@ -1,0 +1,184 @@
+"""Cut photos into tiles, so that a training step decodes a tile for each crop and not a photo."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+from tqdm import tqdm
+
+from usrdu_basicsr.errors import InputError
+from usrdu_basicsr.files import input_folder, whole_folder
+from usrdu_basicsr.pipeline.packing import DEFAULTS, PackingSettings
+from usrdu_basicsr.pipeline.tiles import Cut, cut_photo
+from usrdu_basicsr.pipeline.workers import map_in_processes
+from usrdu_basicsr.storage.check_all import check_all
+from usrdu_basicsr.storage.folder_source import FolderSource
+from usrdu_basicsr.storage.formats import IMAGE, LOG_SCALE, Format
+from usrdu_basicsr.storage.generated_set import LOG_SCALE_FOLDER, LR_FOLDER, read_description, write_description
+from usrdu_basicsr.storage.lmdb_writer import LmdbWriter, Value
+from usrdu_basicsr.storage.open_source import LMDB_SUFFIX, open_source
+
+HR_FOLDER = 'hr'
+
+
+class Layer(NamedTuple):
+    """Files that are cut alike: HR photos, LR images or log-scales."""
+
+    name: str
+    """Of the folder of its tiles."""
+    source: FolderSource
+    reduction: int
+    """HR pixels to one of its own."""
+
+
+class Sink(Protocol):
+    """Where tiles go."""
+
+    def put(self, name: str, value: Value) -> None:
+        """Add a tile under a name without extension."""
+
+
+class FolderSink:
+    """A folder of tiles, made within `whole_folder`."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        folder.mkdir(exist_ok=True)
+
+    def put(self, name: str, value: Value) -> None:
+        (self.folder / f'{name}{value.extension}').write_bytes(value.content)
+
+
+def extract_tiles(
+    photos: str | Path, output: str | Path, crop: int, step: int, settings: PackingSettings = DEFAULTS
+) -> int:
+    """Cut the photos of a folder, each alone.
+
+    Args:
+        photos: Their folder.
+        output: Folder of the tiles, or an LMDB of them, whose name ends in `.lmdb`; there whole or not at all.
+        crop: Side of a tile, pixels. A photo that is smaller along a side is kept whole along it.
+        step: From one tile to the next, pixels. Where the last does not end at the border, one more does.
+        settings: How to pack.
+
+    Returns:
+        How many tiles there are.
+
+    Raises:
+        InputNotFoundError: The folder does not exist.
+        InputError: It is empty, two of its files share a name, or an image cannot be used; the output is there already.
+    """
+    output = Path(output)
+    layers = [Layer('', _folder(photos, IMAGE), 1)]
+    _check_files(layers)
+    with whole_folder(output, settings.overwrite) as temporary, ExitStack() as stack:
+        sinks = [_sink(temporary, output.suffix == LMDB_SUFFIX, stack)]
+        return _cut_all(layers, sinks, crop, step, settings)
+
+
+def extract_set_tiles(
+    photos: str | Path,
+    generated: str | Path,
+    output: str | Path,
+    crop: int,
+    step: int,
+    as_lmdb: bool = False,
+    settings: PackingSettings = DEFAULTS,
+) -> int:
+    """Cut HR photos with their generated LR images and log-scales, such that the tiles are a generated set again.
+
+    Args:
+        photos: Folder of HR photos.
+        generated: What `scripts/generate_lr.py` made of them.
+        output: Gets `hr`, `lr`, `log_scale`, and `generation.json`; there whole or not at all.
+        crop: Side of an HR tile, pixels, a multiple of the set's scale; see `extract_tiles`.
+        step: From one HR tile to the next, a multiple of the scale.
+        as_lmdb: Write `hr.lmdb`, `lr.lmdb` and `log_scale.lmdb` instead.
+        settings: How to pack.
+
+    Returns:
+        How many HR tiles there are.
+
+    Raises:
+        InputNotFoundError: A folder does not exist.
+        InputError: As `extract_tiles`; the set has no `generation.json`, is not of these photos or of other sizes; crop
+            or step is not a multiple of the scale.
+    """
+    output, generated = Path(output), input_folder(generated)
+    description = read_description(generated)
+    if description is None:
+        raise InputError(f"'{generated}' holds no generation.json: name the folder that scripts/generate_lr.py wrote")
+    scale = description['scale']
+    for name, value in (('crop', crop), ('step', step)):
+        if value % scale:
+            raise InputError(f'{name} {value} is not a multiple of scale {scale}, of which the set is')
+    layers = [
+        Layer(HR_FOLDER, _folder(photos, IMAGE), 1),
+        Layer(LR_FOLDER, _folder(generated / LR_FOLDER, IMAGE), scale),
+        Layer(LOG_SCALE_FOLDER, _folder(generated / LOG_SCALE_FOLDER, LOG_SCALE), scale),
+    ]
+    _check_files(layers)
+    with whole_folder(output, settings.overwrite) as temporary:
+        with ExitStack() as stack:
+            suffix = LMDB_SUFFIX if as_lmdb else ''
+            sinks = [_sink(temporary / f'{layer.name}{suffix}', as_lmdb, stack) for layer in layers]
+            count = _cut_all(layers, sinks, crop, step, settings)
+        tiles = {'crop': crop, 'step': step, 'photos': len(layers[0].source)}
+        write_description(temporary, description | {'count': count, 'tiles': tiles})
+    return count
+
+
+def _folder(folder: str | Path, file_format: Format) -> FolderSource:
+    source = open_source(folder, file_format)
+    if not isinstance(source, FolderSource):
+        raise InputError(f"'{folder}' is an LMDB: tiles are cut from folders")
+    return source
+
+
+def _sink(path: Path, as_lmdb: bool, stack: ExitStack) -> Sink:
+    return stack.enter_context(LmdbWriter(path)) if as_lmdb else FolderSink(path)
+
+
+def _check_files(layers: list[Layer]) -> None:
+    """Refuse unreadable files, names that clash and sizes that do not fit before anything is cut."""
+    hr = layers[0].source
+    indices = [hr.partners(layer.source) for layer in layers]
+
+    def check(index: int) -> None:
+        height, width = hr.size(index)
+        for layer, own in zip(layers, indices, strict=True):
+            size, expected = layer.source.size(own[index]), (height // layer.reduction, width // layer.reduction)
+            if size != expected:
+                raise InputError(
+                    f"'{layer.source.name(own[index])}': {size} pixels (height, width), expected {expected}:"
+                    f" 1/{layer.reduction} of '{hr.name(index)}'; generate the set again"
+                )
+
+    check_all(len(hr), check)
+
+
+def _cut_all(layers: list[Layer], sinks: list[Sink], crop: int, step: int, settings: PackingSettings) -> int:
+    cuts = list(_cuts(layers))
+    work = partial(cut_photo, crop=crop, step=step, compression=settings.compression)
+    count = 0
+    for tiles in tqdm(map_in_processes(work, cuts, settings.workers), total=len(cuts), unit='photo'):
+        for name, values in tiles.items():
+            for sink, value in zip(sinks, values, strict=True):
+                sink.put(name, value)
+        count += len(tiles)
+    return count
+
+
+def _cuts(layers: list[Layer]) -> Iterator[Cut]:
+    hr = layers[0].source
+    indices = [hr.partners(layer.source) for layer in layers]
+    for i, stem in enumerate(hr.stems()):
+        parts = [
+            (layer.source.path(own[i]), layer.source.format, layer.reduction)
+            for layer, own in zip(layers, indices, strict=True)
+        ]
+        yield Cut(stem, parts)

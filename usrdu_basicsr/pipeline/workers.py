@@ -1,0 +1,51 @@
+"""Spread work on files over processes."""
+
+from __future__ import annotations
+
+import multiprocessing
+import signal
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from typing import TypeVar
+
+from usrdu_basicsr.errors import InputError
+
+AHEAD = 3  # items a worker that are worked on or wait to be taken: more would fill the memory
+Item = TypeVar('Item')
+Result = TypeVar('Result')
+
+
+def map_in_processes(work: Callable[[Item], Result], items: Iterable[Item], workers: int) -> Iterator[Result]:
+    """`work` of each item, in their order.
+
+    Args:
+        work: A function of a module; an error that it raises is raised here.
+        items: What to work on.
+        workers: Processes; one works without any other.
+
+    Raises:
+        InputError: A worker was killed.
+    """
+    if workers == 1:
+        yield from map(work, items)
+        return
+    # Processes that start afresh inherit no threads, and an interrupt is for the main one to answer.
+    executor = ProcessPoolExecutor(
+        workers, multiprocessing.get_context('spawn'), signal.signal, (signal.SIGINT, signal.SIG_IGN)
+    )
+    try:
+        pending: deque[Future[Result]] = deque()
+        for item in items:
+            pending.append(executor.submit(work, item))
+            if len(pending) == AHEAD * workers:
+                yield pending.popleft().result()
+        while pending:
+            yield pending.popleft().result()
+    except BrokenProcessPool as error:
+        raise InputError(
+            'a worker process was killed, perhaps for want of memory: run again with fewer --workers'
+        ) from error
+    finally:
+        executor.shutdown(cancel_futures=True)

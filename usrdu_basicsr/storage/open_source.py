@@ -1,0 +1,42 @@
+"""Open a folder, the files of a folder that a list names, or an LMDB: all read alike."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from usrdu_basicsr.errors import InputError
+from usrdu_basicsr.files import input_folder, list_files
+from usrdu_basicsr.storage.folder_source import FolderSource
+from usrdu_basicsr.storage.formats import Format
+from usrdu_basicsr.storage.lmdb_source import LmdbSource
+from usrdu_basicsr.storage.meta_info import read_meta_info
+from usrdu_basicsr.storage.source import Source
+
+LMDB_SUFFIX = '.lmdb'
+
+
+def open_source(root: str | Path, file_format: Format, meta_info_file: str | Path | None = None) -> Source:
+    """What a `dataroot_*` option names.
+
+    Args:
+        root: A folder, or an LMDB, whose name ends in `.lmdb`.
+        file_format: What it holds.
+        meta_info_file: List of the names to take; without it all, of a folder in the order of their names.
+
+    Raises:
+        InputNotFoundError: There is no such folder, LMDB or list.
+        InputError: It holds nothing of this format, or not what the list names.
+    """
+    root = Path(root).expanduser()
+    listed = None if meta_info_file is None else [entry.name for entry in read_meta_info(meta_info_file)]
+    if root.suffix == LMDB_SUFFIX:
+        return LmdbSource(root, file_format, listed)
+    folder = input_folder(root)
+    if listed is None:
+        listed = [path.name for path in list_files(folder, file_format.extensions, file_format.noun)]
+    elif missing := [name for name in listed if not (folder / name).is_file()]:
+        raise InputError(
+            f"folder '{folder}' lacks {missing[0]!r} ({len(missing)} of {len(listed)} in all), which"
+            f" '{meta_info_file}' names"
+        )
+    return FolderSource(folder, listed, file_format)
