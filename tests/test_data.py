@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from basicsr.data import build_dataloader, build_dataset
+from basicsr.data.data_sampler import EnlargedSampler
 
 from photos import reduce_photos, write_photos
 from usrdu_basicsr.errors import InputError, InputNotFoundError
@@ -75,7 +76,7 @@ def test_unpaired_items_are_crops_of_the_photos(folders: Path):
     for i in range(20):
         item = dataset[i % 2]
         assert item['gt'].shape == (3, 64, 64) and item['lq'].shape == (3, 16, 16)
-        assert item['lq_path'] == str(dataset.lq_paths[i % 2])
+        assert item['lq_path'] == dataset.lq.name(i % 2)
         hr_seen.add(item['gt_path'])
         if i < 4:
             assert find(item['gt'], item['gt_path']) and find(item['lq'], item['lq_path'])
@@ -136,12 +137,19 @@ def break_file(path: Path) -> None:
     [
         (None, {'dataroot_gt': 'nowhere'}, InputNotFoundError, "no folder 'nowhere'"),
         (lambda f: (f / 'empty').mkdir(), {'dataroot_lq': '{}/empty'}, InputError, 'empty.*holds no image'),
-        (None, {'gt_size': 128}, InputError, r'astronaut.png.* and 2 more: 96x112 pixels are too few for .*128x128'),
+        (
+            None,
+            {'gt_size': 128},
+            InputError,
+            r'astronaut.png.*: 96x112 pixels are too few for .*128x128.* \(2 more cannot be used either\)',
+        ),
         (None, {'gt_size': 66}, InputError, 'gt_size 66 is not a multiple of scale 4'),
         (lambda f: break_file(f / 'camera' / 'chelsea.png'), {}, InputError, r"cannot read image '.*chelsea\.png'"),
         (lambda f: (f / 'hr' / 'text.jpg').write_text('no image'), {}, InputError, "cannot read image '.*text.jpg'"),
         (lambda f: (f / 'hr' / 'zero.png').touch(), {}, InputError, "cannot read image '.*zero.png'"),
         (None, {'phase': 'val'}, InputError, 'UnpairedImageDataset is for training'),
+        (None, {'on_bad_image': 'ignore'}, InputError, "on_bad_image is 'ignore', expected stop or skip"),
+        (None, {'epoch_over': 'hr'}, InputError, "epoch_over is 'hr', expected lq or gt"),
     ],
 )
 def test_bad_unpaired_data(folders: Path, change, options: dict, error: type, message: str):
@@ -163,9 +171,9 @@ def set_description(folder: Path, text: str) -> None:
         (lambda f: set_description(f, '{'), InputError, r'generation.json. is not JSON'),
         (lambda f: set_description(f, '[]'), InputError, r'generation.json. says no scale'),
         (lambda f: set_description(f, '{}'), InputError, r'generation.json. says no scale'),
-        (lambda f: (f / 'set/lr/coffee.png').unlink(), InputError, "coffee.png' has no LR image"),
-        (lambda f: (f / 'set/log_scale/coffee.npy').unlink(), InputNotFoundError, r'no log-scales .*coffee\.npy'),
-        (lambda f: write_photos(f / 'set/lr', 1, 20, 28), InputError, r'is \(20, 28\) pixels .* expected \(24, 28\)'),
+        (lambda f: (f / 'set/lr/coffee.png').unlink(), InputError, r"coffee.png'.* in '.*lr'; run scripts/generate_lr"),
+        (lambda f: (f / 'set/log_scale/coffee.npy').unlink(), InputError, r"coffee.png': no partner .*log_scale'"),
+        (lambda f: write_photos(f / 'set/lr', 1, 20, 28), InputError, r'\(20, 28\) pixels .* expected \(24, 28\)'),
     ],
 )
 def test_bad_generated_set(folders: Path, change, error: type, message: str):
@@ -177,8 +185,11 @@ def test_bad_generated_set(folders: Path, change, error: type, message: str):
 @pytest.mark.parametrize(
     ('content', 'message'),
     [
-        (np.zeros((24, 28)), r'not of shape \(H, W, 3\)'),
-        (np.zeros((2, 2, 3)), r'have shape \(2, 2, 3\), expected \(24, 28, 3\)'),
+        (np.zeros((24, 28)), r'not floats of shape \(H, W, 3\)'),
+        (np.zeros((24, 28, 3), np.int16), 'not floats'),
+        (np.zeros((24, 28, 3), order='F'), 'not floats'),
+        (np.full((24, 28, 3), None), 'not floats'),
+        (np.zeros((2, 2, 3)), r'\(2, 2\) pixels .* expected \(24, 28\)'),
         (None, 'cannot read log-scales'),
     ],
 )
@@ -195,7 +206,96 @@ def test_bad_log_scales(folders: Path, content: np.ndarray | None, message: str)
 def test_a_photo_that_breaks_during_training_is_named(folders: Path):
     opt = unpaired(folders, num_worker_per_gpu=1)
     dataset = build_dataset(opt)
-    for path in dataset.lq_paths:
+    for path in (folders / 'camera').iterdir():
         path.write_bytes(path.read_bytes()[:200])
     with pytest.raises(InputError, match=r"cannot read image '.*.png'"):
         next(iter(build_dataloader(dataset, opt, num_gpu=0, seed=0)))
+
+
+def test_an_epoch_over_either_side_draws_the_other(folders: Path):
+    for side, count, others in (('lq', 2, 3), ('gt', 3, 2)):
+        dataset = build_dataset(unpaired(folders, epoch_over=side))
+        assert len(dataset) == count
+        items = [dataset[i % count] for i in range(24)]
+        assert [Path(item[f'{side}_path']).name for item in items[:count]] == sorted(
+            {Path(item[f'{side}_path']).name for item in items}
+        )
+        # each of one side meets each of the other
+        assert len({(item['gt_path'], item['lq_path']) for item in items}) == count * others
+
+
+def test_no_two_ranks_or_workers_draw_the_same_crops(folders: Path):
+    """BasicSR seeds each rank's torch with `manual_seed + rank`, from which torch seeds its workers."""
+    opt = unpaired(folders, num_worker_per_gpu=2, batch_size_per_gpu=1, use_hflip=False, use_rot=False)
+    sequences = []
+    for rank in range(3):
+        torch.manual_seed(rank)
+        dataset = build_dataset(opt)
+        sampler = EnlargedSampler(dataset, 1, 0, 8)
+        batches = list(build_dataloader(dataset, opt, num_gpu=0, sampler=sampler, seed=0))
+        for worker in range(2):
+            sequences.append(torch.cat([batch['gt'] for batch in batches[worker::2]]))
+    for i, one in enumerate(sequences):
+        for other in sequences[:i]:
+            same = (one - other).abs().amax((1, 2, 3)) == 0
+            assert same.sum() <= 1  # of 8: there are 1,617 crops of each of three photos
+
+
+def skipping(folders: Path, **changes: object) -> dict:
+    return unpaired(folders, on_bad_image='skip', **changes)
+
+
+def test_bad_images_at_the_start_are_left_out_and_counted(folders: Path, caplog: pytest.LogCaptureFixture):
+    break_file(folders / 'hr' / 'chelsea.png')
+    write_photos(folders / 'hr', 1, 40, 40)  # too small for a crop
+    dataset = build_dataset(skipping(folders))
+    assert dataset.usable_gt.bad == 2 and dataset.usable_lq.bad == 0
+    assert {Path(dataset[i % 2]['gt_path']).name for i in range(20)} == {'coffee.png'}
+    assert "chelsea.png': it is damaged or not an image; replace or remove it; left out" in caplog.text
+    assert '40x40 pixels are too few' in caplog.text and '2 of 3 so far' in caplog.text
+    break_file(folders / 'hr' / 'coffee.png')
+    with pytest.raises(InputError, match='all 3 images are bad'):
+        build_dataset(skipping(folders))
+
+
+@pytest.mark.parametrize('method', ['fork', 'spawn'])
+def test_bad_images_found_by_workers_are_left_out_by_all(folders: Path, method: str):
+    opt = skipping(folders, num_worker_per_gpu=2, batch_size_per_gpu=1)
+    dataset = build_dataset(opt)
+    (folders / 'camera' / 'astronaut.png').unlink()
+    (folders / 'hr' / 'coffee.png').write_text('no image any more')
+    sampler = EnlargedSampler(dataset, 1, 0, 16)
+    loader = torch.utils.data.DataLoader(dataset, 2, sampler=sampler, num_workers=2, multiprocessing_context=method)
+    seen = [path for batch in loader for path in (*batch['lq_path'], *batch['gt_path'])]
+    assert len(seen) == 64
+    assert {Path(path).name for path in seen if 'camera' in path} == {'chelsea.png'}
+    assert 'coffee.png' not in {Path(path).name for path in seen}
+    assert dataset.usable_lq.bad == 1 and dataset.usable_gt.bad == 1
+
+
+def test_a_generated_set_without_a_damaged_part(folders: Path):
+    opt = generated(folders, on_bad_image='skip')
+    dataset = build_dataset(opt)
+    np.save(folders / 'set' / 'log_scale' / 'astronaut.npy', np.zeros((5, 5, 3), np.float16))
+    write_photos(folders / 'hr', 1, 48, 48)  # changed since the start
+    assert {Path(dataset[0]['gt_path']).name for _ in range(20)} == {'chelsea.png', 'coffee.png'}
+    assert dataset.usable.bad == 1
+    with pytest.raises(InputError, match=r'astronaut.png.*expected \(12, 12\)'):
+        build_dataset(generated(folders))
+
+
+def test_only_what_a_list_names_is_taken(folders: Path):
+    (folders / 'hr' / 'with space').mkdir()
+    write_photos(folders / 'hr' / 'with space', 1)
+    (folders / 'hr.txt').write_text('with space/astronaut.png (96,112,3) 1\n\ncoffee.png\n')
+    (folders / 'lq.txt').write_text('chelsea.png (24,40,3)\n')
+    opt = unpaired(folders, meta_info_file=str(folders / 'hr.txt'), meta_info_file_lq=str(folders / 'lq.txt'))
+    dataset = build_dataset(opt)
+    assert dataset.gt.stems() == ['with space/astronaut', 'coffee'] and dataset.lq.stems() == ['chelsea']
+    item = dataset[0]
+    assert find(item['gt'], item['gt_path'])
+    (folders / 'lq.txt').write_text('chelsea.png\nrocket.png\n')
+    with pytest.raises(InputError, match=r"lacks 'rocket.png' \(1 of 2 in all\), which '.*lq.txt' names"):
+        build_dataset(opt)
+    with pytest.raises(InputNotFoundError, match="no meta info 'nowhere'"):
+        build_dataset(opt | {'meta_info_file': 'nowhere'})

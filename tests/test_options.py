@@ -163,8 +163,10 @@ def changed(opt: dict, *keys: str, value: object) -> dict:
         (
             ('datasets', 'train', 'io_backend'),
             {'type': 'lmdb'},
-            "UnpairedImageDataset reads folders (disk), not 'lmdb'",
+            "train: io_backend: type: 'lmdb' does not fit dataroot_gt",
         ),
+        (('datasets', 'train', 'io_backend'), {'type': 'memcached'}, "'memcached', expected disk or lmdb"),
+        (('datasets', 'val', 'on_bad_image'), 'skip', 'unknown key datasets: val: on_bad_image'),
         (('network_g', 'num_blocks'), 4, "unknown key network_g: num_blocks: did you mean 'num_block'?"),
         (
             ('network_g', 'type'),

@@ -105,7 +105,7 @@ def _summary(side: Side) -> str:
     if isinstance(side.source, FolderSource):
         others = sum(path.is_file() for path in side.source.root.iterdir()) - len(side.source)
         if others > 0:
-            parts.append(f'{others} other files, which are not read')
+            parts.append(f'{others} more file{"s" * (others > 1)}, not read')
     return f'{side.option} {side.source.root}: {"; ".join(parts)}'
 
 

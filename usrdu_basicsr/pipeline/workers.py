@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 import signal
+import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -31,10 +33,8 @@ def map_in_processes(work: Callable[[Item], Result], items: Iterable[Item], work
     if workers == 1:
         yield from map(work, items)
         return
-    # Processes that start afresh inherit no threads, and an interrupt is for the main one to answer.
-    executor = ProcessPoolExecutor(
-        workers, multiprocessing.get_context('spawn'), signal.signal, (signal.SIGINT, signal.SIG_IGN)
-    )
+    # Processes that start afresh inherit no threads.
+    executor = ProcessPoolExecutor(workers, multiprocessing.get_context('spawn'), _begin)
     try:
         pending: deque[Future[Result]] = deque()
         for item in items:
@@ -49,3 +49,16 @@ def map_in_processes(work: Callable[[Item], Result], items: Iterable[Item], work
         ) from error
     finally:
         executor.shutdown(cancel_futures=True)
+
+
+def _begin() -> None:
+    """Leave an interrupt to the main process, and end with it, also where it was killed."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+    os._exit(1)

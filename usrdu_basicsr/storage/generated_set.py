@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import io
 import json
+import re
 from pathlib import Path
-from typing import Any, BinaryIO, Literal
+from typing import Any
 
 import numpy as np
 
@@ -15,6 +15,12 @@ from usrdu_basicsr.files import write_text, write_whole
 LR_FOLDER = 'lr'
 LOG_SCALE_FOLDER = 'log_scale'
 DESCRIPTION = 'generation.json'
+# What numpy.save writes before such an array. numpy.load parses it with `ast`, which is slow for a map each sample, and
+# which CPython 3.11 breaks off with a SystemError where a garbage collection in it parses too (its issue 106905).
+HEADER = re.compile(
+    rb"\x93NUMPY.{4,6}\{'descr': '(<f[248])', 'fortran_order': False, 'shape': \((\d+), (\d+), 3\), \} *\n", re.DOTALL
+)
+HEADER_BYTES = 256
 
 
 def write_log_scale(path: Path, log_scale: np.ndarray) -> None:
@@ -35,7 +41,8 @@ def decode_log_scale(content: bytes | memoryview, name: str) -> np.ndarray:
     Raises:
         InputError: It is damaged or of another shape.
     """
-    return _load(io.BytesIO(content), name)
+    kind, size, start = _read_header(bytes(content[:HEADER_BYTES]), len(content), name)
+    return np.frombuffer(content, kind, offset=start).reshape(*size, 3).copy()
 
 
 def log_scale_size(path: Path) -> tuple[int, int]:
@@ -44,18 +51,28 @@ def log_scale_size(path: Path) -> tuple[int, int]:
     Raises:
         InputError: It is missing, damaged or of another shape.
     """
-    height, width, _ = _load(path, str(path), mmap_mode='r').shape
-    return height, width
-
-
-def _load(file: Path | BinaryIO, name: str, mmap_mode: Literal['r'] | None = None) -> np.ndarray:
     try:
-        log_scale = np.load(file, mmap_mode, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise InputError(f"cannot read log-scales '{name}': remove them and generate them again ({error})") from error
-    if not isinstance(log_scale, np.ndarray) or log_scale.ndim != 3 or log_scale.shape[2] != 3:
-        raise InputError(f"log-scales '{name}' are not of shape (H, W, 3): remove them and generate them again")
-    return log_scale
+        with open(path, 'rb') as file:
+            return _read_header(file.read(HEADER_BYTES), path.stat().st_size, str(path))[1]
+    except OSError as error:
+        raise InputError(f"cannot read log-scales '{path}': generate them again ({error})") from error
+
+
+def _read_header(start: bytes, length: int, name: str) -> tuple[str, tuple[int, int], int]:
+    """Type of the numbers, (height, width), and where the numbers begin."""
+    header = HEADER.match(start)
+    if header is None:
+        raise InputError(
+            f"log-scales '{name}' are not floats of shape (H, W, 3), saved by numpy.save: remove them and generate them"
+            ' again'
+        )
+    kind, height, width = header[1].decode(), int(header[2]), int(header[3])
+    expected = header.end() + height * width * 3 * np.dtype(kind).itemsize
+    if length != expected:
+        raise InputError(
+            f"cannot read log-scales '{name}': {length} of {expected} bytes; remove them and generate them again"
+        )
+    return kind, (height, width), header.end()
 
 
 def read_description(folder: Path) -> dict[str, Any] | None:
