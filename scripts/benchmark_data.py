@@ -44,6 +44,7 @@ def main() -> int:
             'ours, photos': ours(root / 'hr', root / 'set'),
             'ours, tiles': ours(root / 'tiles/hr', root / 'tiles'),
             'ours, tiles in LMDBs': ours(root / 'lmdb/hr.lmdb', root / 'lmdb', '.lmdb'),
+            'the same, uncompressed': ours(root / 'plain/hr.lmdb', root / 'plain', '.lmdb'),
         }
         rounds = [[speed(opt, args) for opt in ways.values()] for _ in range(args.rounds)]
         memories = [memory(opt, args) for opt in ways.values()]
@@ -63,6 +64,7 @@ def make_data(root: Path, count: int) -> None:
 
     from usrdu_basicsr.images import to_8bit, write_png
     from usrdu_basicsr.pipeline.extract_tiles import extract_set_tiles
+    from usrdu_basicsr.pipeline.packing import PackingSettings
     from usrdu_basicsr.storage.generated_set import write_description, write_log_scale
 
     rng = np.random.default_rng(0)
@@ -81,8 +83,9 @@ def make_data(root: Path, count: int) -> None:
         write_png(root / 'set/lr' / f'{number:04d}.png', to_8bit(lq))
         write_log_scale(root / 'set/log_scale' / f'{number:04d}.npy', rng.normal(1, 0.5, lq.shape))
     write_description(root / 'set', {'scale': SCALE, 'count': count})
-    for name in ('tiles', 'lmdb'):
-        extract_set_tiles(root / 'hr', root / 'set', root / name, 480, 240, as_lmdb=name == 'lmdb')
+    for name, compression in (('tiles', 1), ('lmdb', 1), ('plain', 0)):
+        settings = PackingSettings(os.cpu_count() or 1, compression)
+        extract_set_tiles(root / 'hr', root / 'set', root / name, 480, 240, name != 'tiles', settings)
 
 
 def paired(root: Path) -> dict:
@@ -111,22 +114,23 @@ def dataset(kind: str, hr: Path, lq: Path) -> dict:
     }
 
 
-def batches(opt: dict, args: argparse.Namespace, crops: int | None = None) -> Iterator[dict]:
-    """Batches as BasicSR's loader makes them: endless, or passes over `crops` of the crops by the same workers."""
+def batches(opt: dict, args: argparse.Namespace, least: int) -> Iterator[dict | None]:
+    """Batches of passes over a dataset of at least so many crops, as BasicSR's loader makes them; None ends a pass."""
     from basicsr.data import build_dataloader, build_dataset
     from basicsr.data.data_sampler import EnlargedSampler
 
     opt = opt | {'num_worker_per_gpu': args.workers, 'batch_size_per_gpu': args.batch, 'persistent_workers': True}
     images = build_dataset(opt)
-    sampler = EnlargedSampler(images, 1, 0, (crops or 1_000_000) / len(images))
+    sampler = EnlargedSampler(images, 1, 0, max(1, least / len(images)))
     loader = build_dataloader(images, opt, num_gpu=0, sampler=sampler, seed=0)
     while True:
         yield from loader
+        yield None
 
 
 def speed(opt: dict, args: argparse.Namespace) -> float:
     """Crops a second, once all workers are at work."""
-    loader = batches(opt, args)
+    loader = batches(opt, args, 1_000_000)
     for _ in range(3 * args.workers):  # they work two batches ahead
         next(loader)
     start, count = time.perf_counter(), 0
@@ -138,13 +142,11 @@ def speed(opt: dict, args: argparse.Namespace) -> float:
 
 def memory(opt: dict, args: argparse.Namespace) -> tuple[float, float]:
     """Megabytes of this process and the workers after the first and after the last pass."""
-    crops = 40 * args.batch
-    loader = batches(opt, args, crops)
-    used = []
-    for _ in range(args.passes):
-        for _ in range(crops // args.batch):
-            next(loader)
-        used.append(proportional_memory())
+    loader = batches(opt, args, 10 * args.batch)
+    used: list[float] = []
+    while len(used) < args.passes:
+        if next(loader) is None:
+            used.append(proportional_memory())
     return used[0], used[-1]
 
 

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 
-from python_process import check_python
+import torch
 
-CODE = """
+from photos import write_photos
+from python_process import check_python
+from usrdu_basicsr.pipeline.create_lmdb import create_lmdbs
+
+GRADIENTS = """
 import torch
 import torch.distributed as dist
 import usrdu_basicsr
@@ -31,8 +36,64 @@ if __name__ == '__main__':
 """
 
 
+CROPS = """
+import torch
+import usrdu_basicsr
+usrdu_basicsr.register()
+from basicsr.data import build_dataloader, build_dataset
+from basicsr.data.data_sampler import EnlargedSampler
+from basicsr.utils import set_random_seed
+from basicsr.utils.dist_util import get_dist_info, init_dist
+
+OPT = {
+    'name': 'photos', 'type': 'UnpairedImageDataset', 'dataroot_gt': 'hr', 'dataroot_lq': 'camera.lmdb',
+    'phase': 'train', 'scale': 4, 'gt_size': 64, 'batch_size_per_gpu': 2, 'num_worker_per_gpu': 2,
+    'persistent_workers': True,
+}
+
+if __name__ == '__main__':
+    init_dist('pytorch')
+    rank, world_size = get_dist_info()
+    set_random_seed(rank)  # as BasicSR's launcher does with manual_seed: 0
+    dataset = build_dataset(OPT)
+    sampler = EnlargedSampler(dataset, world_size, rank, 8)
+    loader = build_dataloader(dataset, OPT, num_gpu=0, dist=True, sampler=sampler, seed=0)
+    epochs = []
+    for epoch in range(2):
+        sampler.set_epoch(epoch)
+        epochs.append([(batch['gt'], batch['lq_path']) for batch in loader])
+    torch.save(epochs, f'{rank}.pt')
+"""
+
+
+def test_no_two_ranks_workers_or_epochs_draw_the_same(tmp_path: Path):
+    write_photos(tmp_path / 'hr', 4)
+    write_photos(tmp_path / 'camera', 4, 24, 32)
+    create_lmdbs([tmp_path / 'camera'])
+    (tmp_path / 'worker.py').write_text(CROPS)
+    check_python(
+        *('-m', 'torch.distributed.run', '--standalone', '--nproc_per_node', '2', 'worker.py'),
+        cwd=tmp_path,
+        CUDA_VISIBLE_DEVICES='',
+    )
+    ranks = [torch.load(tmp_path / f'{rank}.pt') for rank in range(2)]
+    sequences = []
+    for epoch in range(2):
+        paths = [path for rank in ranks for _, lq_paths in rank[epoch] for path in lq_paths]
+        # 8 passes over the 4 camera photos, shared between the ranks
+        assert Counter(paths) == {str(Path('camera.lmdb') / path.stem): 8 for path in (tmp_path / 'camera').iterdir()}
+        for rank in ranks:
+            for worker in range(2):
+                sequences.append(torch.cat([gt for gt, _ in rank[epoch][worker::2]]))
+    assert len(sequences) == 8
+    for i, one in enumerate(sequences):
+        for other in sequences[:i]:
+            same = (one[:, None] - other).abs().amax((2, 3, 4)) == 0
+            assert same.sum() <= 1  # of 8 x 8: there are 1,617 crops of each of four photos
+
+
 def test_two_processes_share_gradients(tmp_path: Path):
-    (tmp_path / 'worker.py').write_text(CODE)
+    (tmp_path / 'worker.py').write_text(GRADIENTS)
     check_python(
         *('-m', 'torch.distributed.run', '--standalone', '--nproc_per_node', '2', 'worker.py'),
         cwd=tmp_path,

@@ -74,6 +74,7 @@ def make_data(opt: dict) -> None:
             generate_set(hr, generated, 'dsn.pth', torch.device('cpu'))
         if phase == 'train':
             dataset.update(gt_size=64, batch_size_per_gpu=1, num_worker_per_gpu=0, dataset_enlarge_ratio=1)
+            dataset.pop('persistent_workers', None)
 
 
 def make_checkpoints(opt: dict) -> None:
@@ -166,6 +167,7 @@ def changed(opt: dict, *keys: str, value: object) -> dict:
             "train: io_backend: type: 'lmdb' does not fit dataroot_gt",
         ),
         (('datasets', 'train', 'io_backend'), {'type': 'memcached'}, "'memcached', expected disk or lmdb"),
+        (('datasets', 'train', 'persistent_workers'), True, 'true needs num_worker_per_gpu of 1 or more'),
         (('datasets', 'val', 'on_bad_image'), 'skip', 'unknown key datasets: val: on_bad_image'),
         (('network_g', 'num_blocks'), 4, "unknown key network_g: num_blocks: did you mean 'num_block'?"),
         (

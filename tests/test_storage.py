@@ -12,6 +12,7 @@ import pytest
 import torch
 from basicsr.data import build_dataloader, build_dataset
 from basicsr.utils.lmdb_util import make_lmdb_from_imgs
+from torch.utils.data import DataLoader
 
 from photos import photo, reduce_photos, write_photos
 from usrdu_basicsr.errors import InputError, InputNotFoundError
@@ -102,14 +103,16 @@ def test_we_read_basicsrs_lmdbs(tmp_path: Path):
         np.testing.assert_array_equal(source.read(i), cv2.imread(str(tmp_path / 'hr' / name)))
 
 
-@pytest.mark.parametrize('method', ['fork', 'spawn'])
-def test_workers_open_an_lmdb_for_themselves(sets: Path, method: str):
+@pytest.mark.parametrize(('method', 'workers'), [('fork', 2), ('spawn', 1)])
+def test_workers_open_an_lmdb_for_themselves(sets: Path, method: str, workers: int):
     """Also where the main process has read it before, and two datasets share it."""
     dataset = build_dataset(options(sets, '.lmdb'))
     twin = build_dataset(options(sets, '.lmdb', dataroot_gt=str(sets / 'set' / '..' / 'hr.lmdb')))
     expected = [dataset[i]['gt'] for i in range(4)]
     assert torch.equal(twin[0]['gt'], expected[0])
-    loader = torch.utils.data.DataLoader(dataset, None, num_workers=2, multiprocessing_context=method)
+    loader = DataLoader(
+        dataset, None, num_workers=workers, multiprocessing_context=method, persistent_workers=method == 'spawn'
+    )
     for _ in range(2):
         assert all(torch.equal(item['gt'], truth) for item, truth in zip(loader, expected, strict=True))
     assert torch.equal(dataset[0]['gt'], expected[0])  # here it is still open
