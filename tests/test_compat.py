@@ -9,12 +9,15 @@ from types import ModuleType, SimpleNamespace
 
 import basicsr.test
 import basicsr.train
+import lmdb
 import pytest
 import torch
 from basicsr.models.base_model import BaseModel
 from basicsr.utils import dist_util, options
+from basicsr.utils.file_client import FileClient, LmdbBackend
 
 from usrdu_basicsr import _compat, _launch
+from usrdu_basicsr.errors import InputError
 
 FUNCTIONAL_TENSOR = 'torchvision.transforms.functional_tensor'
 
@@ -25,6 +28,7 @@ def patched() -> list[object]:
         dist_util._init_dist_pytorch,
         dist_util._init_dist_slurm,
         BaseModel.model_to_device,
+        LmdbBackend.__init__,
         options.parse_options,
         basicsr.train.load_resume_state,
     ]
@@ -51,6 +55,28 @@ def test_functional_tensor_where_there(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setitem(sys.modules, FUNCTIONAL_TENSOR, theirs)
     _compat.apply_before_import()
     assert sys.modules[FUNCTIONAL_TENSOR] is theirs
+
+
+def test_lmdb_clients_share_what_is_open(tmp_path: Path):
+    path = str(tmp_path / 'a.lmdb')
+    with lmdb.open(path) as environment, environment.begin(write=True) as transaction:
+        transaction.put(b'key', b'value')
+    first, second = (FileClient('lmdb', db_paths=path) for _ in range(2))
+    assert first.get('key') == second.get('key') == b'value' and first.get('other') is None
+    both = FileClient('lmdb', db_paths=[path, path], client_keys=['gt', 'lq'])
+    assert both.get('key', 'gt') == both.get('key', 'lq') == b'value'
+    with pytest.raises(AssertionError, match='gt is not in lmdb clients'):
+        first.get('key', 'gt')
+    with pytest.raises(AssertionError, match='should have the same length'):
+        FileClient('lmdb', db_paths=[path], client_keys=['gt', 'lq'])
+    with pytest.raises(InputError, match='cannot open LMDB'):
+        FileClient('lmdb', db_paths=str(tmp_path)).get('key')
+
+
+def test_lmdb_clients_with_settings_of_their_own(tmp_path: Path):
+    path = str(tmp_path / 'a.lmdb')
+    client = FileClient('lmdb', db_paths=path, readonly=False)
+    assert client.get('key') is None and Path(path, 'data.mdb').is_file()
 
 
 def test_missing_torchvision_is_not_hidden(monkeypatch: pytest.MonkeyPatch):

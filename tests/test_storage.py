@@ -93,6 +93,15 @@ def test_basicsr_reads_our_lmdbs(sets: Path):
             assert torch.equal(item[kind], expected[item['lq_path']][kind])
 
 
+def test_basicsr_may_open_what_ours_reads_in_its_workers(sets: Path):
+    opt = options(sets, '.lmdb', phase='train', gt_size=64, batch_size_per_gpu=2, num_worker_per_gpu=1)
+    loader = build_dataloader(build_dataset(opt), opt, num_gpu=0, seed=0)
+    theirs = build_dataset(options(sets, '.lmdb', type='PairedImageDataset', io_backend={'type': 'lmdb'}))
+    assert theirs[0]['gt'].shape == (3, 96, 112)
+    assert len(list(loader)) == 2
+    build_dataset(opt)  # looks it over while BasicSR has it open
+
+
 def test_we_read_basicsrs_lmdbs(tmp_path: Path):
     names = [path.name for path in write_photos(tmp_path / 'hr', 3)]
     stems = [Path(name).stem for name in names]

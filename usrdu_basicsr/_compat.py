@@ -29,6 +29,7 @@ def apply() -> None:
     """Apply the patches of BasicSR's own functions, importing it if it is not yet."""
     _init_dist_without_gpu()
     _distribute_without_gpu()
+    _share_lmdbs()
     _correct_launchers()
 
 
@@ -109,6 +110,37 @@ def _distribute_without_gpu() -> None:
         return parallel.DistributedDataParallel(net.to(self.device), find_unused_parameters=find_unused)
 
     base_model.model_to_device = model_to_device
+
+
+def _share_lmdbs() -> None:
+    """Have BasicSR's LMDB client read through the environments that this process has open.
+
+    Without this a second dataset of an LMDB in one process ends with lmdb 3's "already open in this process", and so
+    does a data worker that was forked while the first was open. Needed if the client opens LMDBs itself. Can go when
+    BasicSR opens each once a process.
+    """
+    backend = import_module('basicsr.utils.file_client').LmdbBackend
+    original = backend.__init__
+    if not _uses(original, 'open'):
+        return
+
+    from usrdu_basicsr.storage.environments import open_environment
+
+    class Environments(dict):
+        """By the client's keys; looked up at each use, as a fork may come between."""
+
+        def __getitem__(self, key: str) -> Any:
+            return open_environment(super().__getitem__(key))
+
+    def initialise(self: Any, db_paths: Any, client_keys: Any = 'default', **settings: Any) -> None:
+        paths, keys = ([value] if isinstance(value, str) else value for value in (db_paths, client_keys))
+        if settings or len(paths) != len(keys):
+            original(self, db_paths, client_keys, **settings)
+            return
+        self.db_paths = [str(path) for path in paths]
+        self._client = Environments(zip(keys, self.db_paths, strict=True))
+
+    backend.__init__ = initialise
 
 
 def _correct_launchers() -> None:

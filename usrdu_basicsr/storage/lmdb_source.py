@@ -12,22 +12,10 @@ import numpy as np
 
 from usrdu_basicsr.errors import InputError
 from usrdu_basicsr.files import input_folder
+from usrdu_basicsr.storage.environments import open_environment
 from usrdu_basicsr.storage.formats import Format
 from usrdu_basicsr.storage.meta_info import META_INFO, key_of, read_meta_info
 from usrdu_basicsr.storage.source import Source
-
-# LMDB allows a process one environment of a path, which sources of it share, and none from before a fork.
-_environments: dict[str, lmdb.Environment] = {}
-
-
-def _close_inherited() -> None:
-    for environment in _environments.values():
-        environment.close()
-    _environments.clear()
-
-
-if hasattr(os, 'register_at_fork'):  # Windows does not fork
-    os.register_at_fork(after_in_child=_close_inherited)
 
 
 class LmdbSource(Source):
@@ -59,9 +47,10 @@ class LmdbSource(Source):
         self._check_whole()
 
     def _check_whole(self) -> None:
-        environment = self._environment()
+        environment = open_environment(self.root)
         pages = (environment.info()['last_pgno'] + 1) * environment.stat()['psize']
-        size, values = (self.root / 'data.mdb').stat().st_size, environment.stat()['entries']
+        values = environment.stat()['entries']
+        size = (self.root / 'data.mdb').stat().st_size
         # Reading behind the end of the file would end the process.
         if size < pages:
             raise InputError(f"LMDB '{self.root}' is cut short: {size} of {pages} bytes; create or copy it again")
@@ -85,19 +74,10 @@ class LmdbSource(Source):
 
     def read(self, index: int) -> np.ndarray:
         try:
-            with self._environment().begin(buffers=True) as transaction:
-                value = transaction.get(str(self.keys[index]).encode('ascii'))
+            with open_environment(self.root).begin(buffers=True) as transaction:
+                value = transaction.get(str(self.keys[index]).encode())
                 if value is not None:
                     return self.format.decode(value, self.name(index))
         except lmdb.Error as error:
             raise InputError(f"cannot read '{self.name(index)}': create the LMDB again ({error})") from error
         raise InputError(f"LMDB '{self.root}' lacks {str(self.keys[index])!r}, which its {META_INFO} names")
-
-    def _environment(self) -> lmdb.Environment:
-        path = str(self.root.resolve())
-        if path not in _environments:
-            try:
-                _environments[path] = lmdb.open(path, readonly=True, lock=False, readahead=False, create=False)
-            except lmdb.Error as error:
-                raise InputError(f"cannot open LMDB '{self.root}': create it again ({error})") from error
-        return _environments[path]
