@@ -39,7 +39,7 @@ def test_as_a_user(tmp_path: Path):
     assert text == 'astronaut.png (96,112,3) 9\nchelsea.png (96,112,3) 9\ncoffee.png (96,112,3) 9\n'
     again = run_python(SCRIPT, '-i', 'hr', cwd=tmp_path)
     assert again.returncode == 1
-    assert again.stderr == "error: 'hr.lmdb' is there already: remove it, or pass --overwrite\n"
+    assert again.stderr == "error: output 'hr.lmdb' is there already: name another, remove it, or pass --overwrite\n"
     write_photos(tmp_path / 'hr', 4)
     check_python(SCRIPT, '-i', 'hr', '-o', 'hr.lmdb', '--overwrite', cwd=tmp_path)
     assert len(open_source(tmp_path / 'hr.lmdb', IMAGE)) == 4
@@ -177,3 +177,35 @@ def kill_itself(number: int) -> int:
 def test_a_killed_worker_is_told_of():
     with pytest.raises(InputError, match='a worker process was killed'):
         list(map_in_processes(kill_itself, range(10), 2))
+
+
+def test_a_folder_that_is_no_lmdb_is_not_replaced(tmp_path: Path):
+    write_photos(tmp_path / 'hr', 1)
+    write_photos(tmp_path / 'precious.lmdb', 2)
+    with pytest.raises(InputError, match=r"precious.lmdb' holds no data.mdb, so it was not written by this script"):
+        create_lmdbs([tmp_path / 'hr'], tmp_path / 'precious.lmdb', settings=PackingSettings(overwrite=True))
+    assert len(names(tmp_path / 'precious.lmdb')) == 2
+
+
+def test_a_full_disk_leaves_what_was_there(tmp_path: Path):
+    """A limit on the size of files stands in for it."""
+    write_photos(tmp_path / 'hr', 4)
+    create_lmdbs([tmp_path / 'hr'])
+    before = (tmp_path / 'hr.lmdb' / 'data.mdb').read_bytes()
+    code = f"""
+import resource, runpy, sys
+resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000))
+sys.argv = ['create_lmdb.py', '-i', 'hr', '--overwrite', '--workers', '1']
+runpy.run_path({str(SCRIPT)!r}, run_name='__main__')
+"""
+    result = run_python('-c', code, cwd=tmp_path)
+    assert result.returncode == 1
+    assert "error: cannot write LMDB '.hr.lmdb." in result.stderr and 'is the disk full?' in result.stderr
+    assert names(tmp_path) == ['hr', 'hr.lmdb'] and (tmp_path / 'hr.lmdb' / 'data.mdb').read_bytes() == before
+
+
+def test_a_stray_map_does_not_hide_the_photos(tmp_path: Path):
+    write_photos(tmp_path / 'hr', 2)
+    np.save(tmp_path / 'hr' / 'notes.npy', np.zeros(3))
+    create_lmdbs([tmp_path / 'hr'])
+    assert len(open_source(tmp_path / 'hr.lmdb', IMAGE)) == 2

@@ -81,12 +81,9 @@ def test_tiles_of_a_set_are_aligned(sets: Path):
         np.testing.assert_allclose(lr.read(i).astype(int), reduced.astype(int), atol=1)
         np.testing.assert_allclose(log_scale.read(i)[..., ::-1] * 255, lr.read(i), atol=0.2)
     description = json.loads((sets / 'tiles' / 'generation.json').read_text())
-    assert description == {
-        'scale': 4,
-        'checkpoint_sha256': 'abc',
-        'count': count,
-        'tiles': {'crop': 48, 'step': 40, 'photos': 3},
-    }
+    assert description == {'scale': 4, 'checkpoint_sha256': 'abc', 'count': count}
+    tiles = json.loads((sets / 'tiles' / 'tiles.json').read_text())
+    assert tiles == {'crop': 48, 'step': 40, 'photos': 3, 'tiles': count}
 
 
 def options(root: Path, suffix: str) -> dict:
@@ -121,7 +118,7 @@ def test_as_a_user(sets: Path):
     output = check_python(SCRIPT, '-i', 'hr', '--generated', 'set', '-o', 'tiles', '--lmdb', *settings, cwd=sets)
     assert output == '16 tiles in tiles\n'
     assert sorted(path.name for path in (sets / 'tiles').iterdir()) == [
-        *('generation.json', 'hr.lmdb', 'log_scale.lmdb', 'lr.lmdb'),
+        *('generation.json', 'hr.lmdb', 'log_scale.lmdb', 'lr.lmdb', 'tiles.json'),
     ]
     assert check_python(SCRIPT, '-i', 'hr', '-o', 'hr_tiles', '--lmdb', *settings, cwd=sets) == (
         '18 tiles in hr_tiles.lmdb\n'
@@ -132,10 +129,14 @@ def test_as_a_user(sets: Path):
         (('-i', 'hr', '-o', 't', '--generated', 'hr'), "error: 'hr' holds no generation.json"),
         (('-i', 'hr', '-o', 't', '--generated', 'set', '--crop', '50'), 'error: crop 50 is not a multiple of scale 4'),
         (('-i', 'hr', '-o', 't', '--generated', 'set', '--step', '50'), 'error: step 50 is not a multiple of scale 4'),
+        (('-i', 'hr', '-o', 'set', '--overwrite'), "error: output 'set' holds no tiles.json, so it was not written by"),
+        (('-i', 'hr', '-o', '.', '--overwrite'), "error: output '.' would replace 'hr', which is to be cut"),
         (('-i', 'tiles/hr.lmdb', '-o', 't'), "error: 'tiles/hr.lmdb' is an LMDB: tiles are cut from folders"),
     ):
         assert message in run_python(SCRIPT, *arguments, cwd=sets).stderr
     assert not (sets / 't').exists()
+    check_python(SCRIPT, '-i', 'hr', '-o', 'hr_tiles.lmdb', '--overwrite', '--crop', '96', cwd=sets)
+    assert len(open_source(sets / 'hr_tiles.lmdb', IMAGE)) == 5
 
 
 def test_a_set_of_other_photos_is_refused(sets: Path):

@@ -11,7 +11,7 @@ from PIL import Image
 
 from photos import photo
 from usrdu_basicsr.errors import InputError
-from usrdu_basicsr.files import write_whole
+from usrdu_basicsr.files import whole_folder, write_whole
 from usrdu_basicsr.images import heat_map, image_size, read_image, to_8bit
 
 
@@ -78,3 +78,34 @@ def test_a_failed_write_leaves_the_old_file(tmp_path: Path):
     with pytest.raises(OSError, match='full'):
         write_whole(path, fail)
     assert path.read_bytes() == b'old' and [p.name for p in path.parent.iterdir()] == ['file']
+
+
+def write_folder(path: Path, text: str, fail: bool = False) -> None:
+    with whole_folder(path, 'mark', overwrite=True) as folder:
+        (folder / 'mark').write_text(text)
+        if fail:
+            raise OSError('full')
+
+
+def test_a_folder_is_replaced_whole_or_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    path = tmp_path / 'deep' / 'set'
+    write_folder(path, 'old')
+    with pytest.raises(InputError, match=r"cannot write '.*set': is the disk full\? \(full\)"):
+        write_folder(path, 'half', fail=True)
+    assert (path / 'mark').read_text() == 'old' and [p.name for p in path.parent.iterdir()] == ['set']
+    write_folder(path, 'new')
+    assert (path / 'mark').read_text() == 'new' and [p.name for p in path.parent.iterdir()] == ['set']
+
+    rename, calls = Path.rename, []
+
+    def fail_once(self: Path, target: Path) -> Path:
+        calls.append(self)
+        if len(calls) == 2:  # the old folder is out of the way, and the new one cannot take its name
+            raise OSError('no permission')
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, 'rename', fail_once)
+    with pytest.raises(InputError, match='no permission'):
+        write_folder(path, 'newest')
+    assert len(calls) == 3 and (path / 'mark').read_text() == 'new'
+    assert [p.name for p in path.parent.iterdir()] == ['set']

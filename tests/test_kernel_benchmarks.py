@@ -43,7 +43,7 @@ def test_speed(tmp_path: Path):
     layered, batched = (
         [float(word) for word in line[24:].split() if word[0].isdigit()] for line in told.splitlines()[2:]
     )
-    assert layered[1] == pytest.approx(3600 / 3000 / (layered[0] / 1000), rel=0.01)
+    assert layered[1] == pytest.approx(3600 / 3000 / (layered[0] / 1000), rel=0.01, abs=0.06)  # printed to a tenth
     assert batched[2] == pytest.approx(layered[0] / batched[0], rel=0.05)
 
 

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-from usrdu_basicsr.errors import InputError, InputNotFoundError
+from usrdu_basicsr.errors import InputError, InputNotFoundError, UserError
 
 logger = logging.getLogger(__name__)
 
@@ -96,21 +96,21 @@ def write_whole(path: Path, write: Callable[[BinaryIO], object]) -> None:
 
 
 @contextmanager
-def whole_folder(path: Path, overwrite: bool = False) -> Iterator[Path]:
+def whole_folder(path: Path, mark: str, overwrite: bool = False) -> Iterator[Path]:
     """A folder that gets its name once the block has ended; after an error nothing of it is left.
 
     Args:
         path: The folder.
-        overwrite: Replace it if it is there already.
+        mark: A file that the block writes into it, and that tells folders of this kind from others.
+        overwrite: Replace it if it is there already, and of this kind.
 
     Yields:
         A temporary folder beside it, to write into. A killed run leaves it behind, and the next tells of it.
 
     Raises:
-        InputError: It is there already, or is a file.
+        InputError: It is there already, is a file, or cannot be written.
     """
-    if output_folder(path).exists() and not overwrite:
-        raise InputError(f"output '{path}' is there already: name another, remove it, or pass --overwrite")
+    refuse_to_replace(path, mark, overwrite)
     path.parent.mkdir(parents=True, exist_ok=True)
     for left in path.parent.glob(f'.{glob.escape(path.name)}.*.tmp'):
         logger.warning("'%s' is from a run that was killed, if none is writing it now: remove it", left)
@@ -123,9 +123,29 @@ def whole_folder(path: Path, overwrite: bool = False) -> Iterator[Path]:
         if path.exists():
             path.rename(replaced)
         temporary.rename(path)
+        shutil.rmtree(replaced, ignore_errors=True)
+    except UserError:
+        raise
+    except OSError as error:
+        raise InputError(f"cannot write '{path}': is the disk full? ({error})") from error
     finally:
-        for folder in (temporary, replaced):
-            shutil.rmtree(folder, ignore_errors=True)
+        if replaced.exists() and not path.exists():
+            replaced.rename(path)
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def refuse_to_replace(path: Path, mark: str, overwrite: bool) -> None:
+    """Check what `whole_folder` would do with a folder that is there.
+
+    Raises:
+        InputError: It is not to be replaced, or holds no `mark`, so that it may be something else.
+    """
+    if not output_folder(path).exists():
+        return
+    if not overwrite:
+        raise InputError(f"output '{path}' is there already: name another, remove it, or pass --overwrite")
+    if not (path / mark).is_file():
+        raise InputError(f"output '{path}' holds no {mark}, so it was not written by this script: name another")
 
 
 def write_text(path: Path, text: str) -> None:

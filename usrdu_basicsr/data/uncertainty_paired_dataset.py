@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -53,16 +52,16 @@ class UncertaintyPairedDataset(Dataset):
         self.opt = opt
         self.training = opt['phase'] == 'train'
         self.scale = opt['scale']
-        generated = Path(opt['dataroot_lq']).parent
+        self.gt = open_source(opt['dataroot_gt'], IMAGE, opt.get('meta_info_file'))
+        self.lq = open_source(opt['dataroot_lq'], IMAGE)
+        self.log_scale = open_source(opt['dataroot_log_scale'], LOG_SCALE)
+        generated = self.lq.root.parent
         description = read_description(generated)
         if description is not None and description['scale'] != self.scale:
             raise InputError(
                 f"generated set '{generated}' has scale {description['scale']}, the options say {self.scale}:"
                 ' generate a set with a DSN of that scale'
             )
-        self.gt = open_source(opt['dataroot_gt'], IMAGE, opt.get('meta_info_file'))
-        self.lq = open_source(opt['dataroot_lq'], IMAGE)
-        self.log_scale = open_source(opt['dataroot_log_scale'], LOG_SCALE)
         try:
             self.lq_index, self.log_scale_index = self.gt.partners(self.lq), self.gt.partners(self.log_scale)
         except InputError as error:

@@ -52,13 +52,13 @@ class UsableImages:
             return
         for index, error in find_errors(len(self._bad), check).items():
             self._leave_out(index, error)
-        self._draw()
+        self._left()
 
     def read(self, index: int, read: Callable[[int], Item]) -> Item:
         """`read(index)`; where that raises a `UserError` and bad images are to be skipped, that of another index."""
         while True:
             if self._bad[index]:
-                index = self._draw()
+                index = random.choice(self._left())
             try:
                 return read(index)
             except UserError as error:
@@ -70,8 +70,8 @@ class UsableImages:
         self._bad[index] = True
         logger.warning('%s; left out, as on_bad_image says, %d of %d so far', error, self.bad, len(self._bad))
 
-    def _draw(self) -> int:
+    def _left(self) -> list[int]:
         left = (~self._bad).nonzero().flatten().tolist()
         if not left:
             raise InputError(f'all {len(self._bad)} images are bad: see the warnings above')
-        return random.choice(left)
+        return left

@@ -77,8 +77,8 @@ def check_dataset(dataset: Mapping[str, Any], workers: int = 1) -> DatasetReport
         for option, side in sides.items():
             if option != GT:
                 report.problems += _pair_problems(dataset, sides[GT], side)
-    if LOG_SCALES in sides:
-        report.problems += _scale_problem(dataset)
+    if {LQ, LOG_SCALES} <= sides.keys():
+        report.problems += _scale_problem(sides[LQ].source.root.parent, dataset['scale'])
     return report
 
 
@@ -148,12 +148,12 @@ def _pair_problems(dataset: Mapping[str, Any], gt: Side, other: Side) -> Iterato
             yield f"'{name}' is {own} pixels (height, width), not 1/{scale} of '{whole}', {size}"
 
 
-def _scale_problem(dataset: Mapping[str, Any]) -> Iterator[str]:
+def _scale_problem(folder: Path, scale: int) -> Iterator[str]:
     """A set that was generated at another scale."""
     try:
-        description = read_description(Path(dataset[LQ]).parent)
+        description = read_description(folder)
     except UserError as error:
         yield str(error)
         return
-    if description is not None and description['scale'] != dataset['scale']:
-        yield f"'{Path(dataset[LQ]).parent}' was generated at scale {description['scale']}, not {dataset['scale']}"
+    if description is not None and description['scale'] != scale:
+        yield f"'{folder}' was generated at scale {description['scale']}, not {scale}"

@@ -10,11 +10,12 @@ from typing import NamedTuple
 from tqdm import tqdm
 
 from usrdu_basicsr.errors import InputError
-from usrdu_basicsr.files import input_folder, read_bytes, whole_folder
+from usrdu_basicsr.files import input_folder, read_bytes, refuse_to_replace, whole_folder
 from usrdu_basicsr.images import encode_png
 from usrdu_basicsr.pipeline.packing import DEFAULTS, PackingSettings
 from usrdu_basicsr.pipeline.workers import map_in_processes
 from usrdu_basicsr.storage.check_all import check_all
+from usrdu_basicsr.storage.environments import DATA
 from usrdu_basicsr.storage.folder_source import FolderSource
 from usrdu_basicsr.storage.formats import IMAGE, LOG_SCALE, Format
 from usrdu_basicsr.storage.generated_set import DESCRIPTION, LOG_SCALE_FOLDER, LR_FOLDER
@@ -57,8 +58,7 @@ def create_lmdbs(
     for folder in map(input_folder, inputs):
         jobs += _jobs(folder, None if output is None else Path(output))
     for job in jobs:
-        if job.target.exists() and not settings.overwrite:
-            raise InputError(f"'{job.target}' is there already: remove it, or pass --overwrite")
+        refuse_to_replace(job.target, DATA, settings.overwrite)
         job.source.partners(job.source)  # refuses names that clash
         check_all(len(job.source), job.source.size)
         if pair:
@@ -78,7 +78,8 @@ def _jobs(folder: Path, output: Path | None) -> list[Job]:
         for one, other in (pair, pair[::-1]):
             one.source.partners(other.source)
         return pair
-    holds_maps = any(path.suffix in LOG_SCALE.extensions for path in folder.iterdir())
+    extensions = {path.suffix.lower() for path in folder.iterdir()}
+    holds_maps = LOG_SCALE.extensions & extensions and not IMAGE.extensions & extensions
     return [_job(folder, output, LOG_SCALE if holds_maps else IMAGE)]
 
 
@@ -96,7 +97,7 @@ def _pack(job: Job, settings: PackingSettings) -> None:
     source = job.source
     paths = [source.path(index) for index in range(len(source))]
     encode = partial(encode_file, file_format=source.format, compression=settings.compression)
-    with whole_folder(job.target, settings.overwrite) as folder, LmdbWriter(folder) as writer:
+    with whole_folder(job.target, DATA, settings.overwrite) as folder, LmdbWriter(folder) as writer:
         values = map_in_processes(encode, paths, settings.workers)
         progress = tqdm(values, job.target.name, len(paths), unit=' files')
         for stem, value in zip(source.stems(), progress, strict=True):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from contextlib import ExitStack
 from functools import partial
@@ -11,7 +12,7 @@ from typing import NamedTuple, Protocol
 from tqdm import tqdm
 
 from usrdu_basicsr.errors import InputError
-from usrdu_basicsr.files import input_folder, whole_folder
+from usrdu_basicsr.files import input_folder, whole_folder, write_text
 from usrdu_basicsr.pipeline.packing import DEFAULTS, PackingSettings
 from usrdu_basicsr.pipeline.tiles import Cut, cut_photo
 from usrdu_basicsr.pipeline.workers import map_in_processes
@@ -23,6 +24,7 @@ from usrdu_basicsr.storage.lmdb_writer import LmdbWriter, Value
 from usrdu_basicsr.storage.open_source import LMDB_SUFFIX, open_source
 
 HR_FOLDER = 'hr'
+TILES = 'tiles.json'  # in every folder of tiles
 
 
 class Layer(NamedTuple):
@@ -74,10 +76,13 @@ def extract_tiles(
     """
     output = Path(output)
     layers = [Layer('', _folder(photos, IMAGE), 1)]
-    _check_files(layers)
-    with whole_folder(output, settings.overwrite) as temporary, ExitStack() as stack:
-        sinks = [_sink(temporary, output.suffix == LMDB_SUFFIX, stack)]
-        return _cut_all(layers, sinks, crop, step, settings)
+    _check_files(layers, output)
+    with whole_folder(output, TILES, settings.overwrite) as temporary:
+        with ExitStack() as stack:
+            sinks = [_sink(temporary, output.suffix == LMDB_SUFFIX, stack)]
+            count = _cut_all(layers, sinks, crop, step, settings)
+        _describe(temporary, layers, crop, step, count)
+    return count
 
 
 def extract_set_tiles(
@@ -94,7 +99,7 @@ def extract_set_tiles(
     Args:
         photos: Folder of HR photos.
         generated: What `scripts/generate_lr.py` made of them.
-        output: Gets `hr`, `lr`, `log_scale`, and `generation.json`; there whole or not at all.
+        output: Gets `hr`, `lr`, `log_scale`, `generation.json` and `tiles.json`; there whole or not at all.
         crop: Side of an HR tile, pixels, a multiple of the set's scale; see `extract_tiles`.
         step: From one HR tile to the next, a multiple of the scale.
         as_lmdb: Write `hr.lmdb`, `lr.lmdb` and `log_scale.lmdb` instead.
@@ -121,14 +126,14 @@ def extract_set_tiles(
         Layer(LR_FOLDER, _folder(generated / LR_FOLDER, IMAGE), scale),
         Layer(LOG_SCALE_FOLDER, _folder(generated / LOG_SCALE_FOLDER, LOG_SCALE), scale),
     ]
-    _check_files(layers)
-    with whole_folder(output, settings.overwrite) as temporary:
+    _check_files(layers, output)
+    with whole_folder(output, TILES, settings.overwrite) as temporary:
         with ExitStack() as stack:
             suffix = LMDB_SUFFIX if as_lmdb else ''
             sinks = [_sink(temporary / f'{layer.name}{suffix}', as_lmdb, stack) for layer in layers]
             count = _cut_all(layers, sinks, crop, step, settings)
-        tiles = {'crop': crop, 'step': step, 'photos': len(layers[0].source)}
-        write_description(temporary, description | {'count': count, 'tiles': tiles})
+        _describe(temporary, layers, crop, step, count)
+        write_description(temporary, description | {'count': count})
     return count
 
 
@@ -143,8 +148,16 @@ def _sink(path: Path, as_lmdb: bool, stack: ExitStack) -> Sink:
     return stack.enter_context(LmdbWriter(path)) if as_lmdb else FolderSink(path)
 
 
-def _check_files(layers: list[Layer]) -> None:
-    """Refuse unreadable files, names that clash and sizes that do not fit before anything is cut."""
+def _describe(folder: Path, layers: list[Layer], crop: int, step: int, count: int) -> None:
+    tiles = {'crop': crop, 'step': step, 'photos': len(layers[0].source), 'tiles': count}
+    write_text(folder / TILES, json.dumps(tiles, indent=2) + '\n')
+
+
+def _check_files(layers: list[Layer], output: Path) -> None:
+    """Refuse unreadable files, names that clash, sizes that do not fit, and an output that would replace them."""
+    for layer in layers:
+        if layer.source.root.resolve().is_relative_to(output.resolve()):
+            raise InputError(f"output '{output}' would replace '{layer.source.root}', which is to be cut: name another")
     hr = layers[0].source
     indices = [hr.partners(layer.source) for layer in layers]
 

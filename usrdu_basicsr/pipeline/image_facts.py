@@ -13,7 +13,6 @@ from usrdu_basicsr.storage.formats import IMAGE
 from usrdu_basicsr.storage.source import Source
 
 KINDS = {
-    'RGB': 'RGB',
     'L': 'gray',
     'RGBA': 'RGB with alpha',
     'LA': 'gray with alpha',
@@ -22,7 +21,6 @@ KINDS = {
     'I;16': 'gray, 16 bits',
     'I;16B': 'gray, 16 bits',
     'F': 'gray, floating point',
-    'CMYK': 'CMYK',
 }
 ALIKE = {'MPO': 'JPEG'}  # phones write JPEGs with a second image in them
 

@@ -14,7 +14,7 @@ from typing import TypeVar
 
 from usrdu_basicsr.errors import InputError
 
-AHEAD = 3  # items a worker that are worked on or wait to be taken: more would fill the memory
+AHEAD = 2  # items a worker that are worked on or wait to be taken: more would fill the memory
 Item = TypeVar('Item')
 Result = TypeVar('Result')
 
@@ -59,6 +59,6 @@ def _begin() -> None:
 
 def _end_with_parent() -> None:
     parent = multiprocessing.parent_process()
-    if parent is not None:
+    if parent is not None:  # as it is in the main process alone
         parent.join()
-    os._exit(1)
+        os._exit(1)

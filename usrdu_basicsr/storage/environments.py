@@ -9,7 +9,9 @@ import lmdb
 
 from usrdu_basicsr.errors import InputError
 
-_environments: dict[str, lmdb.Environment] = {}
+DATA = 'data.mdb'
+# by path, with the inode of what was opened: the LMDB may have been replaced since
+_environments: dict[str, tuple[int, lmdb.Environment]] = {}
 
 
 def open_environment(path: str | Path) -> lmdb.Environment:
@@ -19,17 +21,22 @@ def open_environment(path: str | Path) -> lmdb.Environment:
         InputError: It cannot be opened.
     """
     resolved = os.path.realpath(path)
-    if resolved not in _environments:
-        try:
-            _environments[resolved] = lmdb.open(resolved, readonly=True, lock=False, readahead=False, create=False)
-        except lmdb.Error as error:
-            raise InputError(f"cannot open LMDB '{path}': create it again ({error})") from error
-    return _environments[resolved]
+    try:
+        inode = os.stat(os.path.join(resolved, DATA)).st_ino
+        opened, environment = _environments.get(resolved, (None, None))
+        if environment is None or opened != inode:
+            if environment is not None:
+                environment.close()
+            environment = lmdb.open(resolved, readonly=True, lock=False, readahead=False, create=False)
+            _environments[resolved] = inode, environment
+    except (lmdb.Error, OSError) as error:
+        raise InputError(f"cannot open LMDB '{path}': create it again ({error})") from error
+    return environment
 
 
 def _close_inherited() -> None:
     """LMDB allows none from before a fork."""
-    for environment in _environments.values():
+    for _, environment in _environments.values():
         environment.close()
     _environments.clear()
 

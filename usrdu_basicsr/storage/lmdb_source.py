@@ -12,7 +12,7 @@ import numpy as np
 
 from usrdu_basicsr.errors import InputError
 from usrdu_basicsr.files import input_folder
-from usrdu_basicsr.storage.environments import open_environment
+from usrdu_basicsr.storage.environments import DATA, open_environment
 from usrdu_basicsr.storage.formats import Format
 from usrdu_basicsr.storage.meta_info import META_INFO, key_of, read_meta_info
 from usrdu_basicsr.storage.source import Source
@@ -50,7 +50,7 @@ class LmdbSource(Source):
         environment = open_environment(self.root)
         pages = (environment.info()['last_pgno'] + 1) * environment.stat()['psize']
         values = environment.stat()['entries']
-        size = (self.root / 'data.mdb').stat().st_size
+        size = (self.root / DATA).stat().st_size
         # Reading behind the end of the file would end the process.
         if size < pages:
             raise InputError(f"LMDB '{self.root}' is cut short: {size} of {pages} bytes; create or copy it again")

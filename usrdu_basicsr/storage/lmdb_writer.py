@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple
@@ -39,8 +41,9 @@ class LmdbWriter:
 
     def __init__(self, folder: Path, map_size: int = FIRST_MAP_SIZE) -> None:
         self.folder = folder
-        # Nobody else reads it yet, and the disk is waited for once, at the end.
-        self._environment = lmdb.open(str(folder), map_size=map_size, lock=False, sync=False)
+        with self._failure_told():
+            # Nobody else reads it yet, and the disk is waited for once, at the end.
+            self._environment = lmdb.open(str(folder), map_size=map_size, lock=False, sync=False)
         self._waiting: list[tuple[bytes, bytes]] = []
         self._waiting_bytes = 0
         self._lines: list[str] = []
@@ -66,17 +69,22 @@ class LmdbWriter:
             self._commit()
 
     def _commit(self) -> None:
-        while True:
-            try:
-                with self._environment.begin(write=True) as transaction:
-                    for key, content in self._waiting:
-                        transaction.put(key, content)
-                self._waiting, self._waiting_bytes = [], 0
-                return
-            except lmdb.MapFullError:
-                self._environment.set_mapsize(2 * self._environment.info()['map_size'])
-            except lmdb.Error as error:
-                raise InputError(f"cannot write LMDB '{self.folder}': is the disk full? ({error})") from error
+        with self._failure_told():
+            while self._waiting:
+                try:
+                    with self._environment.begin(write=True) as transaction:
+                        for key, content in self._waiting:
+                            transaction.put(key, content)
+                    self._waiting, self._waiting_bytes = [], 0
+                except lmdb.MapFullError:
+                    self._environment.set_mapsize(2 * self._environment.info()['map_size'])
+
+    @contextmanager
+    def _failure_told(self) -> Iterator[None]:
+        try:
+            yield
+        except lmdb.Error as error:
+            raise InputError(f"cannot write LMDB '{self.folder}': is the disk full? ({error})") from error
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
@@ -84,7 +92,8 @@ class LmdbWriter:
         try:
             if error is None:
                 self._commit()
-                self._environment.sync(True)
+                with self._failure_told():
+                    self._environment.sync(True)
                 write_text(self.folder / META_INFO, ''.join(self._lines))
         finally:
             self._environment.close()
