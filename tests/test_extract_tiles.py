@@ -136,7 +136,7 @@ def test_as_a_user(sets: Path):
         assert message in run_python(SCRIPT, *arguments, cwd=sets).stderr
     assert not (sets / 't').exists()
     check_python(SCRIPT, '-i', 'hr', '-o', 'hr_tiles.lmdb', '--overwrite', '--crop', '96', cwd=sets)
-    assert len(open_source(sets / 'hr_tiles.lmdb', IMAGE)) == 5
+    assert len(open_source(sets / 'hr_tiles.lmdb', IMAGE)) == 6
 
 
 def test_a_set_of_other_photos_is_refused(sets: Path):
