@@ -167,7 +167,7 @@ def changed(opt: dict, *keys: str, value: object) -> dict:
             "train: io_backend: type: 'lmdb' does not fit dataroot_gt",
         ),
         (('datasets', 'train', 'io_backend'), {'type': 'memcached'}, "'memcached', expected disk or lmdb"),
-        (('datasets', 'train', 'persistent_workers'), True, 'true needs num_worker_per_gpu of 1 or more'),
+        (('datasets', 'train', 'persistent_workers'), True, 'for training with num_worker_per_gpu of 1 or more'),
         (('datasets', 'val', 'on_bad_image'), 'skip', 'unknown key datasets: val: on_bad_image'),
         (('network_g', 'num_blocks'), 4, "unknown key network_g: num_blocks: did you mean 'num_block'?"),
         (
@@ -319,6 +319,20 @@ def test_pairs_for_training_are_checked(srn_opt: dict):
     write_photos(Path(train['dataroot_gt']), 1, 81, 96)
     with pytest.raises(InputError, match=r'is \(81, 96\) pixels .*, expected \(80, 96\)'):
         check_run(changed(srn_opt, 'datasets', 'train', value=pairs))
+
+
+def test_pairs_that_a_list_names(dsn_opt: dict, tmp_path: Path):
+    """As BasicSR reads them: the list names HR photos, to whose LR images the template leads."""
+    val = dsn_opt['datasets']['val']
+    folder = Path(val['dataroot_lq'])
+    (folder / 'astronaut.png').rename(folder / 'astronautx4.png')
+    (tmp_path / 'list.txt').write_text('astronaut.png (80,96,3)\n')
+    val |= {'filename_tmpl': '{}x4', 'meta_info_file': str(tmp_path / 'list.txt')}
+    check_run(dsn_opt)
+    assert len(build_dataset(val | {'phase': 'val', 'scale': 4})) == 1
+    (folder / 'astronautx4.png').unlink()
+    with pytest.raises(InputError, match=r"do not match: 'astronautx4.png' \(1 in all\)"):
+        check_run(dsn_opt)
 
 
 def test_a_resumed_run_needs_no_initial_weights(srn_opt: dict):

@@ -76,18 +76,15 @@ def check_dataset(dataset: Mapping[str, Any], workers: int = 1) -> DatasetReport
     if dataset.get('type') in PAIRED and GT in sides:
         for option, side in sides.items():
             if option != GT:
-                report.problems += _pair_problems(dataset, sides[GT], side)
+                _check_pairs(report, dataset, sides[GT], side)
     if {LQ, LOG_SCALES} <= sides.keys():
         report.problems += _scale_problem(sides[LQ].source.root.parent, dataset['scale'])
     return report
 
 
 def _open(dataset: Mapping[str, Any], option: str) -> Source:
-    listed = dataset.get('meta_info_file')
-    if option == LQ and dataset['type'] == 'UnpairedImageDataset':
-        listed = dataset.get('meta_info_file_lq')
-    elif option != GT and dataset['type'] == 'UncertaintyPairedDataset':
-        listed = None
+    key = 'meta_info_file_lq' if option == LQ and dataset['type'] == 'UnpairedImageDataset' else 'meta_info_file'
+    listed = None if option != GT and dataset['type'] in PAIRED else dataset.get(key)
     return open_source(dataset[option], LOG_SCALE if option == LOG_SCALES else IMAGE, listed)
 
 
@@ -120,20 +117,17 @@ def _small(side: Side, dataset: Mapping[str, Any]) -> Iterator[str]:
             yield f"'{side.source.name(index)}' is {height}x{width} pixels, too small for crops of {least}x{least}"
 
 
-def _pair_problems(dataset: Mapping[str, Any], gt: Side, other: Side) -> Iterator[str]:
+def _check_pairs(report: DatasetReport, dataset: Mapping[str, Any], gt: Side, other: Side) -> None:
     """Images without a partner, names that clash, and sizes that do not fit."""
     template = (dataset.get('filename_tmpl') or '{}') if other.option == LQ else '{}'
-    indices = []
-    for side, name in ((gt, template), (other, '{}')):
-        stems = [name.format(stem) for stem in side.source.stems()]
-        for stem, count in Counter(stems).items():
-            if count > 1:
-                yield f"{side.option}: {count} files of '{side.source.root}' are named {stem!r}, apart from extensions"
-        indices.append({stem: index for index, stem in enumerate(stems)})
-    mine, theirs = indices
-    for side, index, lacking, partners in ((gt, mine, other, theirs), (other, theirs, gt, mine)):
-        for stem in sorted(index.keys() - partners.keys()):
-            yield f"'{side.source.name(index[stem])}' has no partner of the same name in '{lacking.source.root}'"
+    mine, theirs = _by_stem(report, gt, template), _by_stem(report, other, '{}')
+    for stem in sorted(mine.keys() - theirs.keys()):
+        name = gt.source.name(mine[stem])
+        report.problems.append(f"'{name}' has no partner of the same name in '{other.source.root}'")
+    if more := sorted(theirs.keys() - mine.keys()):
+        text = f"{len(more)} of '{other.source.root}' have no partner in '{gt.source.root}', {more[0]!r} first"
+        whole = dataset['type'] == 'PairedImageDataset' and dataset.get('meta_info_file') is None
+        (report.problems if whole else report.notes).append(text)
     scale, exact = dataset['scale'], dataset.get('phase') == 'train'
     for stem in sorted(mine.keys() & theirs.keys()):
         size, own = gt.facts[mine[stem]].size, other.facts[theirs[stem]].size
@@ -144,8 +138,18 @@ def _pair_problems(dataset: Mapping[str, Any], gt: Side, other: Side) -> Iterato
         if dataset['type'] == 'PairedImageDataset':
             fits = all(a == b * scale if exact else a >= b * scale for a, b in zip(size, own, strict=True))
         if not fits:
-            name, whole = other.source.name(theirs[stem]), gt.source.name(mine[stem])
-            yield f"'{name}' is {own} pixels (height, width), not 1/{scale} of '{whole}', {size}"
+            name, photo = other.source.name(theirs[stem]), gt.source.name(mine[stem])
+            report.problems.append(f"'{name}' is {own} pixels (height, width), not 1/{scale} of '{photo}', {size}")
+
+
+def _by_stem(report: DatasetReport, side: Side, template: str) -> dict[str, int]:
+    stems = [template.format(stem) for stem in side.source.stems()]
+    for stem, count in Counter(stems).items():
+        if count > 1:
+            report.problems.append(
+                f"{side.option}: {count} files of '{side.source.root}' are named {stem!r}, apart from extensions"
+            )
+    return {stem: index for index, stem in enumerate(stems)}
 
 
 def _scale_problem(folder: Path, scale: int) -> Iterator[str]:

@@ -73,8 +73,8 @@ def _check_dataset(check: OptionCheck, dataset: Mapping[str, Any], phase: str, w
         check.needs(dataset, ['name', *roots, *training], where)
     if dataset['type'] in BASICSR_DATASETS:
         check.needs(dataset, ['io_backend', *(['use_hflip', 'use_rot'] if phase == 'train' else [])], where)
-    if dataset.get('persistent_workers') and not dataset.get('num_worker_per_gpu'):
-        check.problems.append(f'{where}persistent_workers: true needs num_worker_per_gpu of 1 or more')
+    if dataset.get('persistent_workers') and (phase != 'train' or not dataset.get('num_worker_per_gpu')):
+        check.problems.append(f'{where}persistent_workers: true is for training with num_worker_per_gpu of 1 or more')
     if hasattr(kind, 'options'):
         _check_ours(check, dataset, phase, where)
 

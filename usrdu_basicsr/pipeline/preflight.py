@@ -89,27 +89,30 @@ def _check_batch(opt: Mapping[str, Any], dataset: Mapping[str, Any], count: int)
 
 def _check_pairs(dataset: Mapping[str, Any]) -> int:
     """Refuse HR photos and LR images that do not match by name or size; returns how many pairs there are."""
-    template, scale, listed = dataset.get('filename_tmpl') or '{}', dataset['scale'], dataset.get('meta_info_file')
-    gt, lq = (open_source(dataset[key], IMAGE, listed) for key in ('dataroot_gt', 'dataroot_lq'))
+    template, scale = dataset.get('filename_tmpl') or '{}', dataset['scale']
+    # BasicSR reads no list for LMDBs
+    listed = dataset.get('meta_info_file') if dataset['io_backend'].get('type') == 'disk' else None
+    gt, lq = open_source(dataset['dataroot_gt'], IMAGE, listed), open_source(dataset['dataroot_lq'], IMAGE)
     gt_index = {name: index for index, name in enumerate(_paired_names(gt, template))}
     lq_index = {name: index for index, name in enumerate(_paired_names(lq, '{}'))}
-    if odd := sorted(gt_index.keys() ^ lq_index.keys()):
+    if odd := sorted(gt_index.keys() - lq_index.keys() if listed else gt_index.keys() ^ lq_index.keys()):
         raise InputError(
             f"'{gt.root}' and '{lq.root}' do not match: {odd[0]!r} ({len(odd)} in all) is in one of them only; pairs"
             ' need equal names'
         )
     training = dataset['phase'] == 'train'
-    for paired_name, index in lq_index.items():
-        expected = tuple(side * scale for side in lq.size(index))
-        size, name = gt.size(gt_index[paired_name]), gt.name(gt_index[paired_name])
+    for paired_name, index in gt_index.items():
+        lq_size, lq_name = lq.size(lq_index[paired_name]), lq.name(lq_index[paired_name])
+        expected = tuple(side * scale for side in lq_size)
+        size, name = gt.size(index), gt.name(index)
         # BasicSR crops HR photos in validation, and does not in training
         if size != expected if training else (size[0] < expected[0] or size[1] < expected[1]):
             raise InputError(
-                f"'{name}' is {size} pixels (height, width), expected {expected}: {scale} times '{lq.name(index)}'"
+                f"'{name}' is {size} pixels (height, width), expected {expected}: {scale} times '{lq_name}'"
             )
         if training:
             check_holds_crop(size, dataset['gt_size'], 'gt_size', name)
-    return len(lq_index)
+    return len(gt_index)
 
 
 def _paired_names(source: Source, template: str) -> list[str]:
