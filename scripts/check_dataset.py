@@ -5,7 +5,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from usrdu_basicsr import register
-from usrdu_basicsr.errors import InputError
 from usrdu_basicsr.pipeline.command_line import add_workers, positive, run_script
 
 
@@ -23,6 +22,8 @@ def main() -> int:
     args = parser.parse_args()
     if (args.opt is None) == (args.gt is None and args.lq is None):
         parser.error('give either -opt FILE, or --gt and --lq or one of them')
+    if (args.pairs or args.log_scale is not None) and None in (args.gt, args.lq):
+        parser.error('pairs and log-scales need both --gt and --lq')
 
     register()
     from usrdu_basicsr.pipeline.check_dataset import check_dataset
@@ -31,12 +32,15 @@ def main() -> int:
     problems = 0
     for name, dataset in datasets.items():
         report = check_dataset(dataset, args.workers)
-        print(f'{name}: {dataset["type"]}')
+        wrong = [] if args.opt is None else option_problems(dataset)
+        if report.summary or not wrong:  # what was looked at; otherwise both tell of the same options
+            wrong += report.problems
+        print(f'{name}: {dataset.get("type")}')
         for line in (*report.summary, *(f'note: {note}' for note in report.notes)):
             print(f'  {line}')
-        for problem in report.problems:
+        for problem in wrong:
             print(f'  PROBLEM: {problem}')
-        problems += len(report.problems)
+        problems += len(wrong)
     print(f'{problems} problem{"s" * (problems != 1)}')
     return 1 if problems else 0
 
@@ -48,9 +52,21 @@ def from_arguments(args: argparse.Namespace) -> dict[str, Any]:
         kind = 'UncertaintyPairedDataset'
     elif args.pairs:
         kind = 'PairedImageDataset'
-    else:
+    elif None not in (args.gt, args.lq):
         kind = 'UnpairedImageDataset'
+    else:
+        kind = 'HRImageDataset' if args.lq is None else 'SingleImageDataset'
     return roots | {'type': kind, 'phase': 'train', 'scale': args.scale, 'gt_size': args.gt_size}
+
+
+def option_problems(dataset: Mapping[str, Any]) -> list[str]:
+    """What a launcher would refuse in a section, without looking at its images."""
+    from usrdu_basicsr.pipeline.dataset_rules import check_section
+    from usrdu_basicsr.pipeline.option_check import OptionCheck
+
+    check = OptionCheck()
+    check_section(check, dataset, dataset['phase'], '')
+    return check.problems
 
 
 def from_options(path: str) -> dict[str, Mapping[str, Any]]:
@@ -64,12 +80,10 @@ def from_options(path: str) -> dict[str, Mapping[str, Any]]:
 
     check_options_file(['-opt', path])
     opt = read_options_file(path)
-    datasets = {}
-    for name, dataset in opt['datasets'].items():
-        if dataset.get('type') is None or opt.get('scale') is None:
-            raise InputError(f'{path}: missing scale or datasets: {name}: type')
-        datasets[name] = {**dataset, 'phase': name.split('_')[0], 'scale': opt['scale']}
-    return datasets
+    return {
+        name: {**dataset, 'phase': name.split('_')[0], 'scale': opt.get('scale')}
+        for name, dataset in opt['datasets'].items()
+    }
 
 
 if __name__ == '__main__':

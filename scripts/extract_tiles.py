@@ -5,7 +5,7 @@ from pathlib import Path
 
 from usrdu_basicsr.pipeline.command_line import add_packing, packing_of, positive, run_script
 from usrdu_basicsr.pipeline.extract_tiles import extract_set_tiles, extract_tiles
-from usrdu_basicsr.storage.open_source import LMDB_SUFFIX
+from usrdu_basicsr.storage.open_source import LMDB_SUFFIX, lmdb_beside
 
 
 def main() -> int:
@@ -29,7 +29,7 @@ def main() -> int:
         count = extract_set_tiles(args.input, args.generated, output, args.crop, args.step, args.lmdb, settings)
     else:
         if args.lmdb and output.suffix != LMDB_SUFFIX:
-            output = output.with_name(output.name + LMDB_SUFFIX)
+            output = lmdb_beside(output)
         count = extract_tiles(args.input, output, args.crop, args.step, settings)
     print(f'{count} tiles in {output}')
     return 0

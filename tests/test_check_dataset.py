@@ -71,7 +71,7 @@ def test_every_problem_is_told_at_once(sets: Path):
         f"'{sets}/set/lr/astronaut.png' is 12x12 pixels, too small for crops of 16x16",
         f"'{sets}/set/lr/chelsea.png' is 12x12 pixels, too small for crops of 16x16",
         f"log-scales '{sets}/set/log_scale/coffee.npy' are not floats",
-        "dataroot_lq: 2 files of '" + f"{sets}/set/lr' are named 'coffee'",
+        f"dataroot_lq: 2 of '{sets}/set/lr' share the name 'coffee'",
         f"'{sets}/set/lr/chelsea.png' is (12, 12) pixels (height, width), not 1/4 of '{sets}/hr/chelsea.png', (96",
         f"'{sets}/set' was generated at scale 2, not 4",
     ]
@@ -96,7 +96,7 @@ def test_basicsrs_pairs(sets: Path):
     problems = check_dataset(pairs).problems
     assert problems == [
         f"'{sets}/hr/coffee.png' has no partner of the same name in '{sets}/set/lr'",
-        f"1 of '{sets}/set/lr' have no partner in '{sets}/hr', 'coffeex4' first",
+        f"1 of '{sets}/set/lr' have no partner in '{sets}/hr', 'coffeex4.png' first",
     ]
     (sets / 'list.txt').write_text('astronaut.png\n')
     assert check_dataset(pairs | {'meta_info_file': sets / 'list.txt'}).problems == []
@@ -120,10 +120,64 @@ def test_as_a_user(sets: Path):
     assert found.returncode == 1
     assert "  PROBLEM: dataroot_lq: no folder 'nowhere'" in found.stdout and found.stdout.endswith('4 problems\n')
     train = dataset(Path(), 'UnpairedImageDataset', dataroot_lq=Path('camera'), dataroot_log_scale=None)
-    train = {key: str(value) if isinstance(value, Path) else value for key, value in train.items()}
+    train = {key: str(value) for key, value in train.items() if isinstance(value, str | Path)}
+    train |= {'name': 'mine', 'gt_size': 64, 'batch_size_per_gpu': 1, 'num_worker_per_gpu': 0}
     opt = {'name': 'mine', 'num_gpu': 0, 'scale': 4, 'path': {}, 'datasets': {'train': train}}
     (sets / 'mine.yml').write_text(yaml.safe_dump(opt))
     output = check_python(SCRIPT, '-opt', 'mine.yml', cwd=sets)
     assert output.startswith('train: UnpairedImageDataset\n') and output.endswith('0 problems\n')
     assert 'give either -opt FILE' in run_python(SCRIPT, cwd=sets).stderr
     assert 'error: -opt: the options file gone.yml' in run_python(SCRIPT, '-opt', 'gone.yml', cwd=sets).stderr
+
+
+@pytest.mark.parametrize(
+    ('change', 'message'),
+    [
+        ({'gt_size': '64'}, "gt_size is text, '64'"),
+        ({'scale': '4'}, "scale is text, '4'"),
+        ({'dataroot_gt': ['a', 'b']}, "dataroot_gt is ['a', 'b'], expected a path"),
+        ({'dataroot_lq': None}, 'missing dataroot_lq'),
+        ({'dataroot_lr': 'camera'}, "unknown key dataroot_lr: did you mean 'dataroot_lq'?"),
+        ({'type': 'UnpairedDataset'}, "type: no 'UnpairedDataset': did you mean 'UnpairedImageDataset'?"),
+    ],
+)
+def test_options_that_no_run_would_take(sets: Path, change: dict, message: str):
+    train = {'name': 'mine', 'type': 'UnpairedImageDataset', 'dataroot_gt': 'hr', 'dataroot_lq': 'camera'}
+    train |= {'gt_size': 64, 'batch_size_per_gpu': 1, 'num_worker_per_gpu': 0, **change}
+    scale = train.pop('scale', 4)
+    opt = {'name': 'mine', 'num_gpu': 0, 'scale': scale, 'path': {}, 'datasets': {'train': train}}
+    (sets / 'mine.yml').write_text(yaml.safe_dump(opt))
+    found = run_python(SCRIPT, '-opt', 'mine.yml', cwd=sets)
+    assert found.returncode == 1 and f'  PROBLEM: {message}' in found.stdout, found.stdout + found.stderr
+
+
+def test_lmdbs_need_no_template_and_extensions_must_match(sets: Path):
+    create_lmdbs([sets / 'hr', sets / 'set'])
+    roots = {'dataroot_gt': sets / 'hr.lmdb', 'dataroot_lq': sets / 'set/lr.lmdb', 'dataroot_log_scale': None}
+    pairs = dataset(sets, 'PairedImageDataset', io_backend={'type': 'lmdb'}, filename_tmpl='{}x4', **roots)
+    report = check_dataset(pairs)
+    assert report.problems == [] and report.summary[0] == f'dataroot_gt {sets}/hr.lmdb: 3 images; 96x112; RGB'
+    for path in (sets / 'set' / 'lr').iterdir():
+        path.rename(path.with_suffix('.jpg'))
+    problems = check_dataset(dataset(sets, 'PairedImageDataset', dataroot_log_scale=None)).problems
+    assert len(problems) == 4 and problems[-1].endswith("'astronaut.jpg' first")
+
+
+def test_every_listed_file_that_is_gone(sets: Path):
+    (sets / 'list.txt').write_text('gone.png\nastronaut.png\nlost.png\n')
+    report = check_dataset(dataset(sets, 'HRImageDataset', meta_info_file=sets / 'list.txt'))
+    assert [problem[: problem.index(':')] for problem in report.problems] == [
+        f"cannot read '{sets}/hr/gone.png'",
+        f"cannot read '{sets}/hr/lost.png'",
+    ]
+
+
+def test_what_basicsr_would_stumble_on(sets: Path):
+    pairs = dataset(sets, 'PairedImageDataset', dataroot_log_scale=None)
+    (sets / 'hr' / 'notes.txt').touch()
+    assert check_dataset(pairs).problems == [
+        f"dataroot_gt: folder '{sets}/hr' holds 'notes.txt', which PairedImageDataset would read as an image: move it"
+        ' elsewhere'
+    ]
+    (sets / 'list.txt').write_text('my photo.png\n')
+    assert 'reads no names with blanks' in check_dataset(pairs | {'meta_info_file': sets / 'list.txt'}).problems[0]

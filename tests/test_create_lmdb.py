@@ -16,6 +16,7 @@ import pytest
 from photos import photo, write_photos
 from python_process import ROOT, check_python, run_python
 from usrdu_basicsr.errors import InputError
+from usrdu_basicsr.files import whole_folder
 from usrdu_basicsr.pipeline.create_lmdb import create_lmdbs
 from usrdu_basicsr.pipeline.packing import PackingSettings
 from usrdu_basicsr.pipeline.workers import map_in_processes
@@ -182,7 +183,7 @@ def test_a_killed_worker_is_told_of():
 def test_a_folder_that_is_no_lmdb_is_not_replaced(tmp_path: Path):
     write_photos(tmp_path / 'hr', 1)
     write_photos(tmp_path / 'precious.lmdb', 2)
-    with pytest.raises(InputError, match=r"precious.lmdb' holds no data.mdb, so it was not written by this script"):
+    with pytest.raises(InputError, match=r"precious.lmdb' holds no meta_info.txt, so it was not written by"):
         create_lmdbs([tmp_path / 'hr'], tmp_path / 'precious.lmdb', settings=PackingSettings(overwrite=True))
     assert len(names(tmp_path / 'precious.lmdb')) == 2
 
@@ -200,7 +201,7 @@ runpy.run_path({str(SCRIPT)!r}, run_name='__main__')
 """
     result = run_python('-c', code, cwd=tmp_path)
     assert result.returncode == 1
-    assert "error: cannot write LMDB '.hr.lmdb." in result.stderr and 'is the disk full?' in result.stderr
+    assert '/.hr.lmdb.' in result.stderr and 'is the disk full?' in result.stderr
     assert names(tmp_path) == ['hr', 'hr.lmdb'] and (tmp_path / 'hr.lmdb' / 'data.mdb').read_bytes() == before
 
 
@@ -209,3 +210,38 @@ def test_a_stray_map_does_not_hide_the_photos(tmp_path: Path):
     np.save(tmp_path / 'hr' / 'notes.npy', np.zeros(3))
     create_lmdbs([tmp_path / 'hr'])
     assert len(open_source(tmp_path / 'hr.lmdb', IMAGE)) == 2
+
+
+def test_folders_by_their_dots_and_names_in_other_codes(tmp_path: Path):
+    hr = tmp_path / 'hr'
+    path = write_photos(hr, 1)[0]
+    os.rename(path, os.fsencode(hr) + b'/F\xf6to.png')  # Latin-1, as old archives have it
+    check_python(SCRIPT, '-i', '.', cwd=hr)
+    plain, packed = open_source(hr, IMAGE), open_source(tmp_path / 'hr.lmdb', IMAGE)
+    assert packed.keys.tolist() == ['F%F6to'] and plain.stems() == packed.stems()
+    np.testing.assert_array_equal(plain.read(0), packed.read(0))
+
+
+def test_a_name_of_many_letters_outside_ascii(tmp_path: Path):
+    path = write_photos(tmp_path / 'hr', 1)[0]
+    path.rename(path.with_name('写' * 60 + '.png'))
+    with pytest.raises(InputError, match=r'makes a key of 540 bytes .* 511 at most: shorten it'):
+        create_lmdbs([tmp_path / 'hr'])
+
+
+def test_a_linked_lmdb_is_replaced_where_it_is(tmp_path: Path):
+    write_photos(tmp_path / 'hr', 1)
+    create_lmdbs([tmp_path / 'hr'], tmp_path / 'disk' / 'a.lmdb')
+    (tmp_path / 'a.lmdb').symlink_to(tmp_path / 'disk' / 'a.lmdb')
+    write_photos(tmp_path / 'hr', 2)
+    create_lmdbs([tmp_path / 'hr'], tmp_path / 'a.lmdb', settings=PackingSettings(overwrite=True))
+    assert (tmp_path / 'a.lmdb').is_symlink() and len(open_source(tmp_path / 'disk' / 'a.lmdb', IMAGE)) == 2
+    assert names(tmp_path / 'disk') == ['a.lmdb']
+
+
+def test_what_comes_to_be_there_meanwhile_is_kept(tmp_path: Path):
+    with pytest.raises(InputError, match=r"'.*out' is there already"), whole_folder(tmp_path / 'out', 'mark') as folder:
+        (folder / 'mark').touch()
+        (tmp_path / 'out').mkdir()
+        (tmp_path / 'out' / 'precious').touch()
+    assert names(tmp_path) == ['out'] and names(tmp_path / 'out') == ['precious']

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import random
+import struct
+import zlib
 from pathlib import Path
 
 import cv2
@@ -16,6 +18,7 @@ from torch.utils.data import DataLoader
 
 from photos import reduce_photos, write_photos
 from usrdu_basicsr.errors import InputError, InputNotFoundError
+from usrdu_basicsr.images import decode_image
 
 
 @pytest.fixture
@@ -279,7 +282,31 @@ def test_only_what_a_list_names_is_taken(folders: Path):
     item = dataset[0]
     assert find(item['gt'], item['gt_path'])
     (folders / 'lq.txt').write_text('chelsea.png\nrocket.png\n')
-    with pytest.raises(InputError, match=r"lacks 'rocket.png' \(1 of 2 in all\), which '.*lq.txt' names"):
+    with pytest.raises(InputError, match=r"cannot read '.*rocket.png'.*No such file"):
         build_dataset(opt)
+    dataset = build_dataset(opt | {'on_bad_image': 'skip'})
+    assert dataset.usable_lq.bad == 1 and Path(dataset[1]['lq_path']).name == 'chelsea.png'
     with pytest.raises(InputNotFoundError, match="no meta info 'nowhere'"):
         build_dataset(opt | {'meta_info_file': 'nowhere'})
+
+
+def test_validation_photos_are_looked_over_before_a_run(folders: Path):
+    (folders / 'hr' / 'coffee.png').write_bytes(b'')
+    opt = unpaired(folders, type='HRImageDataset', phase='val')
+    with pytest.raises(InputError, match=r"cannot read image '.*coffee.png'"):
+        build_dataset(opt)
+
+
+def test_log_scales_that_are_not_finite_are_named(folders: Path):
+    path = folders / 'set' / 'log_scale' / 'chelsea.npy'
+    np.save(path, np.full((24, 28, 3), np.nan, np.float16))
+    with pytest.raises(InputError, match=r"chelsea.npy' hold values that are not finite"):
+        build_dataset(generated(folders))[1]
+
+
+def test_an_error_of_several_lines_is_told_in_one():
+    header = b'IHDR' + struct.pack('>IIBBBBB', 40000, 40000, 8, 2, 0, 0, 0)
+    content = b'\x89PNG\r\n\x1a\n' + struct.pack('>I', 13) + header + struct.pack('>I', zlib.crc32(header))
+    with pytest.raises(InputError, match="cannot read image 'huge'") as raised:
+        decode_image(content, 'huge')
+    assert '\n' not in str(raised.value)

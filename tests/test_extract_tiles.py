@@ -82,7 +82,7 @@ def test_tiles_of_a_set_are_aligned(sets: Path):
         np.testing.assert_allclose(log_scale.read(i)[..., ::-1] * 255, lr.read(i), atol=0.2)
     description = json.loads((sets / 'tiles' / 'generation.json').read_text())
     assert description == {'scale': 4, 'checkpoint_sha256': 'abc', 'count': count}
-    tiles = json.loads((sets / 'tiles' / 'tiles.json').read_text())
+    tiles = json.loads((sets / 'tiles' / '.tiles.json').read_text())
     assert tiles == {'crop': 48, 'step': 40, 'photos': 3, 'tiles': count}
 
 
@@ -118,7 +118,7 @@ def test_as_a_user(sets: Path):
     output = check_python(SCRIPT, '-i', 'hr', '--generated', 'set', '-o', 'tiles', '--lmdb', *settings, cwd=sets)
     assert output == '16 tiles in tiles\n'
     assert sorted(path.name for path in (sets / 'tiles').iterdir()) == [
-        *('generation.json', 'hr.lmdb', 'log_scale.lmdb', 'lr.lmdb', 'tiles.json'),
+        *('.tiles.json', 'generation.json', 'hr.lmdb', 'log_scale.lmdb', 'lr.lmdb'),
     ]
     assert check_python(SCRIPT, '-i', 'hr', '-o', 'hr_tiles', '--lmdb', *settings, cwd=sets) == (
         '18 tiles in hr_tiles.lmdb\n'
@@ -129,7 +129,10 @@ def test_as_a_user(sets: Path):
         (('-i', 'hr', '-o', 't', '--generated', 'hr'), "error: 'hr' holds no generation.json"),
         (('-i', 'hr', '-o', 't', '--generated', 'set', '--crop', '50'), 'error: crop 50 is not a multiple of scale 4'),
         (('-i', 'hr', '-o', 't', '--generated', 'set', '--step', '50'), 'error: step 50 is not a multiple of scale 4'),
-        (('-i', 'hr', '-o', 'set', '--overwrite'), "error: output 'set' holds no tiles.json, so it was not written by"),
+        (
+            ('-i', 'hr', '-o', 'set', '--overwrite'),
+            "error: output 'set' holds no .tiles.json, so it was not written by",
+        ),
         (('-i', 'hr', '-o', '.', '--overwrite'), "error: output '.' would replace 'hr', which is to be cut"),
         (('-i', 'tiles/hr.lmdb', '-o', 't'), "error: 'tiles/hr.lmdb' is an LMDB: tiles are cut from folders"),
     ):

@@ -90,7 +90,7 @@ def write_folder(path: Path, text: str, fail: bool = False) -> None:
 def test_a_folder_is_replaced_whole_or_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     path = tmp_path / 'deep' / 'set'
     write_folder(path, 'old')
-    with pytest.raises(InputError, match=r"cannot write '.*set': is the disk full\? \(full\)"):
+    with pytest.raises(InputError, match=r"cannot write '.*set': is there room, and permission\? \(full\)"):
         write_folder(path, 'half', fail=True)
     assert (path / 'mark').read_text() == 'old' and [p.name for p in path.parent.iterdir()] == ['set']
     write_folder(path, 'new')

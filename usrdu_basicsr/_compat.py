@@ -134,7 +134,7 @@ def _share_lmdbs() -> None:
 
     def initialise(self: Any, db_paths: Any, client_keys: Any = 'default', **settings: Any) -> None:
         paths, keys = ([value] if isinstance(value, str) else value for value in (db_paths, client_keys))
-        if settings or len(paths) != len(keys):
+        if settings.get('lock') or not settings.get('readonly', True) or len(paths) != len(keys):
             original(self, db_paths, client_keys, **settings)
             return
         self.db_paths = [str(path) for path in paths]

@@ -22,10 +22,13 @@ def input_folder(path: str | Path) -> Path:
 
     Raises:
         InputNotFoundError: There is none of this name.
+        InputError: It must not be read.
     """
     path = Path(path)
     if not path.is_dir():
         raise InputNotFoundError(f"no folder '{path}': check the path, which is relative to '{Path.cwd()}'")
+    if not os.access(path, os.R_OK | os.X_OK):
+        raise InputError(f"folder '{path}' cannot be read: its permissions forbid it")
     return path
 
 
@@ -111,15 +114,16 @@ def whole_folder(path: Path, mark: str, overwrite: bool = False) -> Iterator[Pat
         InputError: It is there already, is a file, or cannot be written.
     """
     refuse_to_replace(path, mark, overwrite)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    path = path.resolve()  # a link's folder is replaced, not the link
     for left in path.parent.glob(f'.{glob.escape(path.name)}.*.tmp'):
         logger.warning("'%s' is from a run that was killed, if none is writing it now: remove it", left)
     temporary, replaced = (path.with_name(f'.{path.name}.{uuid.uuid4().hex}.tmp') for _ in range(2))
-    temporary.mkdir()
     try:
+        temporary.mkdir(parents=True)
         yield temporary
         if hasattr(os, 'sync'):  # not on Windows
             os.sync()
+        refuse_to_replace(path, mark, overwrite)  # what came to be there meanwhile, either
         if path.exists():
             path.rename(replaced)
         temporary.rename(path)
@@ -127,7 +131,7 @@ def whole_folder(path: Path, mark: str, overwrite: bool = False) -> Iterator[Pat
     except UserError:
         raise
     except OSError as error:
-        raise InputError(f"cannot write '{path}': is the disk full? ({error})") from error
+        raise InputError(f"cannot write '{path}': is there room, and permission? ({error})") from error
     finally:
         if replaced.exists() and not path.exists():
             replaced.rename(path)

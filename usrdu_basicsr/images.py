@@ -69,7 +69,7 @@ def read_image(path: Path) -> np.ndarray:
     return to_float(decode_image(read_bytes(path), str(path)))
 
 
-def decode_image(content: bytes | memoryview, name: str) -> np.ndarray:
+def decode_image(content: bytes, name: str) -> np.ndarray:
     """The image in the bytes of an image file, as `read_image` gives it, but in the file's own depth.
 
     Args:
@@ -80,16 +80,19 @@ def decode_image(content: bytes | memoryview, name: str) -> np.ndarray:
         `(H, W, 3)` uint8, uint16 or floating point, BGR; `to_float` brings it to [0, 1].
 
     Raises:
-        InputError: They are not an image, or an incomplete one.
+        InputError: They are not an image, or an incomplete one, or not finite.
     """
     if not len(content):
         raise InputError(f"cannot read image '{name}': it is empty; replace or remove it")
     try:
         image = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH)
     except cv2.error as error:
-        raise InputError(f"cannot read image '{name}': replace or remove it ({error})") from error
+        text = ' '.join(str(error).split())  # of several lines
+        raise InputError(f"cannot read image '{name}': replace or remove it ({text})") from error
     if image is None:
         raise InputError(f"cannot read image '{name}': it is damaged or not an image; replace or remove it")
+    if image.dtype.kind == 'f' and not np.isfinite(image).all():
+        raise InputError(f"image '{name}' holds values that are not finite: replace or remove it")
     return image
 
 

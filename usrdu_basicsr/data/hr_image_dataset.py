@@ -33,7 +33,7 @@ class HRImageDataset(Dataset):
 
     Raises:
         InputNotFoundError: The folder or LMDB does not exist.
-        InputError: It is empty, or for training an image is unreadable or smaller than `gt_size`.
+        InputError: It is empty, an image is unreadable, or for training smaller than `gt_size`.
     """
 
     options = frozenset(
@@ -47,6 +47,8 @@ class HRImageDataset(Dataset):
         self.usable_gt = UsableImages(len(self.gt), opt.get('on_bad_image', 'stop'))
         if self.training:
             self.check_crops(self.gt, self.usable_gt, opt['gt_size'], 'gt_size')
+        else:
+            self.usable_gt.check(self.gt.size)
 
     def __len__(self) -> int:
         return len(self.gt)

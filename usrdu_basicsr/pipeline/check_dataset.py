@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 from tqdm import tqdm
 
 from usrdu_basicsr.errors import UserError
+from usrdu_basicsr.pipeline.basicsr_sources import PAIRED, list_of, open_basicsr_source, paired_names
 from usrdu_basicsr.pipeline.image_facts import Facts, look_at
 from usrdu_basicsr.storage.folder_source import FolderSource
 from usrdu_basicsr.storage.formats import IMAGE, LOG_SCALE
@@ -21,8 +22,15 @@ from usrdu_basicsr.storage.generated_set import read_description
 from usrdu_basicsr.storage.open_source import open_source
 from usrdu_basicsr.storage.source import Source
 
-PAIRED = ('PairedImageDataset', 'UncertaintyPairedDataset')
 GT, LQ, LOG_SCALES = 'dataroot_gt', 'dataroot_lq', 'dataroot_log_scale'
+OURS_PAIRED = 'UncertaintyPairedDataset'
+ROOTS = {
+    'HRImageDataset': (GT,),
+    'SingleImageDataset': (LQ,),
+    'UnpairedImageDataset': (GT, LQ),
+    PAIRED: (GT, LQ),
+    OURS_PAIRED: (GT, LQ, LOG_SCALES),
+}
 
 
 @dataclass
@@ -56,11 +64,11 @@ def check_dataset(dataset: Mapping[str, Any], workers: int = 1) -> DatasetReport
         Counts, sizes and channels; images that cannot be read, are too small, lack their partner or do not have the
         scale of it.
     """
-    report = DatasetReport()
+    report = DatasetReport(problems=_option_problems(dataset))
+    if report.problems:
+        return report
     sides: dict[str, Side] = {}
-    for option in (GT, LQ, LOG_SCALES):
-        if dataset.get(option) is None:
-            continue
+    for option in ROOTS[dataset['type']]:
         try:
             source = _open(dataset, option)
         except UserError as error:
@@ -73,7 +81,7 @@ def check_dataset(dataset: Mapping[str, Any], workers: int = 1) -> DatasetReport
         report.notes += filter(None, (facts.note for facts in side.facts))
         report.problems += filter(None, (facts.problem for facts in side.facts))
         report.problems += _small(side, dataset)
-    if dataset.get('type') in PAIRED and GT in sides:
+    if dataset['type'] in (PAIRED, OURS_PAIRED) and GT in sides:
         for option, side in sides.items():
             if option != GT:
                 _check_pairs(report, dataset, sides[GT], side)
@@ -82,9 +90,25 @@ def check_dataset(dataset: Mapping[str, Any], workers: int = 1) -> DatasetReport
     return report
 
 
+def _option_problems(dataset: Mapping[str, Any]) -> list[str]:
+    """What is wrong with the options that are needed here."""
+    if dataset.get('type') not in ROOTS:
+        return [f'type: {dataset.get("type")!r}, expected one of {", ".join(sorted(ROOTS))}']
+    kinds: dict[str, tuple[type, ...]] = dict.fromkeys(ROOTS[dataset['type']], (str, Path)) | {'scale': (int,)}
+    if dataset.get('phase') == 'train' and dataset.get('gt_size') is not None:
+        kinds['gt_size'] = (int,)
+    return [
+        f'{key} is {dataset.get(key)!r}, expected {"a path" if str in kind else "a whole number"}'
+        for key, kind in kinds.items()
+        if not isinstance(dataset.get(key), kind)
+    ]
+
+
 def _open(dataset: Mapping[str, Any], option: str) -> Source:
-    key = 'meta_info_file_lq' if option == LQ and dataset['type'] == 'UnpairedImageDataset' else 'meta_info_file'
-    listed = None if option != GT and dataset['type'] in PAIRED else dataset.get(key)
+    if dataset['type'] in (PAIRED, 'SingleImageDataset'):
+        return open_basicsr_source(dataset, option)
+    key = 'meta_info_file' if option == GT else 'meta_info_file_lq'
+    listed = None if option != GT and dataset['type'] == OURS_PAIRED else dataset.get(key)
     return open_source(dataset[option], LOG_SCALE if option == LOG_SCALES else IMAGE, listed)
 
 
@@ -119,14 +143,17 @@ def _small(side: Side, dataset: Mapping[str, Any]) -> Iterator[str]:
 
 def _check_pairs(report: DatasetReport, dataset: Mapping[str, Any], gt: Side, other: Side) -> None:
     """Images without a partner, names that clash, and sizes that do not fit."""
-    template = (dataset.get('filename_tmpl') or '{}') if other.option == LQ else '{}'
-    mine, theirs = _by_stem(report, gt, template), _by_stem(report, other, '{}')
+    if dataset['type'] == PAIRED:
+        names = paired_names(gt.source, dataset.get('filename_tmpl') or '{}'), paired_names(other.source, '{}')
+    else:
+        names = gt.source.stems(), other.source.stems()
+    mine, theirs = _index(report, gt, names[0]), _index(report, other, names[1])
     for stem in sorted(mine.keys() - theirs.keys()):
         name = gt.source.name(mine[stem])
         report.problems.append(f"'{name}' has no partner of the same name in '{other.source.root}'")
     if more := sorted(theirs.keys() - mine.keys()):
         text = f"{len(more)} of '{other.source.root}' have no partner in '{gt.source.root}', {more[0]!r} first"
-        whole = dataset['type'] == 'PairedImageDataset' and dataset.get('meta_info_file') is None
+        whole = dataset['type'] == PAIRED and list_of(dataset) is None
         (report.problems if whole else report.notes).append(text)
     scale, exact = dataset['scale'], dataset.get('phase') == 'train'
     for stem in sorted(mine.keys() & theirs.keys()):
@@ -135,21 +162,18 @@ def _check_pairs(report: DatasetReport, dataset: Mapping[str, Any], gt: Side, ot
             continue
         # Ours crop HR photos to a multiple of the scale, BasicSR's do so in validation alone.
         fits = own == (size[0] // scale, size[1] // scale)
-        if dataset['type'] == 'PairedImageDataset':
+        if dataset['type'] == PAIRED:
             fits = all(a == b * scale if exact else a >= b * scale for a, b in zip(size, own, strict=True))
         if not fits:
             name, photo = other.source.name(theirs[stem]), gt.source.name(mine[stem])
             report.problems.append(f"'{name}' is {own} pixels (height, width), not 1/{scale} of '{photo}', {size}")
 
 
-def _by_stem(report: DatasetReport, side: Side, template: str) -> dict[str, int]:
-    stems = [template.format(stem) for stem in side.source.stems()]
-    for stem, count in Counter(stems).items():
+def _index(report: DatasetReport, side: Side, names: list[str]) -> dict[str, int]:
+    for name, count in Counter(names).items():
         if count > 1:
-            report.problems.append(
-                f"{side.option}: {count} files of '{side.source.root}' are named {stem!r}, apart from extensions"
-            )
-    return {stem: index for index, stem in enumerate(stems)}
+            report.problems.append(f"{side.option}: {count} of '{side.source.root}' share the name {name!r}")
+    return {name: index for index, name in enumerate(names)}
 
 
 def _scale_problem(folder: Path, scale: int) -> Iterator[str]:

@@ -15,12 +15,12 @@ from usrdu_basicsr.images import encode_png
 from usrdu_basicsr.pipeline.packing import DEFAULTS, PackingSettings
 from usrdu_basicsr.pipeline.workers import map_in_processes
 from usrdu_basicsr.storage.check_all import check_all
-from usrdu_basicsr.storage.environments import DATA
 from usrdu_basicsr.storage.folder_source import FolderSource
 from usrdu_basicsr.storage.formats import IMAGE, LOG_SCALE, Format
 from usrdu_basicsr.storage.generated_set import DESCRIPTION, LOG_SCALE_FOLDER, LR_FOLDER
-from usrdu_basicsr.storage.lmdb_writer import LmdbWriter, Value
-from usrdu_basicsr.storage.open_source import LMDB_SUFFIX, open_source
+from usrdu_basicsr.storage.lmdb_writer import LmdbWriter, Value, check_key
+from usrdu_basicsr.storage.meta_info import META_INFO
+from usrdu_basicsr.storage.open_source import LMDB_SUFFIX, lmdb_beside, open_source
 
 
 class Job(NamedTuple):
@@ -58,8 +58,10 @@ def create_lmdbs(
     for folder in map(input_folder, inputs):
         jobs += _jobs(folder, None if output is None else Path(output))
     for job in jobs:
-        refuse_to_replace(job.target, DATA, settings.overwrite)
+        refuse_to_replace(job.target, META_INFO, settings.overwrite)
         job.source.partners(job.source)  # refuses names that clash
+        for stem in job.source.stems():
+            check_key(stem)
         check_all(len(job.source), job.source.size)
         if pair:
             jobs[0].source.partners(job.source)
@@ -84,7 +86,7 @@ def _jobs(folder: Path, output: Path | None) -> list[Job]:
 
 
 def _job(folder: Path, output: Path | None, file_format: Format) -> Job:
-    target = folder.with_name(folder.name + LMDB_SUFFIX) if output is None else output
+    target = lmdb_beside(folder) if output is None else output
     if target.suffix != LMDB_SUFFIX:
         raise InputError(f"output '{target}': the name of an LMDB ends in {LMDB_SUFFIX}")
     source = open_source(folder, file_format)
@@ -97,7 +99,7 @@ def _pack(job: Job, settings: PackingSettings) -> None:
     source = job.source
     paths = [source.path(index) for index in range(len(source))]
     encode = partial(encode_file, file_format=source.format, compression=settings.compression)
-    with whole_folder(job.target, DATA, settings.overwrite) as folder, LmdbWriter(folder) as writer:
+    with whole_folder(job.target, META_INFO, settings.overwrite) as folder, LmdbWriter(folder) as writer:
         values = map_in_processes(encode, paths, settings.workers)
         progress = tqdm(values, job.target.name, len(paths), unit=' files')
         for stem, value in zip(source.stems(), progress, strict=True):

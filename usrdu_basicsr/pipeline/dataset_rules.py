@@ -46,7 +46,7 @@ def check_datasets(check: OptionCheck, opt: Mapping[str, Any]) -> None:
         if phase not in ('train', 'val', 'test'):
             check.problems.append(f'datasets: {name}: expected train, val, val_2, ... or test_1, ...')
             continue
-        _check_dataset(check, dataset, phase, where)
+        check_section(check, dataset, phase, where)
         role = 'train' if phase == 'train' else 'val'
         if role == 'train' and opt['model_type'] == STAGE_2 and opt.get('network_dsn') is not None:
             role += ' with network_dsn'
@@ -59,7 +59,8 @@ def check_datasets(check: OptionCheck, opt: Mapping[str, Any]) -> None:
     _check_gt_size(check, opt, datasets)
 
 
-def _check_dataset(check: OptionCheck, dataset: Mapping[str, Any], phase: str, where: str) -> None:
+def check_section(check: OptionCheck, dataset: Mapping[str, Any], phase: str, where: str) -> None:
+    """Note what is wrong with one of `datasets`."""
     check.numbers(dataset, where)
     kind = check.choice(dataset, DATASET_REGISTRY, where)
     if kind is None:

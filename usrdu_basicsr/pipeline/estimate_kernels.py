@@ -148,8 +148,6 @@ class KernelEstimation:
         """`(H, W, 3)` RGB, or None if it cannot be used, which is noted."""
         try:
             image = read_image(path)[..., ::-1]
-            if not np.isfinite(image).all():
-                raise InputError(f"image '{path}' holds values that are not finite: replace or remove it")
         except InputError as error:
             logger.error('%s', error)
             self.report.failed.append(path.name)

@@ -24,7 +24,7 @@ from usrdu_basicsr.storage.lmdb_writer import LmdbWriter, Value
 from usrdu_basicsr.storage.open_source import LMDB_SUFFIX, open_source
 
 HR_FOLDER = 'hr'
-TILES = 'tiles.json'  # in every folder of tiles
+TILES = '.tiles.json'  # in every folder of tiles; hidden, as BasicSR reads all other files as images
 
 
 class Layer(NamedTuple):
@@ -99,7 +99,7 @@ def extract_set_tiles(
     Args:
         photos: Folder of HR photos.
         generated: What `scripts/generate_lr.py` made of them.
-        output: Gets `hr`, `lr`, `log_scale`, `generation.json` and `tiles.json`; there whole or not at all.
+        output: Gets `hr`, `lr`, `log_scale`, `generation.json` and `.tiles.json`; there whole or not at all.
         crop: Side of an HR tile, pixels, a multiple of the set's scale; see `extract_tiles`.
         step: From one HR tile to the next, a multiple of the scale.
         as_lmdb: Write `hr.lmdb`, `lr.lmdb` and `log_scale.lmdb` instead.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+import io
 from typing import NamedTuple
 
 from PIL import Image, UnidentifiedImageError
@@ -41,7 +41,8 @@ class Facts(NamedTuple):
 def look_at(source: Source, index: int) -> Facts:
     """Decode one image or map of log-scales, and say what it is."""
     try:
-        array = source.read(index)
+        content = source.content(index)
+        array = source.format.decode(content, source.name(index))
         size = (array.shape[0], array.shape[1])
         recorded = source.size(index)
     except InputError as error:
@@ -49,20 +50,21 @@ def look_at(source: Source, index: int) -> Facts:
     name = source.name(index)
     if recorded != size:
         return Facts(size, problem=f"'{name}' is {size} pixels (height, width), its meta info says {recorded}")
-    if not isinstance(source, FolderSource) or source.format != IMAGE:
+    if source.format != IMAGE:
         return Facts(size)
-    return _look_at_file(source.path(index), size, array.dtype.name)
+    extension = source.path(index).suffix if isinstance(source, FolderSource) else ''
+    return _look_at_image(content, name, extension, size, array.dtype.name)
 
 
-def _look_at_file(path: Path, size: tuple[int, int], depth: str) -> Facts:
+def _look_at_image(content: bytes, name: str, extension: str, size: tuple[int, int], depth: str) -> Facts:
     try:
-        with Image.open(path) as image:
+        with Image.open(io.BytesIO(content)) as image:
             mode, held = image.mode, ALIKE.get(image.format or '', image.format)
     except (UnidentifiedImageError, Image.DecompressionBombError, OSError):
         return Facts(size, f'unknown to Pillow, {depth}')
     kind = KINDS.get(mode, mode)
     if depth == 'uint16' and 'bits' not in kind:  # Pillow reduces 16-bit colour
         kind = f'{kind}, 16 bits'
-    expected = Image.registered_extensions().get(path.suffix.lower())
-    note = f"'{path}' is a {held} file, in spite of its name" if expected not in (held, None) else ''
+    expected = Image.registered_extensions().get(extension.lower())
+    note = f"'{name}' is a {held} file, in spite of its name" if expected not in (held, None) else ''
     return Facts(size, kind, note=note)

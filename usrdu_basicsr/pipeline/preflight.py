@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from copy import deepcopy
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -15,14 +14,12 @@ from usrdu_basicsr.checkpoint import check_weights, read_weights
 from usrdu_basicsr.data.cropping import check_holds_crop
 from usrdu_basicsr.data.kernel_set import read_kernel_set
 from usrdu_basicsr.errors import InputError, UserError
+from usrdu_basicsr.pipeline.basicsr_sources import list_of, open_basicsr_source, paired_names
 from usrdu_basicsr.pipeline.build import build
 from usrdu_basicsr.pipeline.load_network import scale_of
 from usrdu_basicsr.pipeline.option_rules import NETWORKS, check_options
 from usrdu_basicsr.pipeline.train_rules import LOSSES
-from usrdu_basicsr.storage.folder_source import FolderSource
-from usrdu_basicsr.storage.formats import IMAGE
-from usrdu_basicsr.storage.open_source import open_source
-from usrdu_basicsr.storage.source import Source
+from usrdu_basicsr.storage.check_all import check_all
 
 
 def check_run(opt: Mapping[str, Any]) -> None:
@@ -67,9 +64,8 @@ def _check_dataset(opt: Mapping[str, Any], dataset: Mapping[str, Any], where: st
         elif dataset['type'] == 'PairedImageDataset':
             _check_batch(opt, dataset, _check_pairs(dataset))
         else:
-            source = open_source(dataset['dataroot_lq'], IMAGE, dataset.get('meta_info_file'))
-            for index in range(len(source)):
-                source.size(index)
+            source = open_basicsr_source(dataset, 'dataroot_lq')
+            check_all(len(source), source.size)
     except UserError as error:
         raise type(error)(f'{where}{error}') from error
 
@@ -90,12 +86,11 @@ def _check_batch(opt: Mapping[str, Any], dataset: Mapping[str, Any], count: int)
 def _check_pairs(dataset: Mapping[str, Any]) -> int:
     """Refuse HR photos and LR images that do not match by name or size; returns how many pairs there are."""
     template, scale = dataset.get('filename_tmpl') or '{}', dataset['scale']
-    # BasicSR reads no list for LMDBs
-    listed = dataset.get('meta_info_file') if dataset['io_backend'].get('type') == 'disk' else None
-    gt, lq = open_source(dataset['dataroot_gt'], IMAGE, listed), open_source(dataset['dataroot_lq'], IMAGE)
-    gt_index = {name: index for index, name in enumerate(_paired_names(gt, template))}
-    lq_index = {name: index for index, name in enumerate(_paired_names(lq, '{}'))}
-    if odd := sorted(gt_index.keys() - lq_index.keys() if listed else gt_index.keys() ^ lq_index.keys()):
+    gt, lq = (open_basicsr_source(dataset, option) for option in ('dataroot_gt', 'dataroot_lq'))
+    gt_index = {name: index for index, name in enumerate(paired_names(gt, template))}
+    lq_index = {name: index for index, name in enumerate(paired_names(lq, '{}'))}
+    lone = gt_index.keys() - lq_index.keys() if list_of(dataset) else gt_index.keys() ^ lq_index.keys()
+    if odd := sorted(lone):
         raise InputError(
             f"'{gt.root}' and '{lq.root}' do not match: {odd[0]!r} ({len(odd)} in all) is in one of them only; pairs"
             ' need equal names'
@@ -113,13 +108,6 @@ def _check_pairs(dataset: Mapping[str, Any]) -> int:
         if training:
             check_holds_crop(size, dataset['gt_size'], 'gt_size', name)
     return len(gt_index)
-
-
-def _paired_names(source: Source, template: str) -> list[str]:
-    """What BasicSR matches pairs by: file names, changed by `filename_tmpl`, or the keys of an LMDB."""
-    if isinstance(source, FolderSource):
-        return [f'{template.format(Path(name).stem)}{Path(name).suffix}' for name in source.names.tolist()]
-    return source.stems()
 
 
 def _check_network(opt: Mapping[str, Any], net: str) -> None:

@@ -33,16 +33,19 @@ def cut_photo(cut: Cut, crop: int, step: int, compression: int) -> Mapping[str, 
         InputError: A file is damaged.
     """
     parts = [
-        (file_format.decode(read_bytes(path), str(path)), path, reduction) for path, file_format, reduction in cut.parts
+        (file_format.decode(read_bytes(path), str(path)), path, file_format, reduction)
+        for path, file_format, reduction in cut.parts
     ]
-    largest = max(reduction for _, _, reduction in parts)
+    largest = max(reduction for *_, reduction in parts)
     height, width = (side // largest * largest for side in parts[0][0].shape[:2])
     tiles: dict[str, list[Value]] = {}
     for top in tile_starts(height, crop, step):
         for left in tile_starts(width, crop, step):
             tiles[f'{cut.stem}_s{len(tiles) + 1:03d}'] = [
-                _encode(array[_window(top, crop, reduction), _window(left, crop, reduction)], path, compression)
-                for array, path, reduction in parts
+                _encode(
+                    array[_window(top, crop, reduction), _window(left, crop, reduction)], path, file_format, compression
+                )
+                for array, path, file_format, reduction in parts
             ]
     return tiles
 
@@ -57,8 +60,8 @@ def _window(start: int, crop: int, reduction: int) -> slice:
     return slice(start // reduction, (start + crop) // reduction)
 
 
-def _encode(tile: np.ndarray, path: Path, compression: int) -> Value:
-    if path.suffix in LOG_SCALE.extensions:
+def _encode(tile: np.ndarray, path: Path, file_format: Format, compression: int) -> Value:
+    if file_format == LOG_SCALE:
         file = io.BytesIO()
         np.save(file, np.ascontiguousarray(tile))
         return Value(file.getvalue(), tile.shape, '.npy', 0)

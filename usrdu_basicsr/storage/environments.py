@@ -24,9 +24,7 @@ def open_environment(path: str | Path) -> lmdb.Environment:
     try:
         inode = os.stat(os.path.join(resolved, DATA)).st_ino
         opened, environment = _environments.get(resolved, (None, None))
-        if environment is None or opened != inode:
-            if environment is not None:
-                environment.close()
+        if environment is None or opened != inode:  # the old one is left to the threads that may be reading it
             environment = lmdb.open(resolved, readonly=True, lock=False, readahead=False, create=False)
             _environments[resolved] = inode, environment
     except (lmdb.Error, OSError) as error:

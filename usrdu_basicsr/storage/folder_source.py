@@ -42,5 +42,5 @@ class FolderSource(Source):
     def size(self, index: int) -> tuple[int, int]:
         return self.format.size(self.path(index))
 
-    def read(self, index: int) -> np.ndarray:
-        return self.format.decode(read_bytes(self.path(index)), self.name(index))
+    def content(self, index: int) -> bytes:
+        return read_bytes(self.path(index))

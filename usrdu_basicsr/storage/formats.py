@@ -25,7 +25,7 @@ class Format(NamedTuple):
     noun: str
     extensions: frozenset[str]
     size: Callable[[Path], tuple[int, int]]
-    decode: Callable[[bytes | memoryview, str], np.ndarray]
+    decode: Callable[[bytes, str], np.ndarray]
 
 
 IMAGE = Format('image', EXTENSIONS, image_size, decode_image)

@@ -28,7 +28,7 @@ def write_log_scale(path: Path, log_scale: np.ndarray) -> None:
     write_whole(path, lambda file: np.save(file, log_scale.astype(np.float16)))
 
 
-def decode_log_scale(content: bytes | memoryview, name: str) -> np.ndarray:
+def decode_log_scale(content: bytes, name: str) -> np.ndarray:
     """The map of log-scales in the bytes of a file.
 
     Args:
@@ -39,10 +39,13 @@ def decode_log_scale(content: bytes | memoryview, name: str) -> np.ndarray:
         `(H, W, 3)` as stored (float16), RGB.
 
     Raises:
-        InputError: It is damaged or of another shape.
+        InputError: It is damaged, of another shape, or not finite.
     """
-    kind, size, start = _read_header(bytes(content[:HEADER_BYTES]), len(content), name)
-    return np.frombuffer(content, kind, offset=start).reshape(*size, 3).copy()
+    kind, size, start = _read_header(content[:HEADER_BYTES], len(content), name)
+    log_scale = np.frombuffer(content, kind, offset=start).reshape(*size, 3)
+    if not np.isfinite(log_scale).all():
+        raise InputError(f"log-scales '{name}' hold values that are not finite: remove them and generate them again")
+    return log_scale
 
 
 def log_scale_size(path: Path) -> tuple[int, int]:

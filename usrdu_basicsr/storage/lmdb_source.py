@@ -14,7 +14,7 @@ from usrdu_basicsr.errors import InputError
 from usrdu_basicsr.files import input_folder
 from usrdu_basicsr.storage.environments import DATA, open_environment
 from usrdu_basicsr.storage.formats import Format
-from usrdu_basicsr.storage.meta_info import META_INFO, key_of, read_meta_info
+from usrdu_basicsr.storage.meta_info import BYTES, META_INFO, key_of, read_meta_info
 from usrdu_basicsr.storage.source import Source
 
 
@@ -63,7 +63,7 @@ class LmdbSource(Source):
         return len(self.keys)
 
     def stems(self) -> list[str]:
-        return [unquote(key) for key in self.keys.tolist()]
+        return [unquote(key, errors=BYTES) for key in self.keys.tolist()]
 
     def name(self, index: int) -> str:
         return str(self.root / str(self.keys[index]))
@@ -72,12 +72,12 @@ class LmdbSource(Source):
         height, width = self.sizes[index]
         return int(height), int(width)
 
-    def read(self, index: int) -> np.ndarray:
+    def content(self, index: int) -> bytes:
         try:
-            with open_environment(self.root).begin(buffers=True) as transaction:
+            with open_environment(self.root).begin() as transaction:
                 value = transaction.get(str(self.keys[index]).encode())
-                if value is not None:
-                    return self.format.decode(value, self.name(index))
         except lmdb.Error as error:
             raise InputError(f"cannot read '{self.name(index)}': create the LMDB again ({error})") from error
-        raise InputError(f"LMDB '{self.root}' lacks {str(self.keys[index])!r}, which its {META_INFO} names")
+        if value is None:
+            raise InputError(f"LMDB '{self.root}' lacks {str(self.keys[index])!r}, which its {META_INFO} names")
+        return value

@@ -14,6 +14,7 @@ from usrdu_basicsr.errors import InputError
 from usrdu_basicsr.files import write_text
 from usrdu_basicsr.storage.meta_info import META_INFO, key_of, meta_line
 
+LONGEST_KEY = 511  # bytes
 FIRST_MAP_SIZE = 2**28
 COMMIT_BYTES = 2**26  # what is written at once
 
@@ -29,6 +30,21 @@ class Value(NamedTuple):
     """Of the file that it would be."""
     compression: int
     """As the list tells it; the level of a PNG."""
+
+
+def check_key(name: str) -> str:
+    """The key of a name without extension.
+
+    Raises:
+        InputError: It is too long for an LMDB.
+    """
+    key = key_of(name)
+    if len(key) > LONGEST_KEY:
+        raise InputError(
+            f'name {name!r} makes a key of {len(key)} bytes (three for each byte outside ASCII), and those of an LMDB'
+            f' have {LONGEST_KEY} at most: shorten it'
+        )
+    return key
 
 
 class LmdbWriter:
@@ -57,11 +73,7 @@ class LmdbWriter:
         Raises:
             InputError: The key is too long, or the disk is full.
         """
-        key = key_of(name)
-        if len(key) > self._environment.max_key_size():
-            raise InputError(
-                f'{name!r} is too long for an LMDB: shorten it to {self._environment.max_key_size()} bytes'
-            )
+        key = check_key(name)
         self._waiting.append((key.encode('ascii'), value.content))
         self._lines.append(meta_line(key, value.extension, value.shape, value.compression))
         self._waiting_bytes += len(value.content)

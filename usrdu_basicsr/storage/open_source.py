@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from usrdu_basicsr.errors import InputError
 from usrdu_basicsr.files import input_folder, list_files
 from usrdu_basicsr.storage.folder_source import FolderSource
 from usrdu_basicsr.storage.formats import Format
@@ -13,6 +12,12 @@ from usrdu_basicsr.storage.meta_info import read_meta_info
 from usrdu_basicsr.storage.source import Source
 
 LMDB_SUFFIX = '.lmdb'
+
+
+def lmdb_beside(folder: Path) -> Path:
+    """`FOLDER.lmdb`, beside the folder."""
+    folder = folder if folder.name not in ('', '..') else folder.resolve()
+    return folder.with_name(folder.name + LMDB_SUFFIX)
 
 
 def open_source(root: str | Path, file_format: Format, meta_info_file: str | Path | None = None) -> Source:
@@ -25,7 +30,8 @@ def open_source(root: str | Path, file_format: Format, meta_info_file: str | Pat
 
     Raises:
         InputNotFoundError: There is no such folder, LMDB or list.
-        InputError: It holds nothing of this format, or not what the list names.
+        InputError: It holds nothing of this format, or an LMDB not what the list names. Files that a list names and
+            that are not there are told of when they are looked at.
     """
     root = Path(root).expanduser()
     listed = None if meta_info_file is None else [entry.name for entry in read_meta_info(meta_info_file)]
@@ -34,9 +40,4 @@ def open_source(root: str | Path, file_format: Format, meta_info_file: str | Pat
     folder = input_folder(root)
     if listed is None:
         listed = [path.name for path in list_files(folder, file_format.extensions, file_format.noun)]
-    elif missing := [name for name in listed if not (folder / name).is_file()]:
-        raise InputError(
-            f"folder '{folder}' lacks {missing[0]!r} ({len(missing)} of {len(listed)} in all), which"
-            f" '{meta_info_file}' names"
-        )
     return FolderSource(folder, listed, file_format)

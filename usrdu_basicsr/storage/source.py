@@ -45,12 +45,20 @@ class Source(ABC):
         """
 
     @abstractmethod
+    def content(self, index: int) -> bytes:
+        """The bytes of the file.
+
+        Raises:
+            InputError: It is missing or cannot be read.
+        """
+
     def read(self, index: int) -> np.ndarray:
         """The array, in the depth in which it is stored.
 
         Raises:
             InputError: It is missing or damaged.
         """
+        return self.format.decode(self.content(index), self.name(index))
 
     def partners(self, other: Source) -> np.ndarray:
         """The index in `other` of what has the same name without extension, for each of these.
