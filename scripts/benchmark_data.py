@@ -58,7 +58,7 @@ def main() -> int:
 
 
 def make_data(root: Path, count: int) -> None:
-    """Photos, a generated set as a DSN could have made it, and their tiles, twice."""
+    """Photos, a generated set as a DSN could have made it, and their tiles, as files and in LMDBs."""
     import cv2
     from skimage import data
 

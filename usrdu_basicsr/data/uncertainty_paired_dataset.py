@@ -16,7 +16,7 @@ from usrdu_basicsr.data.usable import UsableImages
 from usrdu_basicsr.errors import InputError
 from usrdu_basicsr.images import to_float
 from usrdu_basicsr.storage.formats import IMAGE, LOG_SCALE
-from usrdu_basicsr.storage.generated_set import read_description
+from usrdu_basicsr.storage.generated_set import check_reduced, read_description
 from usrdu_basicsr.storage.open_source import open_source
 
 
@@ -74,14 +74,9 @@ class UncertaintyPairedDataset(Dataset):
         self._check_fit(index, self.gt.size(index), self.lq.size(lq), self.log_scale.size(log_scale))
 
     def _check_fit(self, index: int, gt: tuple[int, int], lq: tuple[int, int], log_scale: tuple[int, int]) -> None:
-        expected = (gt[0] // self.scale, gt[1] // self.scale)
         lq_name, log_scale_name = self.lq.name(self.lq_index[index]), self.log_scale.name(self.log_scale_index[index])
-        for kind, name, size in (('LR image', lq_name, lq), ('log-scales', log_scale_name, log_scale)):
-            if size != expected:
-                raise InputError(
-                    f"{kind} '{name}': {size} pixels (height, width), expected {expected}: 1/{self.scale} of"
-                    f" '{self.gt.name(index)}'; generate the set again"
-                )
+        for name, size in ((lq_name, lq), (log_scale_name, log_scale)):
+            check_reduced(name, size, self.gt.name(index), gt, self.scale)
         if self.training:
             check_holds_crop(lq, self.opt['gt_size'] // self.scale, 'gt_size // scale', lq_name)
 

@@ -59,13 +59,10 @@ def create_lmdbs(
         jobs += _jobs(folder, None if output is None else Path(output))
     for job in jobs:
         refuse_to_replace(job.target, META_INFO, settings.overwrite)
-        job.source.partners(job.source)  # refuses names that clash
+        _match(jobs[0].source if pair else job.source, job.source)
         for stem in job.source.stems():
             check_key(stem)
         check_all(len(job.source), job.source.size)
-        if pair:
-            jobs[0].source.partners(job.source)
-            job.source.partners(jobs[0].source)
     for job in jobs:
         _pack(job, settings)
     return [job.target for job in jobs]
@@ -77,12 +74,17 @@ def _jobs(folder: Path, output: Path | None) -> list[Job]:
         if output is not None:
             raise InputError(f"'{folder}' is a generated set, of which two LMDBs are made beside its folders: drop -o")
         pair = [_job(folder / name, None, kind) for name, kind in ((LR_FOLDER, IMAGE), (LOG_SCALE_FOLDER, LOG_SCALE))]
-        for one, other in (pair, pair[::-1]):
-            one.source.partners(other.source)
+        _match(pair[0].source, pair[1].source)
         return pair
     extensions = {path.suffix.lower() for path in folder.iterdir()}
     holds_maps = LOG_SCALE.extensions & extensions and not IMAGE.extensions & extensions
     return [_job(folder, output, LOG_SCALE if holds_maps else IMAGE)]
+
+
+def _match(one: FolderSource, other: FolderSource) -> None:
+    """Refuse folders of different names; of one and the same folder, names that clash."""
+    one.partners(other)
+    other.partners(one)
 
 
 def _job(folder: Path, output: Path | None, file_format: Format) -> Job:

@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
+import numpy as np
 from tqdm import tqdm
 
 from usrdu_basicsr.errors import InputError
@@ -19,7 +20,13 @@ from usrdu_basicsr.pipeline.workers import map_in_processes
 from usrdu_basicsr.storage.check_all import check_all
 from usrdu_basicsr.storage.folder_source import FolderSource
 from usrdu_basicsr.storage.formats import IMAGE, LOG_SCALE, Format
-from usrdu_basicsr.storage.generated_set import LOG_SCALE_FOLDER, LR_FOLDER, read_description, write_description
+from usrdu_basicsr.storage.generated_set import (
+    LOG_SCALE_FOLDER,
+    LR_FOLDER,
+    check_reduced,
+    read_description,
+    write_description,
+)
 from usrdu_basicsr.storage.lmdb_writer import LmdbWriter, Value
 from usrdu_basicsr.storage.open_source import LMDB_SUFFIX, open_source
 
@@ -35,6 +42,8 @@ class Layer(NamedTuple):
     source: FolderSource
     reduction: int
     """HR pixels to one of its own."""
+    indices: np.ndarray
+    """In the source, of what belongs to each HR photo."""
 
 
 class Sink(Protocol):
@@ -75,7 +84,8 @@ def extract_tiles(
         InputError: It is empty, two of its files share a name, or an image cannot be used; the output is there already.
     """
     output = Path(output)
-    layers = [Layer('', _folder(photos, IMAGE), 1)]
+    hr = _folder(photos, IMAGE)
+    layers = [_layer('', hr, 1, hr)]
     _check_files(layers, output)
     with whole_folder(output, TILES, settings.overwrite) as temporary:
         with ExitStack() as stack:
@@ -121,10 +131,11 @@ def extract_set_tiles(
     for name, value in (('crop', crop), ('step', step)):
         if value % scale:
             raise InputError(f'{name} {value} is not a multiple of scale {scale}, of which the set is')
+    hr = _folder(photos, IMAGE)
     layers = [
-        Layer(HR_FOLDER, _folder(photos, IMAGE), 1),
-        Layer(LR_FOLDER, _folder(generated / LR_FOLDER, IMAGE), scale),
-        Layer(LOG_SCALE_FOLDER, _folder(generated / LOG_SCALE_FOLDER, LOG_SCALE), scale),
+        _layer(HR_FOLDER, hr, 1, hr),
+        _layer(LR_FOLDER, _folder(generated / LR_FOLDER, IMAGE), scale, hr),
+        _layer(LOG_SCALE_FOLDER, _folder(generated / LOG_SCALE_FOLDER, LOG_SCALE), scale, hr),
     ]
     _check_files(layers, output)
     with whole_folder(output, TILES, settings.overwrite) as temporary:
@@ -144,6 +155,10 @@ def _folder(folder: str | Path, file_format: Format) -> FolderSource:
     return source
 
 
+def _layer(name: str, source: FolderSource, reduction: int, hr: FolderSource) -> Layer:
+    return Layer(name, source, reduction, hr.partners(source))
+
+
 def _sink(path: Path, as_lmdb: bool, stack: ExitStack) -> Sink:
     return stack.enter_context(LmdbWriter(path)) if as_lmdb else FolderSink(path)
 
@@ -154,22 +169,17 @@ def _describe(folder: Path, layers: list[Layer], crop: int, step: int, count: in
 
 
 def _check_files(layers: list[Layer], output: Path) -> None:
-    """Refuse unreadable files, names that clash, sizes that do not fit, and an output that would replace them."""
+    """Refuse unreadable files, sizes that do not fit, and an output that would replace what is cut."""
     for layer in layers:
         if layer.source.root.resolve().is_relative_to(output.resolve()):
             raise InputError(f"output '{output}' would replace '{layer.source.root}', which is to be cut: name another")
     hr = layers[0].source
-    indices = [hr.partners(layer.source) for layer in layers]
 
     def check(index: int) -> None:
-        height, width = hr.size(index)
-        for layer, own in zip(layers, indices, strict=True):
-            size, expected = layer.source.size(own[index]), (height // layer.reduction, width // layer.reduction)
-            if size != expected:
-                raise InputError(
-                    f"'{layer.source.name(own[index])}': {size} pixels (height, width), expected {expected}:"
-                    f" 1/{layer.reduction} of '{hr.name(index)}'; generate the set again"
-                )
+        size = hr.size(index)
+        for layer in layers[1:]:
+            own = layer.indices[index]
+            check_reduced(layer.source.name(own), layer.source.size(own), hr.name(index), size, layer.reduction)
 
     check_all(len(hr), check)
 
@@ -187,11 +197,5 @@ def _cut_all(layers: list[Layer], sinks: list[Sink], crop: int, step: int, setti
 
 
 def _cuts(layers: list[Layer]) -> Iterator[Cut]:
-    hr = layers[0].source
-    indices = [hr.partners(layer.source) for layer in layers]
-    for i, stem in enumerate(hr.stems()):
-        parts = [
-            (layer.source.path(own[i]), layer.source.format, layer.reduction)
-            for layer, own in zip(layers, indices, strict=True)
-        ]
-        yield Cut(stem, parts)
+    for i, stem in enumerate(layers[0].source.stems()):
+        yield Cut(stem, [(one.source.path(one.indices[i]), one.source.format, one.reduction) for one in layers])

@@ -78,6 +78,27 @@ def _read_header(start: bytes, length: int, name: str) -> tuple[str, tuple[int, 
     return kind, (height, width), header.end()
 
 
+def check_reduced(name: str, size: tuple[int, int], photo: str, photo_size: tuple[int, int], scale: int) -> None:
+    """Refuse an LR image, or a map of log-scales, that is not the size that a DSN makes of its HR photo.
+
+    Args:
+        name: Of the image or map, for the message.
+        size: Its (height, width).
+        photo: Name of the HR photo, for the message.
+        photo_size: Its (height, width).
+        scale: HR pixels to an LR pixel.
+
+    Raises:
+        InputError: It is of another size.
+    """
+    expected = (photo_size[0] // scale, photo_size[1] // scale)
+    if size != expected:
+        raise InputError(
+            f"'{name}': {size} pixels (height, width), expected {expected}: 1/{scale} of '{photo}'; generate the set"
+            ' again'
+        )
+
+
 def read_description(folder: Path) -> dict[str, Any] | None:
     """`generation.json` of a set, or None where there is none.
 
