@@ -32,12 +32,14 @@ if __name__ == '__main__':
     # to files, as the two outputs may interleave within a line
     with open(f'{rank}.txt', 'w') as file:
         print(world_size, dist.get_backend(), bare.weight.grad.item(), torch.equal(*weights), file=file)
+    dist.barrier()  # neither takes the group down while the other still uses it
     dist.destroy_process_group()
 """
 
 
 CROPS = """
 import torch
+import torch.distributed as dist
 import usrdu_basicsr
 usrdu_basicsr.register()
 from basicsr.data import build_dataloader, build_dataset
@@ -63,6 +65,8 @@ if __name__ == '__main__':
         sampler.set_epoch(epoch)
         epochs.append([(batch['gt'], batch['lq_path']) for batch in loader])
     torch.save(epochs, f'{rank}.pt')
+    dist.barrier()
+    dist.destroy_process_group()
 """
 
 
