@@ -11,3 +11,7 @@ class InputError(UserError, ValueError):
 
 class InputNotFoundError(UserError, FileNotFoundError):
     """A file or folder named by the user does not exist."""
+
+
+class DivergenceError(UserError, ArithmeticError):
+    """The losses of a training are not numbers any more."""

@@ -1,34 +1,55 @@
-"""What both stages share: a generator, an optional discriminator, safe files, logs without device syncs."""
+"""What both stages share: a generator, an optional discriminator, how a step is computed, safe files."""
 
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from copy import deepcopy
-from os import path as osp
 from typing import Any
 
+import torch
 from basicsr.archs import build_network
 from basicsr.losses import build_loss
-from basicsr.models.sr_model import SRModel
-from basicsr.utils import get_root_logger
-from basicsr.utils.dist_util import master_only
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
-from usrdu_basicsr.checkpoint import check_weights, read_weights, write_checkpoint
+from usrdu_basicsr.models.checkpointed import CheckpointedModel
+from usrdu_basicsr.models.finite_watch import FiniteWatch
+from usrdu_basicsr.models.step_settings import StepSettings
+from usrdu_basicsr.models.update import Update
+from usrdu_basicsr.precision import Precision
 
 
-class AdversarialModel(SRModel):
+class AdversarialModel(CheckpointedModel):
     """BasicSR's `SRModel` with a discriminator where the options have `network_d` and `train: gan_opt`.
 
     Subclasses define `optimize_parameters`. Against BasicSR's `SRGANModel`: the discriminator is optional, options are
-    left as they are, checkpoints are written whole or not at all, and losses wait on the device until they are printed.
+    left as they are, checkpoints are safe, losses wait on the device until they are printed, and `train:` takes what
+    `StepSettings` describes. Validation and testing compute in float32 whatever the training does.
     """
 
-    opt: dict[str, Any]
-    net_d: Any  # a network, perhaps in its distributed wrapper; None without a discriminator
+    def __init__(self, opt: dict[str, Any]) -> None:
+        self.step_settings = StepSettings.of(opt.get('train') or {})
+        self.precision = Precision(self.step_settings.precision, torch.device('cuda' if opt['num_gpu'] else 'cpu'))
+        self.precision.set_products()
+        super().__init__(opt)
+
+    def model_to_device(self, net: nn.Module) -> nn.Module:
+        """BasicSR's; networks are made ready for training as `StepSettings` says."""
+        return super().model_to_device(self._prepare(net) if self.is_train else net)
+
+    def _prepare(self, net: nn.Module) -> nn.Module:
+        self.precision.prepare(net)
+        if self.step_settings.compile_mode is not None:
+            net.compile(mode=self.step_settings.compile_mode)  # in place: its weights keep their names
+        return net.to(memory_format=self.memory_format)
+
+    @property
+    def memory_format(self) -> torch.memory_format:
+        """How images and weights lie in memory while training."""
+        return torch.channels_last if self.step_settings.channels_last else torch.contiguous_format
 
     def init_training_settings(self) -> None:
         self.net_d = None
@@ -45,6 +66,13 @@ class AdversarialModel(SRModel):
                 )
             self.cri_gan = build_loss(self.opt['train']['gan_opt']).to(self.device)
         super().init_training_settings()
+        if self.cri_perceptual is not None:
+            self._prepare(self.cri_perceptual)
+        self.watch = FiniteWatch(
+            self.step_settings.max_nonfinite,
+            'The networks are as they were before, and the checkpoints good: go on from the newest (--auto_resume) with'
+            ' a lower learning rate, with train: grad_clip, or with train: precision: fp32',
+        )
 
     @contextmanager
     def _options_kept(self) -> Iterator[None]:
@@ -62,112 +90,95 @@ class AdversarialModel(SRModel):
             settings = dict(self.opt['train']['optim_d'])
             self.optimizer_d = self.get_optimizer(settings.pop('type'), self.net_d.parameters(), **settings)
             self.optimizers.append(self.optimizer_d)
+        self.updates = [Update(optimizer, self.step_settings, self.device) for optimizer in self.optimizers]
+
+    def get_optimizer(self, optim_type: str, params: Any, lr: float, **kwargs: Any) -> torch.optim.Optimizer:
+        """BasicSR's, which changes all weights at once where the options do not ask for another way."""
+        if not {'fused', 'foreach', 'differentiable'} & kwargs.keys():
+            kwargs['fused'] = True
+        return super().get_optimizer(optim_type, params, lr, **kwargs)
 
     def setup_schedulers(self) -> None:
         with self._options_kept():
             super().setup_schedulers()
 
-    def reduce_loss_dict(self, loss_dict: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Keep the losses on the device; `get_current_log` reads them when they are printed."""
-        return OrderedDict((name, value.detach()) for name, value in loss_dict.items())
+    def log_step(self, parts: Iterable[Mapping[str, Tensor]], current_iter: int) -> None:
+        """Keep the losses of a step, means over its parts, on the device; `get_current_log` reads them when printed.
+
+        Raises:
+            DivergenceError: There have been too many steps with a loss that is not finite.
+        """
+        self.log_dict: dict[str, Tensor] = OrderedDict()
+        for part in parts:
+            for name, value in part.items():
+                share = value.detach() / self.step_settings.accumulate
+                self.log_dict[name] = self.log_dict[name] + share if name in self.log_dict else share
+        self.watch({name: value for name, value in self.log_dict.items() if name.startswith('l_')}, current_iter)
 
     def get_current_log(self) -> dict[str, float]:
         """Losses of the last step, averaged over ranks. All ranks must call it together."""
-        return super().reduce_loss_dict(self.log_dict)
+        return self.reduce_loss_dict(self.log_dict)
+
+    def in_parts(self, batch: Tensor) -> list[Tensor]:
+        """The parts in which a batch goes through the networks."""
+        return list(batch.to(memory_format=self.memory_format).chunk(self.step_settings.accumulate))
+
+    def sharing(self, net: nn.Module, last: bool) -> AbstractContextManager[Any]:
+        """For passes through `net`: ranks share its gradients in the last one of a step alone."""
+        return nullcontext() if last or not isinstance(net, DistributedDataParallel) else net.no_sync()
 
     def discriminator_logits(self, x: Tensor) -> Tensor:
         """Judge generated images in the generator's step: gradients reach `x` but not the discriminator.
 
         The discriminator is called without its distributed wrapper, which would await gradients to share.
         """
-        net_d = self.net_d.module if isinstance(self.net_d, DistributedDataParallel) else self.net_d
+        net_d = self.get_bare_model(self.net_d)
         net_d.requires_grad_(False)
         try:
-            return net_d(x)
+            return self.precision.run(net_d, x)
         finally:
             net_d.requires_grad_(True)
 
-    def step_discriminator(self, real: Tensor, fake: Tensor, fake_first: bool) -> dict[str, Tensor]:
+    def step_discriminator(self, real: list[Tensor], fake: list[Tensor], fake_first: bool) -> list[dict[str, Tensor]]:
         """One step of the discriminator.
 
         Args:
-            real: Real images as the discriminator sees them.
-            fake: Generated ones, detached.
+            real: Real images as the discriminator sees them, in parts.
+            fake: Generated ones, as many.
             fake_first: Which it sees first; its spectral norms advance with each look.
 
         Returns:
-            Losses and mean logits, for the log.
+            Losses and mean logits of each part, for the log.
         """
-        log = {}
-        self.optimizer_d.zero_grad(set_to_none=True)
-        for name in ('fake', 'real') if fake_first else ('real', 'fake'):
-            logits = self.net_d(real if name == 'real' else fake)
-            loss = self.cri_gan(logits, name == 'real', is_disc=True)
-            # One backward a look: a second look under distribution would overwrite what the first one's needs.
-            loss.backward()
-            log[f'l_d_{name}'] = loss
-            log[f'out_d_{name}'] = logits.mean()
-        self.optimizer_d.step()
-        return log
+        update, logs = self.updates[1], []
+        order = ('fake', 'real') if fake_first else ('real', 'fake')
+        for part, images in enumerate(zip(real, fake, strict=True)):
+            log: dict[str, Tensor] = {}
+            for name in order:
+                last = part == len(real) - 1 and name == order[1]
+                with self.sharing(self.net_d, last):
+                    logits = self.precision.run(self.net_d, images[name == 'fake'].detach())
+                    loss = self.cri_gan(logits, name == 'real', is_disc=True)
+                    # One backward a look: a second look under distribution would overwrite what the first one's needs.
+                    update.backward(loss)
+                log |= {f'l_d_{name}': loss, f'out_d_{name}': logits.mean()}
+            logs.append(log)
+        update.step()
+        return logs
 
-    def load_network(self, net: nn.Module, load_path: str, strict: bool = True, param_key: str = 'params') -> None:
-        """BasicSR's, on weights read without executing pickled code.
+    def infer(self, x: Tensor, **settings: Any) -> Any:
+        """What validation and testing measure: the output of the averaged weights, if there are any, in float32.
 
-        Raises:
-            InputNotFoundError: There is no such file.
-            InputError: It is damaged, or strictly loaded and not of this network.
+        It takes images of any size. `forward` itself is called, as a compiled network would be compiled anew for each.
         """
-        net = self.get_bare_model(net)
-        weights = read_weights(load_path, param_key)
-        if strict:
-            check_weights(net, weights, load_path)
-        else:
-            self._print_different_keys_loading(net, weights, strict)
-        net.load_state_dict(weights, strict=strict)
-        get_root_logger().info(f'Loaded {type(net).__name__} from {load_path}.')
+        net = self.get_bare_model(getattr(self, 'net_g_ema', self.net_g)).eval()
+        with torch.no_grad():
+            output = net.forward(x, **settings)
+        self.net_g.train(self.is_train)
+        return output
 
-    @master_only
-    def save_network(
-        self,
-        net: nn.Module | list[nn.Module],
-        net_label: str,
-        current_iter: int,
-        param_key: str | list[str] = 'params',
-    ) -> None:
-        """Write `{param_key: weights}` to `models/<net_label>_<iter>.pth`, whole or not at all.
-
-        Raises:
-            OSError: The file cannot be written; the previous one is intact.
-        """
-        nets = net if isinstance(net, list) else [net]
-        keys = param_key if isinstance(param_key, list) else [param_key]
-        content = {}
-        for one, key in zip(nets, keys, strict=True):
-            content[key] = {name: value.cpu() for name, value in self.get_bare_model(one).state_dict().items()}
-        write_checkpoint(self._checkpoint_path('models', net_label + '_{}.pth', current_iter), content)
-
-    @master_only
-    def save_training_state(self, epoch: int, current_iter: int) -> None:
-        """Write what resuming needs to `training_states/<iter>.state`, whole or not at all.
-
-        Raises:
-            OSError: The file cannot be written; the previous one is intact.
-        """
-        if current_iter == -1:
-            return
-        state: dict[str, Any] = {
-            'epoch': epoch,
-            'iter': current_iter,
-            'optimizers': [optimizer.state_dict() for optimizer in self.optimizers],
-            'schedulers': [scheduler.state_dict() for scheduler in self.schedulers],
-        }
-        write_checkpoint(self._checkpoint_path('training_states', '{}.state', current_iter), state)
-
-    def _checkpoint_path(self, folder: str, template: str, current_iter: int) -> str:
-        return osp.join(self.opt['path'][folder], template.format('latest' if current_iter == -1 else current_iter))
-
-    def save(self, epoch: int, current_iter: int) -> None:
-        """Write the discriminator, then what `SRModel` writes: the state last, so that a state has its networks."""
-        if self.net_d is not None:
-            self.save_network(self.net_d, 'net_d', current_iter)
-        super().save(epoch, current_iter)
+    def model_ema(self, decay: float = 0.999) -> None:
+        """BasicSR's average of the weights, of all at once."""
+        average = get_ema_multi_avg_fn(decay)
+        with torch.no_grad():
+            average(list(self.net_g_ema.parameters()), list(self.get_bare_model(self.net_g).parameters()), None)

@@ -84,35 +84,48 @@ class UncertaintyDSNModel(AdversarialModel):
 
     def optimize_parameters(self, current_iter: int) -> None:
         """One step of the discriminator, then of the generator."""
-        gain = self.opt['train'].get('high_pass_gain', 1.0)
-        self.output = self.net_g(self.gt, with_features=self.cri_perceptual is not None)
-        mean, log_scale, feature_log_scale = self.output
-        target = self.reference(current_iter)
-
-        log = {}
+        images, targets = self.in_parts(self.gt), self.in_parts(self.reference(current_iter))
+        several = len(images) > 1
+        predictions: list[tuple[DSNOutput, Tensor]] = []
+        discriminator_logs: list[dict[str, Tensor]] = []
         if self.net_d is not None:
-            fake = high_pass(mean, gain=gain)
-            log = self.step_discriminator(high_pass(self.lq, gain=gain), fake.detach(), fake_first=True)
+            # It learns first, from all parts, whose graphs together would need the memory that parts are there to save.
+            with torch.set_grad_enabled(not several):
+                predictions = [self._predict(part) for part in images]
+            real = [self._high_pass(part) for part in self.in_parts(self.lq)]
+            discriminator_logs = self.step_discriminator(real, [fake for _, fake in predictions], fake_first=True)
 
-        losses = {'l_g_kl': self.cri_pix(mean, target, log_scale)}
-        if self.cri_perceptual is not None:
-            losses['l_g_percep'] = self.cri_perceptual(mean, target, feature_log_scale)
-        if self.net_d is not None:
-            losses['l_g_gan'] = self.cri_gan(self.discriminator_logits(fake), True, is_disc=False)
-        self.optimizer_g.zero_grad(set_to_none=True)
-        sum(losses.values()).backward()
-        self.optimizer_g.step()
-
-        self.log_dict = self.reduce_loss_dict(losses | log | {'log_scale': log_scale.mean()})
+        logs = []
+        for i, (part, target) in enumerate(zip(images, targets, strict=True)):
+            with self.sharing(self.net_g, part is images[-1]):
+                output, fake = self._predict(part) if several or not predictions else predictions[i]
+                losses = self._generator_losses(output, fake, target)
+                self.updates[0].backward(*losses.values())
+            logs.append(losses | {'log_scale': output.log_scale.mean()})
+        self.updates[0].step()
         if self.ema_decay > 0:
             self.model_ema(decay=self.ema_decay)
+        self.log_step([*logs, *discriminator_logs], current_iter)
+
+    def _predict(self, images: Tensor) -> tuple[DSNOutput, Tensor]:
+        """The distribution of LR images, and of their mean what the discriminator sees."""
+        output = self.precision.run(self.net_g, images, with_features=self.cri_perceptual is not None)
+        return output, self._high_pass(output.lr)
+
+    def _high_pass(self, images: Tensor) -> Tensor:
+        return high_pass(images, gain=self.opt['train'].get('high_pass_gain', 1.0))
+
+    def _generator_losses(self, output: DSNOutput, fake: Tensor, target: Tensor) -> dict[str, Tensor]:
+        mean, log_scale, feature_log_scale = output
+        losses = {'l_g_kl': self.cri_pix(mean, target, log_scale)}
+        if self.cri_perceptual is not None:
+            losses['l_g_percep'] = self.precision.run(self.cri_perceptual, mean, target, feature_log_scale)
+        if self.net_d is not None:
+            losses['l_g_gan'] = self.cri_gan(self.discriminator_logits(fake), True, is_disc=False)
+        return losses
 
     def test(self) -> None:
-        net: Any = getattr(self, 'net_g_ema', self.net_g)
-        net.eval()
-        with torch.no_grad():
-            self.output = net(self.gt, with_features=False)
-        self.net_g.train(self.is_train)
+        self.output = self.infer(self.gt, with_features=False)
 
     def get_current_visuals(self) -> dict[str, Tensor]:
         """`result` (generated mean), `log_scale`, and `gt` (the real LR image) where there is one; on the CPU."""

@@ -35,6 +35,7 @@ class GradientGANModel(AdversarialModel):
             self.load_network(
                 self.net_dsn, paths['pretrain_network_dsn'], param_key=paths.get('param_key_dsn', 'params_ema')
             )
+            self._prepare(self.net_dsn)
 
     def feed_data(self, data: dict[str, Tensor]) -> None:
         """Take a batch: `gt` `(N, 3, H, W)`, `lq` and `log_scale` `(N, 3, H/s, W/s)`, each where the batch has it."""
@@ -47,7 +48,7 @@ class GradientGANModel(AdversarialModel):
         """The LR images of this step, `(N, 3, H/s, W/s)`."""
         if self.net_dsn is not None:
             with torch.no_grad():
-                mean, log_scale, _ = self.net_dsn(self.gt, with_features=False)
+                mean, log_scale, _ = self.precision.run(self.net_dsn, self.gt, with_features=False)
         elif self.stochastic:
             mean, log_scale = self.lq, self.log_scale
         else:
@@ -58,25 +59,35 @@ class GradientGANModel(AdversarialModel):
     def optimize_parameters(self, current_iter: int) -> None:
         """One step of the generator, then of the discriminator."""
         self.lq = self.training_lq(current_iter)
-        self.optimizer_g.zero_grad(set_to_none=True)
-        self.output = self.net_g(self.lq)
-
-        losses = {}
-        if self.cri_pix is not None:
-            losses['l_g_pix'] = self.cri_pix(self.output, self.gt)
-        if self.cri_low_frequency is not None:
-            losses['l_g_low'] = self.cri_low_frequency(self.output, self.gt)
-        if self.cri_perceptual is not None:
-            percep, style = self.cri_perceptual(self.output, self.gt)
-            losses |= {k: v for k, v in {'l_g_percep': percep, 'l_g_style': style}.items() if v is not None}
+        inputs, truths = self.in_parts(self.lq), self.in_parts(self.gt)
+        logs: list[dict[str, Tensor]] = []
+        fake: list[Tensor] = []
+        for lq, gt in zip(inputs, truths, strict=True):
+            with self.sharing(self.net_g, lq is inputs[-1]):
+                output = self.precision.run(self.net_g, lq)
+                fake.append(gradient_image(output))
+                losses = self._generator_losses(output, fake[-1], gt)
+                self.updates[0].backward(*losses.values())
+            logs.append(losses)
+        self.updates[0].step()
         if self.net_d is not None:
-            fake = gradient_image(self.output)
-            losses['l_g_gan'] = self.cri_gan(self.discriminator_logits(fake), True, is_disc=False)
-        sum(losses.values()).backward()
-        self.optimizer_g.step()
-
-        if self.net_d is not None:
-            losses |= self.step_discriminator(gradient_image(self.gt), fake.detach(), fake_first=False)
-        self.log_dict = self.reduce_loss_dict(losses)
+            logs += self.step_discriminator([gradient_image(gt) for gt in truths], fake, fake_first=False)
         if self.ema_decay > 0:
             self.model_ema(decay=self.ema_decay)
+        self.log_step(logs, current_iter)
+
+    def _generator_losses(self, output: Tensor, fake: Tensor, gt: Tensor) -> dict[str, Tensor]:
+        losses = {}
+        if self.cri_pix is not None:
+            losses['l_g_pix'] = self.cri_pix(output, gt)
+        if self.cri_low_frequency is not None:
+            losses['l_g_low'] = self.cri_low_frequency(output, gt)
+        if self.cri_perceptual is not None:
+            percep, style = self.precision.run(self.cri_perceptual, output, gt)
+            losses |= {k: v for k, v in {'l_g_percep': percep, 'l_g_style': style}.items() if v is not None}
+        if self.net_d is not None:
+            losses['l_g_gan'] = self.cri_gan(self.discriminator_logits(fake), True, is_disc=False)
+        return losses
+
+    def test(self) -> None:
+        self.output = self.infer(self.lq)

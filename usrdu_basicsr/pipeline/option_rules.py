@@ -61,9 +61,10 @@ def check_options(opt: Mapping[str, Any]) -> None:
         check.keys(check.section(opt, 'logger'), LOGGER, 'logger: ')
         check.needs(check.section(opt, 'logger'), ['print_freq', 'save_checkpoint_freq', 'use_tb_logger'], 'logger: ')
         train = check.section(opt, 'train')
-        check_train(check, train, first_stage, opt.get('network_d') is not None)
+        images = check.section(check.section(opt, 'datasets'), 'train')
+        check_train(check, train, first_stage, opt.get('network_d') is not None, images.get('batch_size_per_gpu'))
         if train.get('target') == 'kernel':  # kernels are compared with it
-            check.needs(check.section(check.section(opt, 'datasets'), 'train'), ['gt_size'], 'datasets: train: ')
+            check.needs(images, ['gt_size'], 'datasets: train: ')
     if opt.get('network_dsn') is not None:
         check.needs(check.section(opt, 'path'), ['pretrain_network_dsn'], 'path: ')
     if check.problems:

@@ -14,11 +14,13 @@ from usrdu_basicsr.checkpoint import check_weights, read_weights
 from usrdu_basicsr.data.cropping import check_holds_crop
 from usrdu_basicsr.data.kernel_set import read_kernel_set
 from usrdu_basicsr.errors import InputError, UserError
+from usrdu_basicsr.models.step_settings import StepSettings
 from usrdu_basicsr.pipeline.basicsr_sources import list_of, open_basicsr_source, paired_names
 from usrdu_basicsr.pipeline.build import build
 from usrdu_basicsr.pipeline.load_network import scale_of
 from usrdu_basicsr.pipeline.option_rules import NETWORKS, check_options
 from usrdu_basicsr.pipeline.train_rules import LOSSES
+from usrdu_basicsr.precision import Precision
 from usrdu_basicsr.storage.check_all import check_all
 
 
@@ -36,6 +38,8 @@ def check_run(opt: Mapping[str, Any]) -> None:
     check_options(opt)
     if opt['num_gpu'] != 0 and not torch.cuda.is_available():
         raise InputError(f'num_gpu: {opt["num_gpu"]}, but torch can use no CUDA GPU here: write auto, or 0 for the CPU')
+    if opt['is_train']:
+        _check_device(opt)
     for phase, dataset in opt['datasets'].items():
         _check_dataset(opt, dataset, f'datasets: {phase}: ')
     for net in NETWORKS:
@@ -46,6 +50,24 @@ def check_run(opt: Mapping[str, Any]) -> None:
         for name in LOSSES:
             if opt['train'].get(name) is not None:
                 build(LOSS_REGISTRY, opt['train'][name], f'train: {name}: ')
+
+
+def _check_device(opt: Mapping[str, Any]) -> None:
+    """Refuse what the device of the training cannot do."""
+    settings, device = StepSettings.of(opt['train']), torch.device('cuda' if opt['num_gpu'] else 'cpu')
+    try:
+        Precision(settings.precision, device)
+    except InputError as error:
+        raise InputError(f'train: {error}') from error
+    if settings.compile_mode is not None:
+        try:
+            torch.compile(torch.neg)(torch.ones(1, device=device))
+        except RuntimeError as error:  # torch's own compilers' errors are of this kind
+            reason = str(error).strip().splitlines()[0]
+            raise InputError(
+                f'train: compile: torch cannot compile for the {device.type} here ({reason}): it needs a C++ compiler,'
+                ' and Triton on a GPU; install them or write false'
+            ) from error
 
 
 def _check_kernels(opt: Mapping[str, Any]) -> None:

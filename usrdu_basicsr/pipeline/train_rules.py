@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping
+from dataclasses import fields
 from typing import Any
 
 import torch
 from basicsr.models import lr_scheduler
 from basicsr.utils.registry import LOSS_REGISTRY, METRIC_REGISTRY
 
+from usrdu_basicsr.models.step_settings import StepSettings
 from usrdu_basicsr.pipeline.option_check import OptionCheck
 
 LOSSES = ('pixel_opt', 'perceptual_opt', 'low_frequency_opt', 'gan_opt')
 TRAIN = {
     *('ema_decay', 'optim_g', 'optim_d', 'scheduler', 'total_iter', 'warmup_iter'),
     *('pixel_opt', 'perceptual_opt', 'gan_opt'),
+    *(field.name for field in fields(StepSettings)),
 }
 TRAIN_1 = {'high_pass_gain', 'target', 'kernels'}
 TRAIN_2 = {'low_frequency_opt'}
@@ -28,12 +31,15 @@ SCHEDULERS = {
 }
 
 
-def check_train(check: OptionCheck, train: Mapping[str, Any], first_stage: bool, adversarial: bool) -> None:
-    """Note what is wrong with `train`."""
+def check_train(
+    check: OptionCheck, train: Mapping[str, Any], first_stage: bool, adversarial: bool, batch_size: object
+) -> None:
+    """Note what is wrong with `train`; `batch_size` is what a process trains on at once, as the options say."""
     check.keys(train, TRAIN | (TRAIN_1 if first_stage else TRAIN_2), 'train: ')
     if first_stage:
         _check_target(check, train)
     check.numbers(train, 'train: ')
+    check.problems += [f'train: {problem}' for problem in StepSettings.of(train).problems(batch_size)]
     check.needs(train, ['optim_g', 'scheduler', 'total_iter', *(['pixel_opt'] if first_stage else [])], 'train: ')
     if not train.get('pixel_opt') and not train.get('perceptual_opt'):
         check.problems.append('train: expected pixel_opt, perceptual_opt or both')

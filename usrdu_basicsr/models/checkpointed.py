@@ -1,0 +1,99 @@
+"""Checkpoints of a training: safe to load, written whole or not at all, for any machine to go on from."""
+
+from __future__ import annotations
+
+from copy import deepcopy
+from os import path as osp
+from typing import Any
+
+from basicsr.models.sr_model import SRModel
+from basicsr.utils import get_root_logger
+from basicsr.utils.dist_util import master_only
+from torch import nn
+
+from usrdu_basicsr.checkpoint import check_weights, read_weights, write_checkpoint
+from usrdu_basicsr.models.update import Update, match_parameters
+
+
+class CheckpointedModel(SRModel):
+    """BasicSR's `SRModel` with another way to read and write its files, and the discriminator's, if it has one."""
+
+    opt: dict[str, Any]
+    net_d: Any  # a network, perhaps in its distributed wrapper; None without a discriminator
+    updates: list[Update]
+
+    def load_network(self, net: nn.Module, load_path: str, strict: bool = True, param_key: str = 'params') -> None:
+        """BasicSR's, on weights read without executing pickled code.
+
+        Raises:
+            InputNotFoundError: There is no such file.
+            InputError: It is damaged, or strictly loaded and not of this network.
+        """
+        net = self.get_bare_model(net)
+        weights = read_weights(load_path, param_key)
+        if strict:
+            check_weights(net, weights, load_path)
+        else:
+            self._print_different_keys_loading(net, weights, strict)
+        net.load_state_dict(weights, strict=strict)
+        get_root_logger().info(f'Loaded {type(net).__name__} from {load_path}.')
+
+    @master_only
+    def save_network(
+        self,
+        net: nn.Module | list[nn.Module],
+        net_label: str,
+        current_iter: int,
+        param_key: str | list[str] = 'params',
+    ) -> None:
+        """Write `{param_key: weights}` to `models/<net_label>_<iter>.pth`, whole or not at all.
+
+        Raises:
+            OSError: The file cannot be written; the previous one is intact.
+        """
+        nets = net if isinstance(net, list) else [net]
+        keys = param_key if isinstance(param_key, list) else [param_key]
+        content = {}
+        for one, key in zip(nets, keys, strict=True):
+            content[key] = {k: v.cpu().contiguous() for k, v in self.get_bare_model(one).state_dict().items()}
+        write_checkpoint(self._checkpoint_path('models', net_label + '_{}.pth', current_iter), content)
+
+    @master_only
+    def save_training_state(self, epoch: int, current_iter: int) -> None:
+        """Write what resuming needs to `training_states/<iter>.state`, whole or not at all.
+
+        Raises:
+            OSError: The file cannot be written; the previous one is intact.
+        """
+        if current_iter == -1:
+            return
+        state: dict[str, Any] = {
+            'epoch': epoch,
+            'iter': current_iter,
+            'optimizers': [optimizer.state_dict() for optimizer in self.optimizers],
+            'schedulers': [scheduler.state_dict() for scheduler in self.schedulers],
+            'updates': [update.state_dict() for update in self.updates],
+        }
+        write_checkpoint(self._checkpoint_path('training_states', '{}.state', current_iter), state)
+
+    def resume_training(self, resume_state: dict[str, Any]) -> None:
+        """BasicSR's; a state of another device, precision or memory format, or without a loss scale, serves as well."""
+        fused = [optimizer.defaults.get('fused') for optimizer in self.optimizers]
+        resume_state = deepcopy(resume_state)
+        for state, own in zip(resume_state['optimizers'], fused, strict=True):
+            for group in state['param_groups']:
+                group['fused'] = own  # decides where the loaded step counts go
+        super().resume_training(resume_state)
+        for optimizer in self.optimizers:
+            match_parameters(optimizer)
+        for update, state in zip(self.updates, resume_state.get('updates', []), strict=False):
+            update.load_state_dict(state)
+
+    def _checkpoint_path(self, folder: str, template: str, current_iter: int) -> str:
+        return osp.join(self.opt['path'][folder], template.format('latest' if current_iter == -1 else current_iter))
+
+    def save(self, epoch: int, current_iter: int) -> None:
+        """Write the discriminator, then what `SRModel` writes: the state last, so that a state has its networks."""
+        if self.net_d is not None:
+            self.save_network(self.net_d, 'net_d', current_iter)
+        super().save(epoch, current_iter)

@@ -1,0 +1,60 @@
+"""From losses to new weights: loss scaling, clipping, no step on gradients that are not finite."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from usrdu_basicsr.models.step_settings import StepSettings
+
+
+class Update:
+    """The backward passes and the step of one optimizer.
+
+    A step whose gradients are not all finite is left out. That is found on the device, without waiting for it, by
+    torch's `GradScaler`, whose scale stays at 1 in all formats but fp16.
+
+    Args:
+        optimizer: Of one network.
+        settings: Its `precision` and `grad_clip` are used.
+        device: Of the network.
+    """
+
+    def __init__(self, optimizer: torch.optim.Optimizer, settings: StepSettings, device: torch.device) -> None:
+        self.optimizer = optimizer
+        self.settings = settings
+        self.scaled = settings.precision == 'fp16'
+        self.scaler = torch.amp.GradScaler(device.type, init_scale=2.0**16 if self.scaled else 1.0)
+
+    def backward(self, *losses: Tensor) -> None:
+        """Add the gradients of the losses of a part of the batch; `accumulate` parts make a step."""
+        self.scaler.scale(torch.stack(losses).sum() / self.settings.accumulate).backward()
+
+    def step(self) -> None:
+        """Change the weights by the gradients, and clear those."""
+        if self.settings.grad_clip is not None:
+            self.scaler.unscale_(self.optimizer)
+            parameters = [parameter for group in self.optimizer.param_groups for parameter in group['params']]
+            torch.nn.utils.clip_grad_norm_(parameters, self.settings.grad_clip)
+        self.scaler.step(self.optimizer)
+        self.scaler.update(None if self.scaled else 1.0)
+        self.optimizer.zero_grad(set_to_none=True)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The loss scale, where there is one to keep."""
+        return self.scaler.state_dict() if self.scaled else {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on with a loss scale; of a run in another format there is none."""
+        if self.scaled and state:
+            self.scaler.load_state_dict(state)
+
+
+def match_parameters(optimizer: torch.optim.Optimizer) -> None:
+    """Lay out the state of an optimizer in memory as its parameters, which fused steps rely on."""
+    for parameter, state in optimizer.state.items():
+        for name, value in state.items():
+            if isinstance(value, Tensor) and value.shape == parameter.shape:
+                state[name] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)

@@ -1,0 +1,112 @@
+"""The number formats that networks compute in: full, or lower ones that GPUs and recent CPUs are faster in."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from usrdu_basicsr.errors import InputError
+
+PRECISIONS = {'fp32': torch.float32, 'tf32': torch.float32, 'bf16': torch.bfloat16, 'fp16': torch.float16}
+
+# Matrix units work on blocks of 16 channels or more: fewer gain nothing from a lower format.
+FEW_CHANNELS = 16
+
+
+class Precision:
+    """One of the formats on one device.
+
+    Weights, their gradients and whatever is computed outside of `autocast` (losses, filters, optimizers) are float32 in
+    all of them.
+
+    * `fp32`: float32 throughout.
+    * `tf32`: as fp32, but products are rounded to 10 bits; Nvidia GPUs since Ampere.
+    * `bf16`: convolutions in bfloat16: 8 bits, the range of float32; GPUs since Ampere, CPUs with AVX512, best AMX.
+    * `fp16`: convolutions in float16: 11 bits, a small range that makes training need a loss scaler.
+
+    Args:
+        name: Which.
+        device: Where networks will run.
+
+    Raises:
+        InputError: There is no such format, or the device has no instructions for it.
+    """
+
+    def __init__(self, name: str, device: torch.device) -> None:
+        if name not in PRECISIONS:
+            raise InputError(f'precision: got {name!r}, expected {", ".join(PRECISIONS)}')
+        if reason := _reason_against(name, device.type):
+            raise InputError(f'precision: {name} cannot be used, as {reason}: write fp32')
+        self.name = name
+        self.device_type = device.type
+        self.dtype = PRECISIONS[name]
+        self.lowered = self.dtype != torch.float32
+
+    def autocast(self) -> AbstractContextManager[Any]:
+        """Within it networks compute in this format. For the forward pass alone; their backward pass follows it."""
+        return torch.autocast(self.device_type, self.dtype if self.lowered else None, enabled=self.lowered)
+
+    def run(self, network: Any, *inputs: Tensor | None, **settings: Any) -> Any:
+        """`network(*inputs, **settings)` in this format; its outputs, a tensor or several, come in float32."""
+        with self.autocast():
+            outputs = network(*inputs, **settings)
+        return _to_float32(outputs)
+
+    def prepare(self, network: nn.Module) -> None:
+        """Keep the convolutions of `network` through which images enter and leave in float32.
+
+        In bfloat16 an image would be rounded to steps of a gray level, which is as much as the noise to be learned.
+        """
+        if self.lowered:
+            for module in network.modules():
+                if type(module) is nn.Conv2d and min(module.in_channels, module.out_channels) < FEW_CHANNELS:
+                    module.__class__ = FullPrecisionConv2d
+
+    def set_products(self) -> None:
+        """Let CUDA round the products of float32 matrices and convolutions only if this is `tf32`; process-wide."""
+        if self.device_type == 'cuda':
+            torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = self.name == 'tf32'
+
+
+class FullPrecisionConv2d(nn.Conv2d):
+    """A convolution that computes in float32 under autocast too; one that widens returns the lower format."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        kind = x.device.type
+        if not torch.is_autocast_enabled(kind):
+            return super().forward(x)
+        with torch.autocast(kind, enabled=False):
+            y = super().forward(x.float())
+        return y.to(torch.get_autocast_dtype(kind)) if self.in_channels < self.out_channels else y
+
+
+def _to_float32(outputs: Any) -> Any:
+    if isinstance(outputs, Tensor):
+        return outputs.float()
+    values = [None if output is None else output.float() for output in outputs]
+    return type(outputs)(*values) if hasattr(outputs, '_fields') else type(outputs)(values)
+
+
+def _reason_against(name: str, device_type: str) -> str | None:
+    """Why a device cannot compute in a format, or None if it can."""
+    if name == 'fp32':
+        return None
+    if device_type == 'cuda':
+        if name == 'fp16' or torch.cuda.get_device_capability() >= (8, 0):
+            return None
+        return f'{torch.cuda.get_device_name()} is older than Ampere (fp16 can be used)'
+    if device_type == 'cpu':
+        kernels = torch.backends.mkldnn.is_available()
+        if name == 'bf16' and kernels and torch.ops.mkldnn._is_mkldnn_bf16_supported():
+            return None
+        if name == 'fp16' and kernels and torch.ops.mkldnn._is_mkldnn_fp16_supported():
+            return None
+        return {
+            'tf32': 'it is a format of Nvidia GPUs',
+            'bf16': 'this CPU has no instructions for it (AVX512 or AMX)',
+            'fp16': 'this CPU has no instructions for it (AVX512-FP16)',
+        }[name]
+    return f'{device_type} has not been tried with it'
