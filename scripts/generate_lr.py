@@ -14,6 +14,9 @@ def main() -> int:
     parser.add_argument('--model_path', required=True, help="stage 1's net_g_*.pth")
     parser.add_argument('--tile', type=int, default=512, help='side of a tile in HR pixels (default: %(default)s)')
     add_device(parser)
+    parser.add_argument(
+        '--precision', default='fp32', help='fp32, or tf32, bf16, fp16 where the device has it (default: %(default)s)'
+    )
     args = parser.parse_args()
     if args.tile < 1:
         parser.error(f'--tile must be at least 1, got {args.tile}')
@@ -22,7 +25,8 @@ def main() -> int:
     from usrdu_basicsr.pipeline.generate import generate_set
     from usrdu_basicsr.pipeline.load_network import pick_device
 
-    report = generate_set(args.input, args.output, args.model_path, pick_device(args.device), args.tile)
+    device = pick_device(args.device)
+    report = generate_set(args.input, args.output, args.model_path, device, args.tile, args.precision)
     print(f'{len(report.written)} written, {len(report.skipped)} there already, {len(report.failed)} failed')
     return 1 if report.failed else 0
 

@@ -62,6 +62,7 @@ def test_the_set_holds_what_the_network_says(hr: Path, tmp_path: Path):
         'checkpoint_sha256': hashlib.sha256(checkpoint.read_bytes()).hexdigest(),
         'scale': 4,
         'network': {'num_in_ch': 3, 'num_out_ch': 3, 'num_feat': 8, 'num_block': 2, 'scale': 4, 'residual': False},
+        'precision': 'fp32',
         'version': '0.1.0',
         'count': 2,
     }
@@ -153,6 +154,21 @@ def test_unreadable_files_are_named_and_the_others_go_on(hr: Path, tmp_path: Pat
     text = caplog.text
     assert 'broken.png' in text and 'empty.jpg' in text and 'tiny.png' in text
     assert sorted(path.name for path in (tmp_path / 'set' / 'lr').iterdir()) == ['astronaut.png', 'chelsea.png']
+
+
+def test_a_set_in_bf16_is_the_same_to_a_fraction_of_a_gray_level(hr: Path, tmp_path: Path, monkeypatch):
+    monkeypatch.setattr(torch.ops.mkldnn, '_is_mkldnn_bf16_supported', lambda: True)
+    checkpoint = dsn_file(tmp_path, num_feat=16)
+    sets = {name: tmp_path / name for name in ('fp32', 'bf16')}
+    for name, folder in sets.items():
+        generate_set(hr, folder, checkpoint, CPU, precision=name)
+        assert json.loads((folder / 'generation.json').read_text())['precision'] == name
+    lr = [cv2.imread(str(folder / 'lr/astronaut.png')).astype(int) for folder in sets.values()]
+    log_scale = [np.load(folder / 'log_scale/astronaut.npy').astype(float) for folder in sets.values()]
+    assert 0 < np.abs(lr[0] - lr[1]).mean() < 0.3 and np.abs(lr[0] - lr[1]).max() <= 2
+    assert 0 < np.abs(log_scale[0] - log_scale[1]).max() < 0.05
+    with pytest.raises(InputError, match='holds a set generated in bf16, not fp32: go on in bf16'):
+        generate_set(hr, sets['bf16'], checkpoint, CPU)
 
 
 def test_sets_do_not_mix(hr: Path, tmp_path: Path):

@@ -304,6 +304,20 @@ def test_bad_data_ends_before_anything_is_made(trained: Workplace, change: dict,
     assert not (trained.folder / 'experiments' / 'bad').exists() and not (trained.folder / 'tb_logger' / 'bad').exists()
 
 
+def test_a_run_that_diverges_names_its_losses_and_leaves_good_checkpoints(trained: Workplace):
+    opt = options('dsn', True) | {'name': 'diverged'}
+    opt['train'] |= {'total_iter': 20, 'max_nonfinite': 3, 'optim_g': {'type': 'Adam', 'lr': 1e30}}
+    opt['logger']['save_checkpoint_freq'] = 1
+    line = trained.error('-m', 'basicsr.train', '-opt', trained.write(opt, 'diverged.yml'))
+    assert line.startswith('error: iteration 4: not a finite number for 3 iterations in a row: l_g_kl, l_g_gan, l_d_')
+    assert 'the checkpoints good: go on from the newest (--auto_resume)' in line
+    experiment = trained.folder / 'experiments' / 'diverged'
+    assert sorted(path.name for path in (experiment / 'training_states').iterdir()) == [f'{i}.state' for i in (1, 2, 3)]
+    for path in (experiment / 'models').iterdir():
+        weights = torch.load(path, weights_only=True)['params']
+        assert all(value.isfinite().all() for value in weights.values()), path.name
+
+
 def test_bad_checkpoints_end_before_anything_is_made(trained: Workplace):
     opt = options('srn', True) | {'name': 'bad'}
     opt['path']['pretrain_network_g'] = 'experiments/dsn/models/net_g_latest.pth'

@@ -17,82 +17,19 @@ from basicsr.utils import get_root_logger
 from scipy.ndimage import correlate
 
 from photos import reduce_photos, write_photos
+from tiny_runs import DSN, dsn_options, generated_batch, same, srn_options, unpaired_batch, weights
 from usrdu_basicsr.data.kernel_set import read_kernel_set, write_kernel
 from usrdu_basicsr.errors import InputError, InputNotFoundError
 
-ADAM = {'type': 'Adam', 'lr': 1e-3, 'betas': [0.9, 0.99]}
-DSN = {'type': 'UncertaintyDSN', 'num_feat': 8, 'num_block': 1, 'scale': 4}
-SRN = {'type': 'SRVGGNetCompact_basicsr', 'num_feat': 8, 'num_conv': 1, 'upscale': 4}
-DISCRIMINATOR = {'type': 'UNetDiscriminatorSN_basicsr', 'num_in_ch': 3, 'num_feat': 4}
-GAN = {'type': 'GANLoss', 'gan_type': 'vanilla', 'loss_weight': 0.1}
+
+@pytest.fixture
+def dsn_opt(tmp_path: Path) -> dict:
+    return dsn_options(tmp_path)
 
 
 @pytest.fixture
-def base(tmp_path: Path) -> dict:
-    """Options of either stage, as BasicSR's launcher completes them."""
-    return {
-        'name': 'run',
-        'scale': 4,
-        'num_gpu': 0,
-        'dist': False,
-        'rank': 0,
-        'world_size': 1,
-        'is_train': True,
-        'manual_seed': 5,
-        'path': {name: str(tmp_path / name) for name in ('models', 'training_states', 'visualization')},
-        'network_d': DISCRIMINATOR,
-        'train': {
-            'ema_decay': 0.9,
-            'optim_g': ADAM,
-            'optim_d': ADAM,
-            'scheduler': {'type': 'MultiStepLR', 'milestones': [2], 'gamma': 0.5},
-            'total_iter': 4,
-            'gan_opt': GAN,
-        },
-        'val': {
-            'metrics': {
-                'psnr': {'type': 'calculate_psnr', 'crop_border': 0},
-                'nll': {'type': 'calculate_laplace_nll', 'better': 'lower'},
-            }
-        },
-    }
-
-
-@pytest.fixture
-def dsn_opt(base: dict) -> dict:
-    losses = {
-        'pixel_opt': {'type': 'LaplaceKLLoss', 'loss_weight': 100},
-        'perceptual_opt': {'type': 'UncertaintyPerceptualLoss', 'weights': 'random'},
-    }
-    return base | {'model_type': 'UncertaintyDSNModel', 'network_g': DSN, 'train': base['train'] | losses}
-
-
-@pytest.fixture
-def srn_opt(base: dict) -> dict:
-    losses = {'pixel_opt': {'type': 'L1Loss'}, 'low_frequency_opt': {'type': 'LowFrequencyLoss'}}
-    val = {'metrics': {'psnr': base['val']['metrics']['psnr']}}
-    return base | {
-        'model_type': 'GradientGANModel',
-        'network_g': SRN,
-        'train': base['train'] | losses,
-        'val': val,
-    }
-
-
-def unpaired_batch() -> dict[str, torch.Tensor]:
-    return {'gt': torch.rand(2, 3, 64, 64), 'lq': torch.rand(2, 3, 16, 16)}
-
-
-def generated_batch() -> dict[str, torch.Tensor]:
-    return unpaired_batch() | {'log_scale': torch.rand(2, 3, 16, 16)}
-
-
-def weights(net: torch.nn.Module) -> dict[str, torch.Tensor]:
-    return {name: value.clone() for name, value in net.state_dict().items()}
-
-
-def same(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]) -> bool:
-    return all(torch.equal(first[name], second[name]) for name in first | second)
+def srn_opt(tmp_path: Path) -> dict:
+    return srn_options(tmp_path)
 
 
 @pytest.mark.parametrize('stage', ['dsn', 'srn'])

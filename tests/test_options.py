@@ -17,6 +17,7 @@ from basicsr.models import build_model
 from basicsr.utils.options import ordered_yaml, parse_options
 
 from photos import reduce_photos, write_photos
+from python_process import run_python
 from usrdu_basicsr.archs.dsn_arch import UncertaintyDSN
 from usrdu_basicsr.data.kernel_set import write_kernel
 from usrdu_basicsr.errors import InputError, InputNotFoundError, UserError
@@ -178,6 +179,14 @@ def changed(opt: dict, *keys: str, value: object) -> dict:
         (('network_d', 'type'), ..., 'missing network_d: type'),
         (('network_d', 'num_in_ch'), ..., 'missing network_d: num_in_ch'),
         (('train', 'ema'), 1, "unknown key train: ema: did you mean 'ema_decay'?"),
+        (('train', 'precison'), 'bf16', "unknown key train: precison: did you mean 'precision'?"),
+        (('train', 'precision'), 'half', "train: precision: got 'half', expected fp32, tf32, bf16, fp16"),
+        (('train', 'channels_last'), 1, 'train: channels_last: got 1, expected true or false'),
+        (('train', 'compile'), 'fast', "train: compile: got 'fast', expected true, false, default, reduce-overhead"),
+        (('train', 'accumulate'), 0, 'train: accumulate: got 0, expected a whole number from 1 on'),
+        (('train', 'accumulate'), 3, 'train: accumulate: got 3, expected a divisor of batch_size_per_gpu, 1'),
+        (('train', 'grad_clip'), -1, 'train: grad_clip: got -1, expected a number above 0'),
+        (('train', 'max_nonfinite'), True, 'train: max_nonfinite: got True, expected a whole number from 1 on'),
         (('train', 'pixel_opt', 'weight'), 1, "unknown key train: pixel_opt: weight: did you mean 'loss_weight'?"),
         (('train', 'optim_g', 'beta'), 1, "unknown key train: optim_g: beta: did you mean 'betas'?"),
         (('train', 'optim_d', 'type'), 'AdamW', "train: optim_d: type: got 'AdamW', expected Adam"),
@@ -277,12 +286,25 @@ def test_what_works_is_left_alone(dsn_opt: dict, srn_opt: dict):
         (('datasets', 'train', 'batch_size_per_gpu'), 3, InputError, r'2 images is less than a batch of 3: .* to 2 or'),
         (('train', 'gan_opt', 'gan_type'), 'vanila', InputError, r'gan_opt: GANLoss refuses its settings: .*vanila'),
         (('train', 'perceptual_opt'), PERCEPTUAL, InputNotFoundError, r"perceptual_opt: weights: no file 'none.pth'"),
+        (('train', 'precision'), 'tf32', InputError, r'^train: precision: tf32 cannot be used, as .*: write fp32$'),
     ],
 )
 def test_runs_that_cannot_work(dsn_opt: dict, keys: tuple, value: object, error: type[UserError], message: str):
     torch.save({'params': UncertaintyDSN(num_feat=24, num_block=3, scale=2, residual=True).state_dict()}, 'other.pth')
     with pytest.raises(error, match=message):
         check_run(changed(dsn_opt, *keys, value=value))
+
+
+def test_compiling_without_a_compiler_is_refused(tmp_path: Path):
+    code = """
+import usrdu_basicsr; usrdu_basicsr.register()
+from usrdu_basicsr.pipeline.preflight import _check_device
+_check_device({'num_gpu': 0, 'train': {'compile': True}})
+"""
+    none = str(tmp_path / 'none')
+    result = run_python('-c', code, cwd=tmp_path, CXX=none, PATH=none, TORCHINDUCTOR_CACHE_DIR=str(tmp_path / 'cache'))
+    line = result.stderr.strip().splitlines()[-1]
+    assert 'InputError: train: compile: torch cannot compile for the cpu here' in line and 'or write false' in line
 
 
 def test_kernels_are_checked(dsn_opt: dict):

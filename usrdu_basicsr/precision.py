@@ -25,7 +25,7 @@ class Precision:
     * `fp32`: float32 throughout.
     * `tf32`: as fp32, but products are rounded to 10 bits; Nvidia GPUs since Ampere.
     * `bf16`: convolutions in bfloat16: 8 bits, the range of float32; GPUs since Ampere, CPUs with AVX512, best AMX.
-    * `fp16`: convolutions in float16: 11 bits, a small range that makes training need a loss scaler.
+    * `fp16`: convolutions in float16: 11 bits, a small range that makes training need a loss scaler; GPUs.
 
     Args:
         name: Which.
@@ -99,14 +99,9 @@ def _reason_against(name: str, device_type: str) -> str | None:
             return None
         return f'{torch.cuda.get_device_name()} is older than Ampere (fp16 can be used)'
     if device_type == 'cpu':
-        kernels = torch.backends.mkldnn.is_available()
-        if name == 'bf16' and kernels and torch.ops.mkldnn._is_mkldnn_bf16_supported():
+        if name != 'bf16':  # fp16 would work on some, many times slower than fp32
+            return f'{name} is for Nvidia GPUs'
+        if torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported():
             return None
-        if name == 'fp16' and kernels and torch.ops.mkldnn._is_mkldnn_fp16_supported():
-            return None
-        return {
-            'tf32': 'it is a format of Nvidia GPUs',
-            'bf16': 'this CPU has no instructions for it (AVX512 or AMX)',
-            'fp16': 'this CPU has no instructions for it (AVX512-FP16)',
-        }[name]
+        return 'this CPU has no instructions for it (AVX512 or AMX)'
     return f'{device_type} has not been tried with it'

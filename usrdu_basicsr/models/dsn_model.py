@@ -84,6 +84,7 @@ class UncertaintyDSNModel(AdversarialModel):
 
     def optimize_parameters(self, current_iter: int) -> None:
         """One step of the discriminator, then of the generator."""
+        torch.compiler.cudagraph_mark_step_begin()  # where CUDA graphs are used, they may reuse the last step's memory
         images, targets = self.in_parts(self.gt), self.in_parts(self.reference(current_iter))
         several = len(images) > 1
         predictions: list[tuple[DSNOutput, Tensor]] = []

@@ -58,6 +58,7 @@ class GradientGANModel(AdversarialModel):
 
     def optimize_parameters(self, current_iter: int) -> None:
         """One step of the generator, then of the discriminator."""
+        torch.compiler.cudagraph_mark_step_begin()  # where CUDA graphs are used, they may reuse the last step's memory
         self.lq = self.training_lq(current_iter)
         inputs, truths = self.in_parts(self.lq), self.in_parts(self.gt)
         logs: list[dict[str, Tensor]] = []

@@ -10,6 +10,8 @@ from usrdu_basicsr.precision import PRECISIONS
 
 # of torch.compile; `true` in the options means the first
 COMPILE_MODES = ('default', 'reduce-overhead', 'max-autotune', 'max-autotune-no-cudagraphs')
+# those whose CUDA graphs overwrite what they gave before
+CUDA_GRAPHS = ('reduce-overhead', 'max-autotune')
 
 
 @dataclass(frozen=True)
@@ -69,6 +71,8 @@ class StepSettings:
         ]
         if not found and isinstance(batch_size, int) and batch_size % self.accumulate:
             found.append(f'accumulate: got {self.accumulate}, expected a divisor of batch_size_per_gpu, {batch_size}')
+        if not found and self.accumulate > 1 and self.compile in CUDA_GRAPHS:
+            found.append(f'compile: {self.compile} keeps one part of a batch alone: write default, or accumulate: 1')
         return found
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -13,8 +14,8 @@ from usrdu_basicsr.models.step_settings import StepSettings
 class Update:
     """The backward passes and the step of one optimizer.
 
-    A step whose gradients are not all finite is left out. That is found on the device, without waiting for it, by
-    torch's `GradScaler`, whose scale stays at 1 in all formats but fp16.
+    A step whose losses or gradients are not all finite is left out. That is found on the device, without waiting for
+    it, by torch's `GradScaler`, whose scale stays at 1 in all formats but fp16.
 
     Args:
         optimizer: Of one network.
@@ -30,7 +31,9 @@ class Update:
 
     def backward(self, *losses: Tensor) -> None:
         """Add the gradients of the losses of a part of the batch; `accumulate` parts make a step."""
-        self.scaler.scale(torch.stack(losses).sum() / self.settings.accumulate).backward()
+        total = torch.stack(losses).sum() / self.settings.accumulate
+        # The gradient of a lost loss can be finite, as the sign of nan is 0, and must not be used: let it be nan too.
+        self.scaler.scale(total * torch.where(total.isfinite(), 1.0, math.nan)).backward()
 
     def step(self) -> None:
         """Change the weights by the gradients, and clear those."""
