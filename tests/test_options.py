@@ -23,7 +23,7 @@ from usrdu_basicsr.data.kernel_set import write_kernel
 from usrdu_basicsr.errors import InputError, InputNotFoundError, UserError
 from usrdu_basicsr.pipeline.generate import generate_set
 from usrdu_basicsr.pipeline.option_rules import check_options
-from usrdu_basicsr.pipeline.preflight import check_run
+from usrdu_basicsr.pipeline.preflight import _check_device, check_run
 
 OPTIONS = Path(__file__).parents[1] / 'options'
 PERCEPTUAL = {'type': 'UncertaintyPerceptualLoss', 'weights': 'none.pth'}
@@ -299,12 +299,17 @@ def test_compiling_without_a_compiler_is_refused(tmp_path: Path):
     code = """
 import usrdu_basicsr; usrdu_basicsr.register()
 from usrdu_basicsr.pipeline.preflight import _check_device
-_check_device({'num_gpu': 0, 'train': {'compile': True}})
+_check_device({'num_gpu': 0, 'dist': False, 'train': {'compile': True}})
 """
     none = str(tmp_path / 'none')
     result = run_python('-c', code, cwd=tmp_path, CXX=none, PATH=none, TORCHINDUCTOR_CACHE_DIR=str(tmp_path / 'cache'))
     line = result.stderr.strip().splitlines()[-1]
     assert 'InputError: train: compile: torch cannot compile for the cpu here' in line and 'or write false' in line
+
+
+def test_compiling_is_refused_for_several_gpus_in_one_process():
+    with pytest.raises(InputError, match=r'train: compile is for one GPU a process: .* --nproc_per_node=2 '):
+        _check_device({'num_gpu': 2, 'dist': False, 'train': {'compile': True}})
 
 
 def test_kernels_are_checked(dsn_opt: dict):

@@ -108,6 +108,15 @@ def test_convolutions_of_images_stay_in_full_precision():
     assert torch.equal(net(x), expected)
 
 
+def test_frozen_weights_are_lowered_once():
+    net, x = nn.Sequential(nn.Conv2d(32, 32, 3), nn.Conv2d(32, 3, 3)), torch.rand(1, 32, 8, 8)
+    precision = Precision('bf16', CPU)
+    expected = precision.run(net, x)
+    precision.prepare(net.requires_grad_(False))
+    assert [layer.weight.dtype for layer in net] == [torch.bfloat16, torch.float32]
+    torch.testing.assert_close(precision.run(net, x), expected, rtol=0.01, atol=0.01)
+
+
 def test_images_made_in_bf16_are_no_coarser_than_the_features():
     """Left to autocast, the last convolution would round images to steps of up to a gray level."""
     net, x = load_generator(RRDBNet(3, 3, num_feat=16, num_block=2, num_grow_ch=8), rrdb_name), image(1, 1, 24, 32)

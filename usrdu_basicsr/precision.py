@@ -56,14 +56,18 @@ class Precision:
         return _to_float32(outputs)
 
     def prepare(self, network: nn.Module) -> None:
-        """Keep the convolutions of `network` through which images enter and leave in float32.
+        """Keep the convolutions of `network` through which images enter and leave in float32, in which it has to be.
 
         In bfloat16 an image would be rounded to steps of a gray level, which is as much as the noise to be learned.
+        Frozen weights are lowered once; weights that learn stay float32 and are lowered each time they are used.
         """
-        if self.lowered:
-            for module in network.modules():
-                if type(module) is nn.Conv2d and min(module.in_channels, module.out_channels) < FEW_CHANNELS:
-                    module.__class__ = FullPrecisionConv2d
+        if not self.lowered:
+            return
+        for module in network.modules():
+            if type(module) is nn.Conv2d and min(module.in_channels, module.out_channels) < FEW_CHANNELS:
+                module.__class__ = FullPrecisionConv2d
+            elif type(module) is nn.Conv2d and not module.weight.requires_grad:
+                module.to(self.dtype)
 
     def set_products(self) -> None:
         """Let CUDA round the products of float32 matrices and convolutions only if this is `tf32`; process-wide."""
