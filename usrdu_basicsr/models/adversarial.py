@@ -27,7 +27,8 @@ class AdversarialModel(CheckpointedModel):
 
     Subclasses define `optimize_parameters`. Against BasicSR's `SRGANModel`: the discriminator is optional, options are
     left as they are, checkpoints are safe, losses wait on the device until they are printed, and `train:` takes what
-    `StepSettings` describes. Validation and testing compute in float32 whatever the training does.
+    `StepSettings` describes. Validation and testing compute in float32 (tf32, if that is asked for) whatever the
+    training does.
     """
 
     def __init__(self, opt: dict[str, Any]) -> None:
@@ -66,6 +67,8 @@ class AdversarialModel(CheckpointedModel):
                 )
             self.cri_gan = build_loss(self.opt['train']['gan_opt']).to(self.device)
         super().init_training_settings()
+        if self.ema_decay > 0:
+            self.net_g_ema.to(memory_format=self.memory_format)  # as the weights that it averages
         if self.cri_perceptual is not None:
             self._prepare(self.cri_perceptual)
         self.watch = FiniteWatch(
@@ -132,7 +135,7 @@ class AdversarialModel(CheckpointedModel):
 
         The discriminator is called without its distributed wrapper, which would await gradients to share.
         """
-        net_d = self.get_bare_model(self.net_d)
+        net_d = self.net_d.module if isinstance(self.net_d, DistributedDataParallel) else self.net_d
         net_d.requires_grad_(False)
         try:
             return self.precision.run(net_d, x)

@@ -11,15 +11,15 @@ from torch.nn import functional as F
 
 @lru_cache(maxsize=32)
 def gaussian_window(kernel_size: int, dtype: torch.dtype, device: torch.device) -> Tensor:
-    """One axis of the Gaussian low-pass; it is separable. Built once per size, dtype and device.
+    """The Gaussian low-pass. Built once per size, dtype and device.
 
     Args:
-        kernel_size: Taps, odd. Sigma is `kernel_size / 6`, so the window spans three sigmas on each side.
+        kernel_size: Taps on each axis, odd. Sigma is `kernel_size / 6`, so the window spans three sigmas on each side.
         dtype: Of the result.
         device: Of the result.
 
     Returns:
-        `(kernel_size,)`, sums to 1.
+        `(kernel_size, kernel_size)`, sums to 1.
 
     Raises:
         ValueError: `kernel_size` is even or below 1.
@@ -29,7 +29,8 @@ def gaussian_window(kernel_size: int, dtype: torch.dtype, device: torch.device) 
     with torch.inference_mode(False):  # a tensor made for inference could not serve a later training step
         offset = torch.arange(kernel_size, dtype=torch.float64) - (kernel_size - 1) / 2
         window = torch.exp(-0.5 * (offset / (kernel_size / 6)) ** 2)
-        return (window / window.sum()).to(device=device, dtype=dtype)
+        window /= window.sum()
+        return torch.outer(window, window).to(device=device, dtype=dtype)
 
 
 def low_pass(x: Tensor, kernel_size: int = 5, padding: bool = False) -> Tensor:
@@ -48,8 +49,7 @@ def low_pass(x: Tensor, kernel_size: int = 5, padding: bool = False) -> Tensor:
         RuntimeError: `x` is smaller than the window and not padded.
     """
     channels, margin = x.shape[1], kernel_size // 2 if padding else 0
-    window = gaussian_window(kernel_size, x.dtype, x.device)
-    weight = torch.outer(window, window).expand(channels, 1, kernel_size, kernel_size)
+    weight = gaussian_window(kernel_size, x.dtype, x.device).expand(channels, 1, kernel_size, kernel_size)
     return F.conv2d(x, weight, padding=margin, groups=channels)
 
 
