@@ -6,9 +6,6 @@ sizes on a GPU, and on a CPU what it can do: stage 1 with 4 crops of 128, stage 
 """
 
 import argparse
-import contextlib
-import ctypes
-import gc
 import json
 import logging
 import platform
@@ -22,6 +19,7 @@ from unittest.mock import patch
 
 import torch
 
+from peak_memory import peak_memory, start_memory
 from usrdu_basicsr import register
 from usrdu_basicsr.pipeline.command_line import positive, run_script
 
@@ -60,6 +58,7 @@ def main() -> int:
 
     register()
     logging.disable(logging.INFO)  # the description of each network
+    torch.backends.cudnn.benchmark = True  # as BasicSR's launcher does
     from usrdu_basicsr.files import write_text
     from usrdu_basicsr.pipeline.load_network import pick_device
 
@@ -143,6 +142,10 @@ def steps(opt: dict[str, Any], data: dict[str, torch.Tensor]) -> Iterator[None]:
     """Steps of the model of `opt`, one at each `next`."""
     from basicsr.models import build_model
 
+    from usrdu_basicsr.precision import Precision
+
+    # ours say it themselves
+    Precision('fp32', torch.device('cuda' if opt['num_gpu'] else 'cpu')).set_products()
     with patch('basicsr.archs.vgg_arch.vgg.vgg19', random_vgg19):
         model = build_model(opt)
     if opt['model_type'] == 'SRGANModel' and opt['network_g']['type'] == 'UncertaintyDSN':
@@ -183,7 +186,8 @@ def predictions(num_block: int, name: str, device: torch.device) -> Iterator[Non
     from usrdu_basicsr.precision import Precision
 
     precision = Precision(name, device)
-    dsn = ready_to_predict(UncertaintyDSN(num_block=num_block).to(device).eval(), precision)
+    network = UncertaintyDSN(num_block=num_block).to(device).eval().requires_grad_(False)
+    dsn = ready_to_predict(network, precision)
     photo = torch.rand(*PHOTO, 3).numpy()
     while True:
         predict(dsn, photo, precision=precision)
@@ -222,31 +226,6 @@ def wait_for(device: torch.device) -> None:
     """Until the device has done all it was given."""
     if device.type == 'cuda':
         torch.cuda.synchronize(device)
-
-
-def start_memory(device: torch.device) -> float:
-    """Megabytes in use; the peak is counted from here on."""
-    gc.collect()
-    if device.type == 'cuda':
-        torch.cuda.reset_peak_memory_stats(device)
-        return torch.cuda.memory_allocated(device) / 2**20
-    with contextlib.suppress(AttributeError, OSError):
-        ctypes.CDLL(None).malloc_trim(0)  # else what the last way has freed would still count
-        Path('/proc/self/clear_refs').write_text('5')
-    return resident('VmRSS')
-
-
-def peak_memory(device: torch.device) -> float:
-    """Most megabytes in use since `start_memory`."""
-    if device.type == 'cuda':
-        return torch.cuda.max_memory_allocated(device) / 2**20
-    return resident('VmHWM')
-
-
-def resident(key: str) -> float:
-    """Megabytes of this process under `key` (Linux)."""
-    status = Path('/proc/self/status').read_text()
-    return next(int(line.split()[1]) for line in status.splitlines() if line.startswith(key)) / 1024
 
 
 if __name__ == '__main__':

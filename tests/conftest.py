@@ -13,6 +13,12 @@ import usrdu_basicsr
 usrdu_basicsr.register()
 
 
+@pytest.fixture
+def bf16_everywhere(monkeypatch: pytest.MonkeyPatch):
+    """Any CPU computes in bfloat16, if slowly, for tests of values."""
+    monkeypatch.setattr(torch.ops.mkldnn, '_is_mkldnn_bf16_supported', lambda: True)
+
+
 @pytest.fixture(autouse=True)
 def seeded():
     random.seed(0)

@@ -156,8 +156,8 @@ def test_unreadable_files_are_named_and_the_others_go_on(hr: Path, tmp_path: Pat
     assert sorted(path.name for path in (tmp_path / 'set' / 'lr').iterdir()) == ['astronaut.png', 'chelsea.png']
 
 
-def test_a_set_in_bf16_is_the_same_to_a_fraction_of_a_gray_level(hr: Path, tmp_path: Path, monkeypatch):
-    monkeypatch.setattr(torch.ops.mkldnn, '_is_mkldnn_bf16_supported', lambda: True)
+@pytest.mark.usefixtures('bf16_everywhere')
+def test_a_set_in_bf16_is_the_same_to_a_fraction_of_a_gray_level(hr: Path, tmp_path: Path):
     checkpoint = dsn_file(tmp_path, num_feat=16)
     sets = {name: tmp_path / name for name in ('fp32', 'bf16')}
     for name, folder in sets.items():

@@ -181,6 +181,7 @@ def changed(opt: dict, *keys: str, value: object) -> dict:
         (('train', 'ema'), 1, "unknown key train: ema: did you mean 'ema_decay'?"),
         (('train', 'precison'), 'bf16', "unknown key train: precison: did you mean 'precision'?"),
         (('train', 'precision'), 'half', "train: precision: got 'half', expected fp32, tf32, bf16, fp16"),
+        (('train', 'precision'), ['bf16'], "train: precision: got ['bf16'], expected fp32, tf32, bf16, fp16"),
         (('train', 'channels_last'), 1, 'train: channels_last: got 1, expected true or false'),
         (('train', 'compile'), 'fast', "train: compile: got 'fast', expected true, false, default, reduce-overhead"),
         (('train', 'accumulate'), 0, 'train: accumulate: got 0, expected a whole number from 1 on'),
@@ -307,9 +308,21 @@ _check_device({'num_gpu': 0, 'dist': False, 'train': {'compile': True}})
     assert 'InputError: train: compile: torch cannot compile for the cpu here' in line and 'or write false' in line
 
 
-def test_compiling_is_refused_for_several_gpus_in_one_process():
-    with pytest.raises(InputError, match=r'train: compile is for one GPU a process: .* --nproc_per_node=2 '):
-        _check_device({'num_gpu': 2, 'dist': False, 'train': {'compile': True}})
+@pytest.mark.parametrize('train', [{'compile': True}, {'precision': 'bf16'}])
+def test_what_several_gpus_in_one_process_cannot_do_is_refused(train, monkeypatch):
+    monkeypatch.setattr(torch.cuda, 'get_device_capability', lambda device: (9, 0))
+    with pytest.raises(InputError, match=r'for one GPU a process: use torchrun --nproc_per_node=2 '):
+        _check_device({'num_gpu': 2, 'dist': False, 'train': train})
+    _check_device({'num_gpu': 2, 'dist': False, 'train': {'precision': 'fp16'}})
+
+
+def test_parts_of_a_batch_need_losses_that_are_means(dsn_opt: dict):
+    opt = changed(dsn_opt, 'train', 'accumulate', value=2)
+    opt['datasets']['train']['batch_size_per_gpu'] = 2
+    opt = changed(opt, 'train', 'gan_opt', 'loss_weight', value=1)
+    check_options(opt)
+    with pytest.raises(InputError, match='perceptual_opt: is no mean over images: train: accumulate would change'):
+        check_options(changed(opt, 'train', 'perceptual_opt', value={**PERCEPTUAL, 'criterion': 'fro'}))
 
 
 def test_kernels_are_checked(dsn_opt: dict):

@@ -13,13 +13,7 @@ from usrdu_basicsr.errors import InputError
 from usrdu_basicsr.precision import FullPrecisionConv2d, Precision
 
 CPU = torch.device('cpu')
-# Any CPU computes in bfloat16, if slowly: these tests are of values.
 pytestmark = pytest.mark.usefixtures('bf16_everywhere')
-
-
-@pytest.fixture
-def bf16_everywhere(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(torch.ops.mkldnn, '_is_mkldnn_bf16_supported', lambda: True)
 
 
 def levels(first: torch.Tensor, second: torch.Tensor) -> float:
@@ -49,8 +43,8 @@ def test_bf16_is_refused_on_cpus_without_it(monkeypatch):
 
 @pytest.mark.parametrize(('capability', 'refused'), [((7, 5), {'tf32', 'bf16'}), ((8, 0), set())])
 def test_gpus_before_ampere_have_fp16_alone(monkeypatch, capability, refused):
-    monkeypatch.setattr(torch.cuda, 'get_device_capability', lambda: capability)
-    monkeypatch.setattr(torch.cuda, 'get_device_name', lambda: 'Tesla T4')
+    monkeypatch.setattr(torch.cuda, 'get_device_capability', lambda device: capability)
+    monkeypatch.setattr(torch.cuda, 'get_device_name', lambda device: 'Tesla T4')
     for name in ('fp32', 'tf32', 'bf16', 'fp16'):
         if name in refused:
             with pytest.raises(InputError, match=f'{name} cannot be used, as Tesla T4 is older than Ampere'):
@@ -70,7 +64,7 @@ def flags_kept():
 
 @pytest.mark.usefixtures('flags_kept')
 def test_products_are_rounded_on_gpus_where_asked(monkeypatch):
-    monkeypatch.setattr(torch.cuda, 'get_device_capability', lambda: (9, 0))
+    monkeypatch.setattr(torch.cuda, 'get_device_capability', lambda device: (9, 0))
     for name in ('fp32', 'tf32', 'bf16'):
         Precision(name, torch.device('cuda')).set_products()
         assert torch.backends.cudnn.allow_tf32 is torch.backends.cuda.matmul.allow_tf32 is (name == 'tf32')
@@ -114,6 +108,10 @@ def test_frozen_weights_are_lowered_once():
     expected = precision.run(net, x)
     precision.prepare(net.requires_grad_(False))
     assert [layer.weight.dtype for layer in net] == [torch.bfloat16, torch.float32]
+    partly = nn.Sequential(nn.Conv2d(32, 32, 3), nn.Conv2d(32, 32, 3))
+    partly[0].requires_grad_(False)
+    precision.prepare(partly)  # and saved, averaged and validated in float32
+    assert {layer.weight.dtype for layer in partly} == {torch.float32}
     torch.testing.assert_close(precision.run(net, x), expected, rtol=0.01, atol=0.01)
 
 
@@ -142,4 +140,5 @@ def test_outputs_come_in_float32_under_their_names():
     assert type(out) is DSNOutput
     with torch.no_grad():
         assert levels(out.lr, net(x).lr) < 0.3
-    assert precision.run(lambda x: (x.bfloat16(), None), x)[0].dtype == torch.float32
+    pair, kept = precision.run(lambda x: ({'a': x.bfloat16()}, [None, 2]), x)
+    assert pair['a'].dtype == torch.float32 and kept == [None, 2]

@@ -11,18 +11,9 @@ from basicsr.models import build_model
 from torch import nn
 
 from tiny_runs import dsn_options, generated_batch, same, srn_options, unpaired_batch, weights
-from usrdu_basicsr.errors import DivergenceError
-from usrdu_basicsr.models.finite_watch import FiniteWatch
-from usrdu_basicsr.models.step_settings import StepSettings
-from usrdu_basicsr.models.update import Update
+from usrdu_basicsr.errors import DivergenceError, InputError
 
-CPU = torch.device('cpu')
 STAGES = {'dsn': (dsn_options, unpaired_batch), 'srn': (srn_options, generated_batch)}
-
-
-@pytest.fixture
-def bf16_everywhere(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(torch.ops.mkldnn, '_is_mkldnn_bf16_supported', lambda: True)
 
 
 def model_of(stage: str, folder: Path, num_feat: int | None = None, **train: object):
@@ -56,6 +47,9 @@ def test_parts_of_a_batch_make_the_same_step(stage, tmp_path):
         assert list(whole) == list(parts)
         for name in whole:
             assert parts[name] == pytest.approx(whole[name], rel=1e-4, abs=1e-6), name
+    for first, second in zip(*(model.optimizers for model in models), strict=True):
+        for one, other in zip(first.state.values(), second.state.values(), strict=True):
+            torch.testing.assert_close(one['exp_avg'], other['exp_avg'], rtol=0.01, atol=1e-5)  # of gradients
     # Adam turns rounding into steps where a gradient is nearly none: against a step of 1e-3
     for net in ('net_g', 'net_d', 'net_g_ema'):
         assert largest_difference(*(getattr(model, net) for model in models)) < 2e-5, net
@@ -69,65 +63,6 @@ def test_no_gradient_is_left_of_a_step(stage, tmp_path):
     assert not any(value.requires_grad for value in model.log_dict.values())
 
 
-def sgd(value: float) -> tuple[nn.Parameter, torch.optim.Optimizer]:
-    """Three weights of `value`, and steps of 1 along their gradient."""
-    parameter = nn.Parameter(torch.full((3,), float(value)))
-    return parameter, torch.optim.SGD([parameter], lr=1.0)
-
-
-@pytest.mark.parametrize('precision', ['fp32', 'fp16'])
-def test_clipping_shortens_a_gradient_to_its_norm(precision):
-    direction = torch.tensor([1.0, 2.0, 2.0])  # of norm 3
-    for clip, expected in ((None, direction), (6.0, direction), (1.5, direction / 2)):
-        parameter, optimizer = sgd(0)
-        update = Update(optimizer, StepSettings(precision=precision, grad_clip=clip, accumulate=2), CPU)
-        for _ in range(2):
-            update.backward((parameter * direction).sum() / 2, (parameter * direction).sum() / 2)
-        update.step()
-        torch.testing.assert_close(-parameter.data, expected)
-
-
-@pytest.mark.parametrize('clip', [None, 1.0])
-@pytest.mark.parametrize('bad', [math.nan, math.inf])
-def test_a_gradient_that_is_not_finite_makes_no_step(bad, clip):
-    parameter, optimizer = sgd(1)
-    update = Update(optimizer, StepSettings(grad_clip=clip), CPU)
-    update.backward(parameter[0] * bad + parameter.sum())
-    update.step()
-    assert parameter.tolist() == [1, 1, 1]
-    update.backward(parameter[0] / 2)
-    update.step()
-    assert parameter.tolist() == [0.5, 1, 1]
-    assert update.state_dict() == {}
-
-
-def test_fp16_lowers_the_loss_scale_and_keeps_it_in_the_checkpoint():
-    parameter, optimizer = sgd(1)
-    update = Update(optimizer, StepSettings(precision='fp16'), CPU)
-    update.backward(parameter[0] * 1e38)  # beyond float32 once scaled
-    update.step()
-    assert parameter.tolist() == [1, 1, 1] and update.state_dict()['scale'] == 2**15
-    other = Update(optimizer, StepSettings(precision='fp16'), CPU)
-    other.load_state_dict(update.state_dict())
-    other.backward(parameter[0] / 2)
-    assert parameter.grad[0] == 2**14
-    other.step()
-    assert parameter.tolist() == [0.5, 1, 1] and other.state_dict()['scale'] == 2**15
-    other.load_state_dict({})  # of a run in another format
-    assert other.state_dict()['scale'] == 2**15
-
-
-def test_the_watch_counts_each_loss_in_a_row():
-    watch = FiniteWatch(3, 'Lower the rate')
-    losses = {'l_a': [1, math.nan, math.inf, 1, math.nan, 1], 'l_b': [1, 1, math.nan, 1, 1, math.nan]}
-    for i, values in enumerate(zip(*losses.values(), strict=True), 1):
-        watch(dict(zip(losses, map(torch.tensor, values), strict=True)), i)
-    with pytest.raises(DivergenceError) as error:
-        for i in (7, 8, 9, 10):
-            watch({'l_a': torch.tensor(1.0), 'l_b': torch.tensor(-math.inf)}, i)
-    assert str(error.value) == 'iteration 8: not a finite number for 3 iterations in a row: l_b. Lower the rate'
-
-
 @pytest.mark.parametrize('stage', STAGES)
 def test_lost_losses_leave_the_networks_alone_and_stop_the_run(stage, tmp_path):
     model = model_of(stage, tmp_path, max_nonfinite=3)
@@ -139,10 +74,14 @@ def test_lost_losses_leave_the_networks_alone_and_stop_the_run(stage, tmp_path):
     before = {name: weights(net) for name, net in nets.items() if name != 'net_g_ema'}
     step(model, bad, 2)
     step(model, bad, 3)
+    model.save(0, 3)
+    assert not (tmp_path / 'training_states').exists() and not (tmp_path / 'models').exists()
     for name, saved in before.items():
         learned = {key: value for key, value in saved.items() if not key.endswith(('weight_u', 'weight_v'))}
         assert same(learned, {key: nets[name].state_dict()[key] for key in learned}), name
     step(model, good, 4)  # which starts the count anew
+    model.save(0, 4)
+    assert (tmp_path / 'training_states' / '4.state').exists()
     step(model, bad, 5)
     step(model, bad, 6)
     with pytest.raises(DivergenceError, match=r'iteration 7: not a finite number for 3 iterations in a row: l_g_'):
@@ -161,7 +100,10 @@ def test_bf16_trains_float32_weights_by_nearly_the_same_losses(stage, tmp_path):
     assert expected != got
     for name, value in expected.items():
         assert got[name] == pytest.approx(value, rel=0.02, abs=0.01), name
-    assert {value.dtype for value in low.net_g.state_dict().values()} == {torch.float32}
+    low.save(0, 1)
+    for path in (tmp_path / 'models').iterdir():
+        saved = torch.load(path, weights_only=True)
+        assert {value.dtype for part in saved.values() for value in part.values()} == {torch.float32}, path.name
     # and what is validated is float32 whatever was trained
     low.net_g_ema.load_state_dict(full.net_g_ema.state_dict())
     for model in (full, low):
@@ -233,6 +175,32 @@ def test_a_state_of_other_optimizers_serves(tmp_path):
     step(other, batch, 2)
     assert all(group['fused'] for optimizer in other.optimizers for group in optimizer.param_groups)
     assert largest_difference(model.net_g, other.net_g) < 2e-5
+
+
+def test_a_state_with_a_discriminator_needs_one(tmp_path):
+    opt = srn_options(tmp_path)
+    model = build_model(opt)
+    step(model, generated_batch())
+    model.save(0, 1)
+    alone = {key: value for key, value in opt.items() if key != 'network_d'}
+    alone['train'] = {key: value for key, value in opt['train'].items() if key not in ('gan_opt', 'optim_d')}
+    with pytest.raises(InputError, match='has 2 optimizers, the run 1: one of them has a discriminator'):
+        build_model(alone).resume_training(torch.load(tmp_path / 'training_states' / '1.state', weights_only=True))
+
+
+def test_settings_of_a_training_are_none_of_a_test(tmp_path):
+    opt = dsn_options(tmp_path)
+    build_model(opt | {'is_train': False, 'train': {'precision': 'tf32'}})
+
+
+@pytest.mark.usefixtures('bf16_everywhere')
+def test_bf16_without_the_perceptual_loss(tmp_path):
+    """Whose feature head is frozen then, and averaged and saved all the same."""
+    model = model_of('dsn', tmp_path, 16, precision='bf16', perceptual_opt=None)
+    step(model, unpaired_batch())
+    model.save(0, 1)
+    saved = torch.load(tmp_path / 'models' / 'net_g_1.pth', weights_only=True)
+    assert saved['params_ema']['feature_head.0.weight'].dtype == torch.float32
 
 
 def test_averaged_weights_follow_by_the_decay(tmp_path):

@@ -38,7 +38,7 @@ class Precision:
     def __init__(self, name: str, device: torch.device) -> None:
         if name not in PRECISIONS:
             raise InputError(f'precision: got {name!r}, expected {", ".join(PRECISIONS)}')
-        if reason := _reason_against(name, device.type):
+        if reason := _reason_against(name, device):
             raise InputError(f'precision: {name} cannot be used, as {reason}: write fp32')
         self.name = name
         self.device_type = device.type
@@ -56,17 +56,18 @@ class Precision:
         return _to_float32(outputs)
 
     def prepare(self, network: nn.Module) -> None:
-        """Keep the convolutions of `network` through which images enter and leave in float32, in which it has to be.
+        """Keep the convolutions of `network` from or to few channels, such as those of images, in float32.
 
         In bfloat16 an image would be rounded to steps of a gray level, which is as much as the noise to be learned.
-        Frozen weights are lowered once; weights that learn stay float32 and are lowered each time they are used.
+        The other weights of a network that is frozen as a whole are lowered once, so it can run in this format alone.
         """
         if not self.lowered:
             return
+        frozen = not any(parameter.requires_grad for parameter in network.parameters())
         for module in network.modules():
             if type(module) is nn.Conv2d and min(module.in_channels, module.out_channels) < FEW_CHANNELS:
                 module.__class__ = FullPrecisionConv2d
-            elif type(module) is nn.Conv2d and not module.weight.requires_grad:
+            elif type(module) is nn.Conv2d and frozen:
                 module.to(self.dtype)
 
     def set_products(self) -> None:
@@ -87,25 +88,48 @@ class FullPrecisionConv2d(nn.Conv2d):
         return y.to(torch.get_autocast_dtype(kind)) if self.in_channels < self.out_channels else y
 
 
+class Lowered(nn.Module):
+    """A network within another module, such as a loss, which itself shall compute in float32.
+
+    Args:
+        network: Prepared by `precision.prepare`.
+        precision: That the network computes in.
+    """
+
+    def __init__(self, network: nn.Module, precision: Precision) -> None:
+        super().__init__()
+        self.network = network
+        self.precision = precision
+
+    def forward(self, *inputs: Tensor) -> Any:
+        """The outputs of the network, in float32."""
+        return self.precision.run(self.network, *inputs)
+
+
 def _to_float32(outputs: Any) -> Any:
+    """Tensors in float32; tuples, lists and dictionaries of such; all else as it is."""
     if isinstance(outputs, Tensor):
         return outputs.float()
-    values = [None if output is None else output.float() for output in outputs]
-    return type(outputs)(*values) if hasattr(outputs, '_fields') else type(outputs)(values)
+    if isinstance(outputs, dict):
+        return {name: _to_float32(output) for name, output in outputs.items()}
+    if isinstance(outputs, tuple | list):
+        values = [_to_float32(output) for output in outputs]
+        return type(outputs)(*values) if hasattr(outputs, '_fields') else type(outputs)(values)
+    return outputs
 
 
-def _reason_against(name: str, device_type: str) -> str | None:
+def _reason_against(name: str, device: torch.device) -> str | None:
     """Why a device cannot compute in a format, or None if it can."""
     if name == 'fp32':
         return None
-    if device_type == 'cuda':
-        if name == 'fp16' or torch.cuda.get_device_capability() >= (8, 0):
+    if device.type == 'cuda':
+        if name == 'fp16' or torch.cuda.get_device_capability(device) >= (8, 0):
             return None
-        return f'{torch.cuda.get_device_name()} is older than Ampere (fp16 can be used)'
-    if device_type == 'cpu':
+        return f'{torch.cuda.get_device_name(device)} is older than Ampere (fp16 can be used)'
+    if device.type == 'cpu':
         if name != 'bf16':  # fp16 would work on some, many times slower than fp32
             return f'{name} is for Nvidia GPUs'
         if torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported():
             return None
         return 'this CPU has no instructions for it (AVX512 or AMX)'
-    return f'{device_type} has not been tried with it'
+    return f'{device.type} has not been tried with it'

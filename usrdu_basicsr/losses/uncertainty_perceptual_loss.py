@@ -47,9 +47,9 @@ class UncertaintyPerceptualLoss(nn.Module):
             ValueError: The log-scale is not of the features' shape.
         """
         with torch.no_grad():
-            target_features = self.vgg(target).to(pred.dtype)  # which may be lower, where the terms below are not
+            target_features = self.vgg(target)
         # Features are read as f / 2 + 1 / 2 in 8-bit units; the offset cancels in their distance.
-        distance = (self.vgg(pred).to(pred.dtype) - target_features).abs() * (0.5 * 255)
+        distance = (self.vgg(pred) - target_features).abs() * (0.5 * 255)
         if feature_log_scale.shape != distance.shape:
             raise ValueError(
                 f'feature_log_scale has shape {tuple(feature_log_scale.shape)}, the features {tuple(distance.shape)}:'

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from basicsr.archs import build_network
 from basicsr.losses import build_loss
+from basicsr.utils import get_root_logger
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim.swa_utils import get_ema_multi_avg_fn
@@ -19,7 +20,7 @@ from usrdu_basicsr.models.checkpointed import CheckpointedModel
 from usrdu_basicsr.models.finite_watch import FiniteWatch
 from usrdu_basicsr.models.step_settings import StepSettings
 from usrdu_basicsr.models.update import Update
-from usrdu_basicsr.precision import Precision
+from usrdu_basicsr.precision import Lowered, Precision
 
 
 class AdversarialModel(CheckpointedModel):
@@ -32,7 +33,7 @@ class AdversarialModel(CheckpointedModel):
     """
 
     def __init__(self, opt: dict[str, Any]) -> None:
-        self.step_settings = StepSettings.of(opt.get('train') or {})
+        self.step_settings = StepSettings.of(opt['train'] if opt['is_train'] else {})
         self.precision = Precision(self.step_settings.precision, torch.device('cuda' if opt['num_gpu'] else 'cpu'))
         self.precision.set_products()
         super().__init__(opt)
@@ -69,13 +70,9 @@ class AdversarialModel(CheckpointedModel):
         super().init_training_settings()
         if self.ema_decay > 0:
             self.net_g_ema.to(memory_format=self.memory_format)  # as the weights that it averages
-        if self.cri_perceptual is not None:
-            self._prepare(self.cri_perceptual)
-        self.watch = FiniteWatch(
-            self.step_settings.max_nonfinite,
-            'The networks are as they were before, and the checkpoints good: go on from the newest (--auto_resume) with'
-            ' a lower learning rate, with train: grad_clip, or with train: precision: fp32',
-        )
+        if isinstance(vgg := getattr(self.cri_perceptual, 'vgg', None), nn.Module):  # the loss itself is not lowered
+            self.cri_perceptual.vgg = Lowered(self._prepare(vgg), self.precision)
+        self.watch = FiniteWatch(self.step_settings.max_nonfinite)
 
     @contextmanager
     def _options_kept(self) -> Iterator[None]:
@@ -116,14 +113,35 @@ class AdversarialModel(CheckpointedModel):
             for name, value in part.items():
                 share = value.detach() / self.step_settings.accumulate
                 self.log_dict[name] = self.log_dict[name] + share if name in self.log_dict else share
-        self.watch({name: value for name, value in self.log_dict.items() if name.startswith('l_')}, current_iter)
+        lost = {name: ~value.isfinite() for name, value in self.log_dict.items() if name.startswith('l_')}
+        for name, update in zip(('net_g', 'net_d'), self.updates, strict=False):
+            lost[f'gradient of {name}'] = update.lost
+        self.watch(lost, current_iter)
 
     def get_current_log(self) -> dict[str, float]:
         """Losses of the last step, averaged over ranks. All ranks must call it together."""
         return self.reduce_loss_dict(self.log_dict)
 
+    def to_device(self, batch: Tensor) -> Tensor:
+        """The batch where the networks are; on its way while the CPU goes on, if it lies in pinned memory."""
+        batch = batch.to(self.device, non_blocking=True)
+        if batch.is_cuda:  # BasicSR's prefetcher makes it on a stream of its own, which must not reuse it too early
+            batch.record_stream(torch.cuda.current_stream())
+        return batch
+
+    def begin_step(self) -> None:
+        """What was made in the step before is not needed any more; CUDA graphs have to be told."""
+        if self.step_settings.cuda_graphs:
+            torch.compiler.cudagraph_mark_step_begin()
+
     def in_parts(self, batch: Tensor) -> list[Tensor]:
-        """The parts in which a batch goes through the networks."""
+        """The parts in which a batch goes through the networks.
+
+        Raises:
+            ValueError: It cannot be split into equal ones.
+        """
+        if len(batch) % self.step_settings.accumulate:
+            raise ValueError(f'a batch of {len(batch)} has no {self.step_settings.accumulate} equal parts (accumulate)')
         return list(batch.to(memory_format=self.memory_format).chunk(self.step_settings.accumulate))
 
     def sharing(self, net: nn.Module, last: bool) -> AbstractContextManager[Any]:
@@ -147,7 +165,7 @@ class AdversarialModel(CheckpointedModel):
 
         Args:
             real: Real images as the discriminator sees them, in parts.
-            fake: Generated ones, as many.
+            fake: Generated ones, as many, detached.
             fake_first: Which it sees first; its spectral norms advance with each look.
 
         Returns:
@@ -160,7 +178,7 @@ class AdversarialModel(CheckpointedModel):
             for name in order:
                 last = part == len(real) - 1 and name == order[1]
                 with self.sharing(self.net_d, last):
-                    logits = self.precision.run(self.net_d, images[name == 'fake'].detach())
+                    logits = self.precision.run(self.net_d, images[name == 'fake'])
                     loss = self.cri_gan(logits, name == 'real', is_disc=True)
                     # One backward a look: a second look under distribution would overwrite what the first one's needs.
                     update.backward(loss)
@@ -185,3 +203,10 @@ class AdversarialModel(CheckpointedModel):
         average = get_ema_multi_avg_fn(decay)
         with torch.no_grad():
             average(list(self.net_g_ema.parameters()), list(self.get_bare_model(self.net_g).parameters()), None)
+
+    def save(self, epoch: int, current_iter: int) -> None:
+        """Write checkpoints, unless the last step was lost: the weights may be what it was lost by."""
+        if lost := self.watch.lost():
+            get_root_logger().warning(f'Nothing is saved, as these are not finite numbers: {", ".join(lost)}.')
+            return
+        super().save(epoch, current_iter)

@@ -12,6 +12,7 @@ from basicsr.utils.dist_util import master_only
 from torch import nn
 
 from usrdu_basicsr.checkpoint import check_weights, read_weights, write_checkpoint
+from usrdu_basicsr.errors import InputError
 from usrdu_basicsr.models.update import Update, match_parameters
 
 
@@ -77,12 +78,22 @@ class CheckpointedModel(SRModel):
         write_checkpoint(self._checkpoint_path('training_states', '{}.state', current_iter), state)
 
     def resume_training(self, resume_state: dict[str, Any]) -> None:
-        """BasicSR's; a state of another device, precision or memory format, or without a loss scale, serves as well."""
-        fused = [optimizer.defaults.get('fused') for optimizer in self.optimizers]
+        """BasicSR's; a state of another device, precision or memory format, or without a loss scale, serves as well.
+
+        Raises:
+            InputError: The state is of a run with a discriminator and this has none, or the other way round.
+        """
         resume_state = deepcopy(resume_state)
-        for state, own in zip(resume_state['optimizers'], fused, strict=True):
+        saved = resume_state['optimizers']
+        if len(saved) != len(self.optimizers):
+            raise InputError(
+                f'the state to resume from has {len(saved)} optimizers, the run {len(self.optimizers)}: one of them has'
+                ' a discriminator (network_d), the other has not'
+            )
+        for state, optimizer in zip(saved, self.optimizers, strict=True):
             for group in state['param_groups']:
-                group['fused'] = own  # decides where the loaded step counts go
+                # as this run has them; `fused` decides where the loaded step counts go
+                group |= {key: optimizer.defaults[key] for key in ('fused', 'foreach')}
         super().resume_training(resume_state)
         for optimizer in self.optimizers:
             match_parameters(optimizer)

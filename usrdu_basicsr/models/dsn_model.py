@@ -79,28 +79,33 @@ class UncertaintyDSNModel(AdversarialModel):
 
     def feed_data(self, data: dict[str, Tensor]) -> None:
         """Take a batch: `gt`, HR images `(N, 3, H, W)`; `lq`, real LR images `(N, 3, H/s, W/s)`, where it has them."""
-        self.gt = data['gt'].to(self.device, non_blocking=True)
-        self.lq = data['lq'].to(self.device, non_blocking=True) if 'lq' in data else None
+        self.gt = self.to_device(data['gt'])
+        self.lq = self.to_device(data['lq']) if 'lq' in data else None
 
     def optimize_parameters(self, current_iter: int) -> None:
         """One step of the discriminator, then of the generator."""
-        torch.compiler.cudagraph_mark_step_begin()  # where CUDA graphs are used, they may reuse the last step's memory
+        self.begin_step()
         images, targets = self.in_parts(self.gt), self.in_parts(self.reference(current_iter))
         several = len(images) > 1
-        predictions: list[tuple[DSNOutput, Tensor]] = []
+        output = None
         discriminator_logs: list[dict[str, Tensor]] = []
         if self.net_d is not None:
             # It learns first, from all parts, whose graphs together would need the memory that parts are there to save.
-            with torch.set_grad_enabled(not several):
-                predictions = [self._predict(part) for part in images]
+            if several:
+                with torch.no_grad():
+                    fake = [self._high_pass(self._predict(part, with_features=False).lr) for part in images]
+            else:
+                output = self._predict(images[0])
+                fake = [self._high_pass(output.lr.detach())]
             real = [self._high_pass(part) for part in self.in_parts(self.lq)]
-            discriminator_logs = self.step_discriminator(real, [fake for _, fake in predictions], fake_first=True)
+            discriminator_logs = self.step_discriminator(real, fake, fake_first=True)
 
         logs = []
-        for i, (part, target) in enumerate(zip(images, targets, strict=True)):
+        for part, target in zip(images, targets, strict=True):
             with self.sharing(self.net_g, part is images[-1]):
-                output, fake = self._predict(part) if several or not predictions else predictions[i]
-                losses = self._generator_losses(output, fake, target)
+                if several or output is None:
+                    output = self._predict(part)
+                losses = self._generator_losses(output, target)
                 self.updates[0].backward(*losses.values())
             logs.append(losses | {'log_scale': output.log_scale.mean()})
         self.updates[0].step()
@@ -108,21 +113,20 @@ class UncertaintyDSNModel(AdversarialModel):
             self.model_ema(decay=self.ema_decay)
         self.log_step([*logs, *discriminator_logs], current_iter)
 
-    def _predict(self, images: Tensor) -> tuple[DSNOutput, Tensor]:
-        """The distribution of LR images, and of their mean what the discriminator sees."""
-        output = self.precision.run(self.net_g, images, with_features=self.cri_perceptual is not None)
-        return output, self._high_pass(output.lr)
+    def _predict(self, images: Tensor, with_features: bool = True) -> DSNOutput:
+        return self.precision.run(self.net_g, images, with_features=with_features and self.cri_perceptual is not None)
 
     def _high_pass(self, images: Tensor) -> Tensor:
         return high_pass(images, gain=self.opt['train'].get('high_pass_gain', 1.0))
 
-    def _generator_losses(self, output: DSNOutput, fake: Tensor, target: Tensor) -> dict[str, Tensor]:
+    def _generator_losses(self, output: DSNOutput, target: Tensor) -> dict[str, Tensor]:
         mean, log_scale, feature_log_scale = output
         losses = {'l_g_kl': self.cri_pix(mean, target, log_scale)}
         if self.cri_perceptual is not None:
-            losses['l_g_percep'] = self.precision.run(self.cri_perceptual, mean, target, feature_log_scale)
+            losses['l_g_percep'] = self.cri_perceptual(mean, target, feature_log_scale)
         if self.net_d is not None:
-            losses['l_g_gan'] = self.cri_gan(self.discriminator_logits(fake), True, is_disc=False)
+            logits = self.discriminator_logits(self._high_pass(mean))
+            losses['l_g_gan'] = self.cri_gan(logits, True, is_disc=False)
         return losses
 
     def test(self) -> None:

@@ -41,7 +41,7 @@ class GradientGANModel(AdversarialModel):
         """Take a batch: `gt` `(N, 3, H, W)`, `lq` and `log_scale` `(N, 3, H/s, W/s)`, each where the batch has it."""
         for name in ('gt', 'lq', 'log_scale'):
             if name in data:
-                setattr(self, name, data[name].to(self.device, non_blocking=True))
+                setattr(self, name, self.to_device(data[name]))
         self.stochastic = 'log_scale' in data
 
     def training_lq(self, current_iter: int) -> Tensor:
@@ -58,36 +58,38 @@ class GradientGANModel(AdversarialModel):
 
     def optimize_parameters(self, current_iter: int) -> None:
         """One step of the generator, then of the discriminator."""
-        torch.compiler.cudagraph_mark_step_begin()  # where CUDA graphs are used, they may reuse the last step's memory
+        self.begin_step()
         self.lq = self.training_lq(current_iter)
         inputs, truths = self.in_parts(self.lq), self.in_parts(self.gt)
         logs: list[dict[str, Tensor]] = []
-        fake: list[Tensor] = []
+        outputs: list[Tensor] = []
         for lq, gt in zip(inputs, truths, strict=True):
             with self.sharing(self.net_g, lq is inputs[-1]):
                 output = self.precision.run(self.net_g, lq)
-                fake.append(gradient_image(output))
-                losses = self._generator_losses(output, fake[-1], gt)
+                losses = self._generator_losses(output, gt)
                 self.updates[0].backward(*losses.values())
+            outputs.append(output.detach())
             logs.append(losses)
         self.updates[0].step()
         if self.net_d is not None:
-            logs += self.step_discriminator([gradient_image(gt) for gt in truths], fake, fake_first=False)
+            real, fake = ([gradient_image(part) for part in parts] for parts in (truths, outputs))
+            logs += self.step_discriminator(real, fake, fake_first=False)
         if self.ema_decay > 0:
             self.model_ema(decay=self.ema_decay)
         self.log_step(logs, current_iter)
 
-    def _generator_losses(self, output: Tensor, fake: Tensor, gt: Tensor) -> dict[str, Tensor]:
+    def _generator_losses(self, output: Tensor, gt: Tensor) -> dict[str, Tensor]:
         losses = {}
         if self.cri_pix is not None:
             losses['l_g_pix'] = self.cri_pix(output, gt)
         if self.cri_low_frequency is not None:
             losses['l_g_low'] = self.cri_low_frequency(output, gt)
         if self.cri_perceptual is not None:
-            percep, style = self.precision.run(self.cri_perceptual, output, gt)
+            percep, style = self.cri_perceptual(output, gt)
             losses |= {k: v for k, v in {'l_g_percep': percep, 'l_g_style': style}.items() if v is not None}
         if self.net_d is not None:
-            losses['l_g_gan'] = self.cri_gan(self.discriminator_logits(fake), True, is_disc=False)
+            logits = self.discriminator_logits(gradient_image(output))
+            losses['l_g_gan'] = self.cri_gan(logits, True, is_disc=False)
         return losses
 
     def test(self) -> None:

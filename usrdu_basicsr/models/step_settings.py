@@ -10,20 +10,20 @@ from usrdu_basicsr.precision import PRECISIONS
 
 # of torch.compile; `true` in the options means the first
 COMPILE_MODES = ('default', 'reduce-overhead', 'max-autotune', 'max-autotune-no-cudagraphs')
-# those whose CUDA graphs overwrite what they gave before
 CUDA_GRAPHS = ('reduce-overhead', 'max-autotune')
 
 
 @dataclass(frozen=True)
 class StepSettings:
-    """Options under `train:`; the defaults change no result on any device.
+    """Options under `train:`; by default networks compute as the published ones, in float32 throughout.
 
     Attributes:
-        precision: Of the networks, see `usrdu_basicsr.precision`.
+        precision: Of the networks, see `usrdu_basicsr.precision`. PyTorch by itself rounds convolutions to TF32 on GPUs
+            since Ampere; here `fp32` does not, `tf32` does.
         channels_last: Keep the channels of a pixel side by side in memory, which convolutions in bf16 and fp16 want.
         compile: Mode of `torch.compile` for the networks, `true` for its default one, `false` for none.
         accumulate: In how many parts a batch goes through the networks, one after the other; their gradients are added
-            up, so it is the same step in less memory.
+            up, so it is the same step in less memory, if losses are means over images.
         grad_clip: Largest norm of each network's gradient; larger ones are shortened to it.
         max_nonfinite: After so many iterations in a row with a loss that is not finite, the run stops. Such an
             iteration leaves the networks as they are.
@@ -42,6 +42,11 @@ class StepSettings:
         return cls(**{field.name: train[field.name] for field in fields(cls) if train.get(field.name) is not None})
 
     @property
+    def cuda_graphs(self) -> bool:
+        """Whether compiled networks run as CUDA graphs, which overwrite what they gave before."""
+        return self.compile in CUDA_GRAPHS
+
+    @property
     def compile_mode(self) -> str | None:
         """Mode of `torch.compile`, or None to not compile."""
         return COMPILE_MODES[0] if self.compile is True else self.compile or None
@@ -54,7 +59,7 @@ class StepSettings:
         """
         clip = self.grad_clip
         wanted = {
-            'precision': (self.precision in PRECISIONS, ', '.join(PRECISIONS)),
+            'precision': (isinstance(self.precision, str) and self.precision in PRECISIONS, ', '.join(PRECISIONS)),
             'channels_last': (isinstance(self.channels_last, bool), 'true or false'),
             'compile': (
                 isinstance(self.compile, bool) or self.compile in COMPILE_MODES,
@@ -71,7 +76,7 @@ class StepSettings:
         ]
         if not found and isinstance(batch_size, int) and batch_size % self.accumulate:
             found.append(f'accumulate: got {self.accumulate}, expected a divisor of batch_size_per_gpu, {batch_size}')
-        if not found and self.accumulate > 1 and self.compile in CUDA_GRAPHS:
+        if not found and self.accumulate > 1 and self.cuda_graphs:
             found.append(f'compile: {self.compile} keeps one part of a batch alone: write default, or accumulate: 1')
         return found
 

@@ -10,24 +10,35 @@ from torch import Tensor
 
 from usrdu_basicsr.models.step_settings import StepSettings
 
+NEVER = 2**31 - 1
+
 
 class Update:
     """The backward passes and the step of one optimizer.
 
     A step whose losses or gradients are not all finite is left out. That is found on the device, without waiting for
-    it, by torch's `GradScaler`, whose scale stays at 1 in all formats but fp16.
+    it where the optimizer is fused, by torch's `GradScaler`; its scale stays at 1 in all formats but fp16.
 
     Args:
         optimizer: Of one network.
-        settings: Its `precision` and `grad_clip` are used.
+        settings: Its `precision`, `accumulate` and `grad_clip` are used.
         device: Of the network.
+
+    Attributes:
+        lost: Whether the last step was left out for good, a boolean scalar on the device. A step in fp16 that was left
+            out because the loss scale was too high is not lost: the scale is lowered until it is 1.
     """
+
+    lost: Tensor
 
     def __init__(self, optimizer: torch.optim.Optimizer, settings: StepSettings, device: torch.device) -> None:
         self.optimizer = optimizer
         self.settings = settings
         self.scaled = settings.precision == 'fp16'
-        self.scaler = torch.amp.GradScaler(device.type, init_scale=2.0**16 if self.scaled else 1.0)
+        growth_interval = 2000 if self.scaled else NEVER
+        init_scale = 2.0**16 if self.scaled else 1.0
+        self.scaler = torch.amp.GradScaler(device.type, init_scale, growth_interval=growth_interval)
+        self.one = torch.ones((), device=device)
 
     def backward(self, *losses: Tensor) -> None:
         """Add the gradients of the losses of a part of the batch; `accumulate` parts make a step."""
@@ -42,7 +53,10 @@ class Update:
             parameters = [parameter for group in self.optimizer.param_groups for parameter in group['params']]
             torch.nn.utils.clip_grad_norm_(parameters, self.settings.grad_clip)
         self.scaler.step(self.optimizer)
-        self.scaler.update(None if self.scaled else 1.0)
+        self.scaler.update()
+        self.lost = self.scaler.scale(self.one) < 1  # a step that was left out halves the scale
+        if not self.scaled:
+            self.scaler.update(1.0)
         self.optimizer.zero_grad(set_to_none=True)
 
     def state_dict(self) -> dict[str, Any]:

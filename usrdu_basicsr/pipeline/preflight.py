@@ -59,10 +59,11 @@ def _check_device(opt: Mapping[str, Any]) -> None:
         Precision(settings.precision, device)
     except InputError as error:
         raise InputError(f'train: {error}') from error
+    # BasicSR's DataParallel, whose threads compute in fp16 under any autocast, and whose copies run the first one
+    if opt['num_gpu'] > 1 and not opt['dist'] and (settings.precision == 'bf16' or settings.compile_mode is not None):
+        torchrun = f'torchrun --nproc_per_node={opt["num_gpu"]} and --launcher pytorch'
+        raise InputError(f'train: precision: bf16 and compile are for one GPU a process: use {torchrun}, or num_gpu: 1')
     if settings.compile_mode is not None:
-        if opt['num_gpu'] > 1 and not opt['dist']:  # BasicSR's DataParallel, whose copies would all run the first one
-            torchrun = f'torchrun --nproc_per_node={opt["num_gpu"]} and --launcher pytorch'
-            raise InputError(f'train: compile is for one GPU a process: use {torchrun}, or write num_gpu: 1')
         try:
             torch.compile(torch.neg)(torch.ones(1, device=device))
         except RuntimeError as error:  # torch's own compilers' errors are of this kind

@@ -52,6 +52,8 @@ def check_train(
         where = f'train: {name}: '
         if loss and (kind := check.choice(loss, LOSS_REGISTRY, where)):
             check.call(loss, kind, where)
+            if train.get('accumulate', 1) != 1 and (loss.get('reduction') == 'sum' or loss.get('criterion') == 'fro'):
+                check.problems.append(f'{where}is no mean over images: train: accumulate would change the step')
             takes_scale = any('log_scale' in parameter for parameter in inspect.signature(kind.forward).parameters)
             if takes_scale != (first_stage and name != 'gan_opt'):
                 check.problems.append(f'{where}type: {loss["type"]} is not for this stage')
