@@ -12,13 +12,13 @@ def main() -> int:
     parser.add_argument('-i', '--input', required=True, help='folder of HR photos')
     parser.add_argument('-o', '--output', required=True, help='folder to write: lr/, log_scale/, generation.json')
     parser.add_argument('--model_path', required=True, help="stage 1's net_g_*.pth")
-    parser.add_argument('--tile', type=int, default=512, help='side of a tile in HR pixels (default: %(default)s)')
+    parser.add_argument('--tile', type=int, help='side of a tile in HR pixels (default: 256 on a CPU, 512 on a GPU)')
     add_device(parser)
     parser.add_argument(
         '--precision', default='fp32', help='fp32, or tf32, bf16, fp16 where the device has it (default: %(default)s)'
     )
     args = parser.parse_args()
-    if args.tile < 1:
+    if args.tile is not None and args.tile < 1:
         parser.error(f'--tile must be at least 1, got {args.tile}')
 
     register()

@@ -46,7 +46,7 @@ def generate_set(
     output: str | Path,
     checkpoint: str | Path,
     device: torch.device,
-    tile: int = 512,
+    tile: int | None = None,
     precision: str = 'fp32',
 ) -> GenerationReport:
     """Generate `output/lr/NAME.png`, `output/log_scale/NAME.npy` and `output/generation.json`.
@@ -59,7 +59,8 @@ def generate_set(
         output: Folder of the set.
         checkpoint: Stage 1's `net_g_*.pth`.
         device: Where the network runs.
-        tile: Side of the tiles that the network sees at once, in HR pixels without their overlap.
+        tile: Side of the tiles that the network sees at once, in HR pixels without their overlap; if None 256 on a CPU,
+            whose caches hold what the network makes of that, and 512 elsewhere.
         precision: That the network computes in, see `usrdu_basicsr.precision`.
 
     Returns:
@@ -120,7 +121,7 @@ def ready_to_predict(dsn: UncertaintyDSN, precision: Precision) -> UncertaintyDS
 
 
 def predict(
-    dsn: UncertaintyDSN, image: np.ndarray, tile: int = 512, precision: Precision | None = None
+    dsn: UncertaintyDSN, image: np.ndarray, tile: int | None = None, precision: Precision | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
     """The LR distribution of one HR image.
 
@@ -148,7 +149,9 @@ def predict(
         return precision.run(dsn, part, with_features=False)[:2]
 
     with torch.inference_mode():
-        mean, log_scale = reduce_in_tiles(x, run, dsn.scale, dsn.receptive_radius, tile)
+        mean, log_scale = reduce_in_tiles(
+            x, run, dsn.scale, dsn.receptive_radius, tile or (256 if device.type == 'cpu' else 512)
+        )
     return mean[0].permute(1, 2, 0).numpy(), log_scale[0].permute(1, 2, 0).numpy()
 
 
