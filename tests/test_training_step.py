@@ -1,4 +1,4 @@
-"""How a step is computed: parts of a batch, clipping, lower precision, lost losses, compiled networks, resuming."""
+"""How a step is computed: parts of a batch, clipping, lower precision, lost losses, resuming."""
 
 from __future__ import annotations
 
@@ -8,32 +8,20 @@ from pathlib import Path
 import pytest
 import torch
 from basicsr.models import build_model
-from torch import nn
 
-from tiny_runs import dsn_options, generated_batch, same, srn_options, unpaired_batch, weights
+from tiny_runs import (
+    STAGES,
+    dsn_options,
+    generated_batch,
+    largest_difference,
+    model_of,
+    same,
+    srn_options,
+    step,
+    unpaired_batch,
+    weights,
+)
 from usrdu_basicsr.errors import DivergenceError, InputError
-
-STAGES = {'dsn': (dsn_options, unpaired_batch), 'srn': (srn_options, generated_batch)}
-
-
-def model_of(stage: str, folder: Path, num_feat: int | None = None, **train: object):
-    """A model that starts from the same weights each time."""
-    opt = STAGES[stage][0](folder)
-    torch.manual_seed(1)
-    if num_feat is not None:
-        opt |= {name: opt[name] | {'num_feat': num_feat} for name in ('network_g', 'network_d')}
-    return build_model(opt | {'train': opt['train'] | train})
-
-
-def step(model, batch: dict[str, torch.Tensor], current_iter: int = 1) -> dict[str, float]:
-    model.feed_data(batch)
-    model.optimize_parameters(current_iter)
-    return model.get_current_log()
-
-
-def largest_difference(first: nn.Module, second: nn.Module) -> float:
-    pairs = zip(first.state_dict().values(), second.state_dict().values(), strict=True)
-    return max((one - other).abs().max().item() for one, other in pairs)
 
 
 @pytest.mark.parametrize('stage', STAGES)
@@ -210,21 +198,3 @@ def test_averaged_weights_follow_by_the_decay(tmp_path):
     step(model, generated_batch())
     for name, value in model.net_g_ema.state_dict().items():
         torch.testing.assert_close(value, 0.75 * before[name] + 0.25 * model.net_g.state_dict()[name])
-
-
-@pytest.mark.parametrize('stage', STAGES)
-def test_compiled_networks_learn_the_same(stage, tmp_path):
-    batch = STAGES[stage][1]()
-    alone = {'perceptual_opt': None}  # which would take another minute to compile
-    plain, compiled = (model_of(stage, tmp_path, compile=choice, **alone) for choice in (False, True))
-    for model in (plain, compiled):
-        step(model, batch)
-    assert largest_difference(plain.net_g, compiled.net_g) < 5e-5
-    assert list(plain.net_g.state_dict()) == list(compiled.net_g.state_dict())
-    compiled.net_g_ema.load_state_dict(plain.net_g_ema.state_dict())
-    with torch._dynamo.config.patch(error_on_recompile=True):  # validation images have sizes of their own
-        for model in (plain, compiled):
-            model.feed_data({name: value[..., :-8, :] for name, value in batch.items()})
-            model.test()
-    outputs = [model.output.lr if stage == 'dsn' else model.output for model in (plain, compiled)]
-    torch.testing.assert_close(*outputs)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
+from basicsr.models import build_model
+from torch import nn
 
 ADAM = {'type': 'Adam', 'lr': 1e-3, 'betas': [0.9, 0.99]}
 DSN = {'type': 'UncertaintyDSN', 'num_feat': 8, 'num_block': 1, 'scale': 4}
@@ -78,3 +80,26 @@ def weights(net: torch.nn.Module) -> dict[str, torch.Tensor]:
 
 def same(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]) -> bool:
     return all(torch.equal(first[name], second[name]) for name in first | second)
+
+
+STAGES = {'dsn': (dsn_options, unpaired_batch), 'srn': (srn_options, generated_batch)}
+
+
+def model_of(stage: str, folder: Path, num_feat: int | None = None, **train: object):
+    """A model that starts from the same weights each time."""
+    opt = STAGES[stage][0](folder)
+    torch.manual_seed(1)
+    if num_feat is not None:
+        opt |= {name: opt[name] | {'num_feat': num_feat} for name in ('network_g', 'network_d')}
+    return build_model(opt | {'train': opt['train'] | train})
+
+
+def step(model, batch: dict[str, torch.Tensor], current_iter: int = 1) -> dict[str, float]:
+    model.feed_data(batch)
+    model.optimize_parameters(current_iter)
+    return model.get_current_log()
+
+
+def largest_difference(first: nn.Module, second: nn.Module) -> float:
+    pairs = zip(first.state_dict().values(), second.state_dict().values(), strict=True)
+    return max((one - other).abs().max().item() for one, other in pairs)
