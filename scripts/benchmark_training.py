@@ -142,10 +142,10 @@ def steps(opt: dict[str, Any], data: dict[str, torch.Tensor]) -> Iterator[None]:
     """Steps of the model of `opt`, one at each `next`."""
     from basicsr.models import build_model
 
+    from usrdu_basicsr.models.step_settings import device_of
     from usrdu_basicsr.precision import Precision
 
-    # ours say it themselves
-    Precision('fp32', torch.device('cuda' if opt['num_gpu'] else 'cpu')).set_products()
+    Precision('fp32', device_of(opt)).set_products()  # for SRGANModel; ours say it themselves
     with patch('basicsr.archs.vgg_arch.vgg.vgg19', random_vgg19):
         model = build_model(opt)
     if opt['model_type'] == 'SRGANModel' and opt['network_g']['type'] == 'UncertaintyDSN':
@@ -163,8 +163,7 @@ def srgan(opt: dict[str, Any]) -> dict[str, Any]:
     """Options of BasicSR's SRGANModel with the same networks and the losses that it knows."""
     srn = options(2, 1, torch.device('cpu'))['train']
     known = {name: srn[name] for name in ('pixel_opt', 'perceptual_opt', 'gan_opt')}
-    train = {name: value for name, value in opt['train'].items() if name not in ('precision', 'channels_last')}
-    return deepcopy({**opt, 'model_type': 'SRGANModel', 'train': train | known})
+    return deepcopy({**opt, 'model_type': 'SRGANModel', 'train': opt['train'] | known})
 
 
 def random_vgg19(**_: Any) -> torch.nn.Module:

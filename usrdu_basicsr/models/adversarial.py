@@ -18,7 +18,7 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from usrdu_basicsr.models.checkpointed import CheckpointedModel
 from usrdu_basicsr.models.finite_watch import FiniteWatch
-from usrdu_basicsr.models.step_settings import StepSettings
+from usrdu_basicsr.models.step_settings import StepSettings, device_of
 from usrdu_basicsr.models.update import Update
 from usrdu_basicsr.precision import Lowered, Precision
 
@@ -34,7 +34,7 @@ class AdversarialModel(CheckpointedModel):
 
     def __init__(self, opt: dict[str, Any]) -> None:
         self.step_settings = StepSettings.of(opt['train'] if opt['is_train'] else {})
-        self.precision = Precision(self.step_settings.precision, torch.device('cuda' if opt['num_gpu'] else 'cpu'))
+        self.precision = Precision(self.step_settings.precision, device_of(opt))
         self.precision.set_products()
         super().__init__(opt)
 

@@ -62,23 +62,24 @@ class GradientGANModel(AdversarialModel):
         self.lq = self.training_lq(current_iter)
         inputs, truths = self.in_parts(self.lq), self.in_parts(self.gt)
         logs: list[dict[str, Tensor]] = []
-        outputs: list[Tensor] = []
+        fakes: list[Tensor] = []
         for lq, gt in zip(inputs, truths, strict=True):
             with self.sharing(self.net_g, lq is inputs[-1]):
                 output = self.precision.run(self.net_g, lq)
-                losses = self._generator_losses(output, gt)
+                fake = None if self.net_d is None else gradient_image(output)
+                losses = self._generator_losses(output, gt, fake)
                 self.updates[0].backward(*losses.values())
-            outputs.append(output.detach())
             logs.append(losses)
+            if fake is not None:
+                fakes.append(fake.detach())
         self.updates[0].step()
-        if self.net_d is not None:
-            real, fake = ([gradient_image(part) for part in parts] for parts in (truths, outputs))
-            logs += self.step_discriminator(real, fake, fake_first=False)
+        if fakes:
+            logs += self.step_discriminator([gradient_image(gt) for gt in truths], fakes, fake_first=False)
         if self.ema_decay > 0:
             self.model_ema(decay=self.ema_decay)
         self.log_step(logs, current_iter)
 
-    def _generator_losses(self, output: Tensor, gt: Tensor) -> dict[str, Tensor]:
+    def _generator_losses(self, output: Tensor, gt: Tensor, fake: Tensor | None) -> dict[str, Tensor]:
         losses = {}
         if self.cri_pix is not None:
             losses['l_g_pix'] = self.cri_pix(output, gt)
@@ -87,9 +88,8 @@ class GradientGANModel(AdversarialModel):
         if self.cri_perceptual is not None:
             percep, style = self.cri_perceptual(output, gt)
             losses |= {k: v for k, v in {'l_g_percep': percep, 'l_g_style': style}.items() if v is not None}
-        if self.net_d is not None:
-            logits = self.discriminator_logits(gradient_image(output))
-            losses['l_g_gan'] = self.cri_gan(logits, True, is_disc=False)
+        if fake is not None:
+            losses['l_g_gan'] = self.cri_gan(self.discriminator_logits(fake), True, is_disc=False)
         return losses
 
     def test(self) -> None:

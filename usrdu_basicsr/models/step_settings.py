@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
+import torch
+
 from usrdu_basicsr.precision import PRECISIONS
 
 # of torch.compile; `true` in the options means the first
@@ -25,8 +27,8 @@ class StepSettings:
         accumulate: In how many parts a batch goes through the networks, one after the other; their gradients are added
             up, so it is the same step in less memory, if losses are means over images.
         grad_clip: Largest norm of each network's gradient; larger ones are shortened to it.
-        max_nonfinite: After so many iterations in a row with a loss that is not finite, the run stops. Such an
-            iteration leaves the networks as they are.
+        max_nonfinite: After so many iterations in a row with a loss or gradient that is not finite, the run stops. Such
+            an iteration changes no weights, and nothing is saved in it.
     """
 
     precision: str = 'fp32'
@@ -79,6 +81,11 @@ class StepSettings:
         if not found and self.accumulate > 1 and self.cuda_graphs:
             found.append(f'compile: {self.compile} keeps one part of a batch alone: write default, or accumulate: 1')
         return found
+
+
+def device_of(opt: Mapping[str, Any]) -> torch.device:
+    """Where BasicSR will train with these options."""
+    return torch.device('cuda' if opt['num_gpu'] else 'cpu')
 
 
 def _is_number(value: object) -> bool:

@@ -14,7 +14,7 @@ from usrdu_basicsr.checkpoint import check_weights, read_weights
 from usrdu_basicsr.data.cropping import check_holds_crop
 from usrdu_basicsr.data.kernel_set import read_kernel_set
 from usrdu_basicsr.errors import InputError, UserError
-from usrdu_basicsr.models.step_settings import StepSettings
+from usrdu_basicsr.models.step_settings import StepSettings, device_of
 from usrdu_basicsr.pipeline.basicsr_sources import list_of, open_basicsr_source, paired_names
 from usrdu_basicsr.pipeline.build import build
 from usrdu_basicsr.pipeline.load_network import scale_of
@@ -54,7 +54,7 @@ def check_run(opt: Mapping[str, Any]) -> None:
 
 def _check_device(opt: Mapping[str, Any]) -> None:
     """Refuse what the device of the training cannot do."""
-    settings, device = StepSettings.of(opt['train']), torch.device('cuda' if opt['num_gpu'] else 'cpu')
+    settings, device = StepSettings.of(opt['train']), device_of(opt)
     try:
         Precision(settings.precision, device)
     except InputError as error:

@@ -39,7 +39,8 @@ def check_train(
     if first_stage:
         _check_target(check, train)
     check.numbers(train, 'train: ')
-    check.problems += [f'train: {problem}' for problem in StepSettings.of(train).problems(batch_size)]
+    settings = StepSettings.of(train)
+    check.problems += [f'train: {problem}' for problem in settings.problems(batch_size)]
     check.needs(train, ['optim_g', 'scheduler', 'total_iter', *(['pixel_opt'] if first_stage else [])], 'train: ')
     if not train.get('pixel_opt') and not train.get('perceptual_opt'):
         check.problems.append('train: expected pixel_opt, perceptual_opt or both')
@@ -52,7 +53,7 @@ def check_train(
         where = f'train: {name}: '
         if loss and (kind := check.choice(loss, LOSS_REGISTRY, where)):
             check.call(loss, kind, where)
-            if train.get('accumulate', 1) != 1 and (loss.get('reduction') == 'sum' or loss.get('criterion') == 'fro'):
+            if settings.accumulate != 1 and (loss.get('reduction') == 'sum' or loss.get('criterion') == 'fro'):
                 check.problems.append(f'{where}is no mean over images: train: accumulate would change the step')
             takes_scale = any('log_scale' in parameter for parameter in inspect.signature(kind.forward).parameters)
             if takes_scale != (first_stage and name != 'gan_opt'):
