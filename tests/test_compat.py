@@ -155,6 +155,7 @@ def test_everyone_holds_the_same_parse_options():
 def launcher(load_resume_state: object) -> ModuleType:
     module = ModuleType('__main__')
     module.train_pipeline, module.load_resume_state = None, load_resume_state
+    module.build_dataloader = lambda dataset, dataset_opt, **settings: (dataset, dataset_opt, settings)
     return module
 
 
@@ -163,6 +164,7 @@ def test_a_launcher_that_resumes_without_gpu_keeps_its_own_way(monkeypatch: pyte
     module = launcher(lambda opt: ('theirs', opt['root_path']))
     _compat._correct_resuming(module)
     assert module.load_resume_state({'root_path': 'given'}) == ('theirs', 'given/used')
+    assert module.build_dataloader(1, {'phase': 'train'}, sampler=2) == (1, {'phase': 'train'}, {'sampler': 2})
 
 
 def test_a_launcher_that_needs_a_gpu_to_resume(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
@@ -171,7 +173,8 @@ def test_a_launcher_that_needs_a_gpu_to_resume(monkeypatch: pytest.MonkeyPatch, 
     ours = module.load_resume_state
     _compat._correct_resuming(module)
     assert module.load_resume_state is ours
-    opt = {'root_path': str(tmp_path), 'auto_resume': False, 'path': {'training_states': str(tmp_path)}}
+    paths = {'training_states': str(tmp_path)}
+    opt = {'root_path': str(tmp_path), 'auto_resume': False, 'rank': 0, 'manual_seed': 0, 'path': paths}
     assert ours(opt) is None
 
 

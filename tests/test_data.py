@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import random
 import struct
 import zlib
 from pathlib import Path
@@ -115,21 +114,6 @@ def test_an_hr_photo_of_odd_size_loses_its_rest(folders: Path):
     write_photos(folders / 'hr', 1, 99, 113)  # 24 x 28 LR pixels, as before
     dataset = build_dataset(generated(folders, phase='val'))
     assert dataset[0]['gt'].shape == (3, 96, 112) and dataset[0]['lq'].shape == (3, 24, 28)
-
-
-@pytest.mark.parametrize('workers', [0, 2])
-def test_epochs_differ_and_a_seed_repeats_them(folders: Path, workers: int):
-    def two_epochs() -> list[torch.Tensor]:
-        torch.manual_seed(3)
-        random.seed(3)
-        opt = unpaired(folders, num_worker_per_gpu=workers)
-        loader = build_dataloader(build_dataset(opt), opt, num_gpu=0, seed=3)
-        return [torch.cat([batch['gt'] for batch in loader]) for _ in range(2)]
-
-    first, second = two_epochs()
-    assert not torch.equal(first, second)
-    again = two_epochs()
-    assert torch.equal(first, again[0]) and torch.equal(second, again[1])
 
 
 def break_file(path: Path) -> None:

@@ -44,6 +44,7 @@ import torch.distributed as dist
 import usrdu_basicsr
 usrdu_basicsr.register()
 from basicsr.data import build_dataloader, build_dataset
+from usrdu_basicsr._resume import Resumption
 from basicsr.data.data_sampler import EnlargedSampler
 from basicsr.utils import set_random_seed
 from basicsr.utils.dist_util import get_dist_info, init_dist
@@ -60,7 +61,10 @@ if __name__ == '__main__':
     set_random_seed(rank)  # as BasicSR's launcher does with manual_seed: 0
     dataset = build_dataset(OPT)
     sampler = EnlargedSampler(dataset, world_size, rank, 8)
-    loader = build_dataloader(dataset, OPT, num_gpu=0, dist=True, sampler=sampler, seed=0)
+    resumption = Resumption()
+    resumption.opt = {'model_type': 'UncertaintyDSNModel', 'dist': True, 'num_gpu': 0, 'manual_seed': 0}
+    settings = {'num_gpu': 0, 'dist': True, 'sampler': sampler, 'seed': 0}
+    loader = resumption.build_dataloader(build_dataloader, dataset, OPT, **settings)
     epochs = []
     for epoch in range(2):
         sampler.set_epoch(epoch)

@@ -1,4 +1,4 @@
-"""Where BasicSR's launchers write, how they resume and what they say about a user's mistakes."""
+"""Where BasicSR's launchers write and what they say about a user's mistakes."""
 
 from __future__ import annotations
 
@@ -9,9 +9,7 @@ from types import ModuleType
 
 import basicsr
 import pytest
-import torch
 import yaml
-from basicsr.models.lr_scheduler import MultiStepRestartLR
 from basicsr.utils.options import parse_options
 
 import usrdu_basicsr.pipeline
@@ -100,55 +98,6 @@ def test_valid_options_files(tmp_path: Path):
     _launch.check_options_file([])  # BasicSR's parser reports this
 
 
-def save_state(path: Path, iteration: int) -> None:
-    """A state, and in the current folder's `models` the network that belongs to it."""
-    Path('models').mkdir(exist_ok=True)
-    Path('models', f'net_g_{iteration}.pth').touch()
-    weight = torch.nn.Parameter(torch.ones(2))
-    optimizer = torch.optim.Adam([weight], 1e-3)
-    scheduler = MultiStepRestartLR(optimizer, milestones=[2, 4], gamma=0.5)
-    weight.sum().backward()
-    optimizer.step()
-    scheduler.step()
-    state = {'epoch': 1, 'iter': iteration}
-    torch.save({**state, 'optimizers': [optimizer.state_dict()], 'schedulers': [scheduler.state_dict()]}, path)
-
-
-def resume_options(tmp_path: Path, auto_resume: bool, **path: str) -> dict:
-    folders = {'models': str(tmp_path / 'models'), 'training_states': str(tmp_path / 'states')}
-    return {'network_g': {}, 'auto_resume': auto_resume, 'path': {**folders, 'resume_state': None, **path}}
-
-
-def test_auto_resume_from_the_newest_state(tmp_path: Path):
-    (tmp_path / 'states').mkdir()
-    for iteration in (5, 200, 30):
-        save_state(tmp_path / 'states' / f'{iteration}.state', iteration)
-    (tmp_path / 'states' / 'notes.state').touch()
-    opt = resume_options(tmp_path, auto_resume=True)
-    state = _launch.load_resume_state(opt)
-    assert (state['epoch'], state['iter']) == (1, 200)
-    assert state['schedulers'][0]['milestones'] == {2: 1, 4: 1}
-    assert state['optimizers'][0]['state'][0]['exp_avg'].device.type == 'cpu'
-    assert opt['path']['pretrain_network_g'] == str(tmp_path / 'models' / 'net_g_200.pth')
-
-
-def test_a_state_without_its_network(tmp_path: Path):
-    (tmp_path / 'states').mkdir()
-    save_state(tmp_path / 'states' / '5.state', 5)
-    (tmp_path / 'models' / 'net_g_5.pth').unlink()
-    with pytest.raises(InputNotFoundError, match=r"5\.state' lacks its network '.*net_g_5\.pth'"):
-        _launch.load_resume_state(resume_options(tmp_path, auto_resume=True))
-
-
-def test_the_dsn_of_stage_2_stays_the_same(tmp_path: Path):
-    save_state(tmp_path / '7.state', 7)
-    (tmp_path / 'dsn.pth').touch()
-    dsn = {'pretrain_network_dsn': str(tmp_path / 'dsn.pth'), 'param_key_dsn': 'params_ema'}
-    opt = resume_options(tmp_path, False, resume_state=str(tmp_path / '7.state'), **dsn) | {'network_dsn': {}}
-    _launch.load_resume_state(opt)
-    assert {key: opt['path'][key] for key in dsn} == dsn
-
-
 def test_errors_of_data_workers_are_one_line(capsys: pytest.CaptureFixture[str]):
     _launch.show_user_errors()
     caught = InputError(
@@ -156,28 +105,6 @@ def test_errors_of_data_workers_are_one_line(capsys: pytest.CaptureFixture[str])
     )
     sys.excepthook(InputError, caught, None)
     assert capsys.readouterr().err == 'error: bad: a.png\n'
-
-
-def test_resume_from_a_named_state(tmp_path: Path):
-    save_state(tmp_path / 'named.state', 7)
-    assert _launch.load_resume_state(resume_options(tmp_path, False, resume_state='named.state'))['iter'] == 7
-    with pytest.raises(InputNotFoundError, match=r"no checkpoint 'none\.state'"):
-        _launch.load_resume_state(resume_options(tmp_path, False, resume_state='none.state'))
-
-
-@pytest.mark.parametrize('auto_resume', [True, False])
-def test_nothing_to_resume_from(tmp_path: Path, auto_resume: bool):
-    assert _launch.load_resume_state(resume_options(tmp_path, auto_resume)) is None
-
-
-@pytest.mark.parametrize('size', [0, 100, 1000])
-def test_damaged_state(tmp_path: Path, size: int):
-    (tmp_path / 'states').mkdir()
-    path = tmp_path / 'states' / '5.state'
-    save_state(path, 5)
-    path.write_bytes(path.read_bytes()[:size])
-    with pytest.raises(InputError, match=r'cannot read checkpoint .*5\.state.*remove it'):
-        _launch.load_resume_state(resume_options(tmp_path, auto_resume=True))
 
 
 def test_user_errors_are_one_line(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch):

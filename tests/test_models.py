@@ -70,7 +70,8 @@ def drawn_kernels(model, steps: range) -> list[list[int]]:
     kernels = read_kernel_set(model.opt['train']['kernels'], 64)
     drawn = []
     for step in steps:
-        reference = model.reference(step)
+        model.begin_step(step)
+        reference = model.reference()
         drawn.append([])
         for x, got in zip(model.gt, reference, strict=True):
             candidates = [np.stack([correlate(c, k)[::4, ::4] for c in x.numpy()]) for k in kernels]
@@ -132,7 +133,8 @@ def test_the_same_seed_gives_the_same_noise_and_another_another(srn_opt):
     def sampled(seed: int, step: int) -> torch.Tensor:
         model = build_model(srn_opt | {'manual_seed': seed})
         model.feed_data(batch)
-        return model.training_lq(step)
+        model.begin_step(step)
+        return model.training_lq()
 
     batch = generated_batch()
     assert torch.equal(sampled(1, 1), sampled(1, 1))
@@ -145,7 +147,7 @@ def test_without_log_scales_lr_images_are_used_as_they_are(srn_opt):
     model.feed_data(generated_batch())
     batch = unpaired_batch()
     model.feed_data(batch)  # the log-scales of the batch before are forgotten
-    assert torch.equal(model.training_lq(1), batch['lq'])
+    assert torch.equal(model.training_lq(), batch['lq'])
 
 
 @pytest.fixture
@@ -162,14 +164,16 @@ def test_the_dsn_on_the_fly_gives_what_its_files_would(srn_opt, dsn_file, tmp_pa
     model = build_model(srn_opt | {'network_dsn': DSN, 'path': paths})
     gt = torch.rand(2, 3, 64, 64)
     model.feed_data({'gt': gt})
-    got = model.training_lq(3)
+    model.begin_step(3)
+    got = model.training_lq()
     dsn = model.net_dsn
     state = torch.load(dsn_file, weights_only=True)
     assert same(dsn.state_dict(), state['params_ema']) and not same(state['params'], state['params_ema'])
     out = dsn(gt)
     other = build_model(srn_opt)
     other.feed_data({'gt': gt, 'lq': out.lr, 'log_scale': out.log_scale})
-    assert torch.equal(got, other.training_lq(3)) and not got.requires_grad
+    other.begin_step(3)
+    assert torch.equal(got, other.training_lq()) and not got.requires_grad
 
     before = weights(dsn)
     model.optimize_parameters(3)

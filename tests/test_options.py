@@ -284,7 +284,6 @@ def test_what_works_is_left_alone(dsn_opt: dict, srn_opt: dict):
             r'does not fit UncertaintyDSN: .*another architecture',
         ),
         (('path', 'pretrain_network_d'), 'other.pth', InputError, r'does not fit UNetDiscriminatorSN'),
-        (('datasets', 'train', 'batch_size_per_gpu'), 3, InputError, r'2 images is less than a batch of 3: .* to 2 or'),
         (('train', 'gan_opt', 'gan_type'), 'vanila', InputError, r'gan_opt: GANLoss refuses its settings: .*vanila'),
         (('train', 'perceptual_opt'), PERCEPTUAL, InputNotFoundError, r"perceptual_opt: weights: no file 'none.pth'"),
         (('train', 'precision'), 'tf32', InputError, r'^train: precision: tf32 cannot be used, as .*: write fp32$'),

@@ -132,7 +132,7 @@ def test_three_steps_of_stage_2(srn_vectors, monkeypatch):
     for step in range(3):
         model.feed_data(batch)
         if step == 0:
-            assert relative_error(model.infer(model.training_lq(1)), srn_vectors['sr_before']) < SINGLE
+            assert relative_error(model.infer(model.training_lq()), srn_vectors['sr_before']) < SINGLE
         model.optimize_parameters(step + 1)
         assert relative_error(model.lq, srn_vectors['lr_sampled']) < SINGLE
         log = model.get_current_log()

@@ -26,14 +26,16 @@ def base_options(folder: Path) -> dict:
         'world_size': 1,
         'is_train': True,
         'manual_seed': 5,
-        'path': {name: str(folder / name) for name in ('models', 'training_states', 'visualization')},
+        'path': {name: str(folder / name) for name in ('models', 'training_states', 'visualization', 'log')}
+        | {'experiments_root': str(folder)},
         'network_d': DISCRIMINATOR,
+        'logger': {},
         'train': {
             'ema_decay': 0.9,
             'optim_g': ADAM,
             'optim_d': ADAM,
             'scheduler': {'type': 'MultiStepLR', 'milestones': [2], 'gamma': 0.5},
-            'total_iter': 4,
+            'total_iter': 10,
             'gan_opt': GAN,
         },
         'val': {

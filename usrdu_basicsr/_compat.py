@@ -146,9 +146,10 @@ def _share_lmdbs() -> None:
 def _correct_launchers() -> None:
     """Have BasicSR's launchers write into the working folder, resume without a GPU and name a user's mistakes.
 
-    Without this a BasicSR in site-packages writes experiments there, resuming calls CUDA on every machine, and mistakes
-    in our options show up late, as tracebacks. Needed for every `parse_options` that is not ours already; what it does
-    decides case by case. Can go when BasicSR has working folders, resumes on a CPU and lets models check options.
+    Without this a BasicSR in site-packages writes experiments there, resuming calls CUDA on every machine and begins an
+    epoch anew, and mistakes in our options show up late, as tracebacks. Needed for every `parse_options` that is not
+    ours already; what it does decides case by case. Can go when BasicSR has working folders, resumes exactly and on a
+    CPU, and lets models check options.
     """
     from usrdu_basicsr import _launch
 
@@ -176,16 +177,22 @@ def _correct_resuming(launcher: ModuleType) -> None:
     if getattr(original, '__module__', None) == __name__:
         return
 
-    from usrdu_basicsr import _launch
+    from usrdu_basicsr._launch import working_root
+    from usrdu_basicsr._resume import Resumption, is_ours
 
-    load = _launch.load_resume_state if _uses(original, 'current_device') else original
+    resumption = Resumption()
+    build = launcher.build_dataloader
 
     def load_resume_state(opt: dict[str, Any]) -> dict[str, Any] | None:
         # `train_pipeline` has just set the root it was called with, and goes on to write TensorBoard's logs there.
-        opt['root_path'] = _launch.working_root(opt['root_path'])
+        opt['root_path'] = working_root(opt['root_path'])
+        load = resumption.load_resume_state if is_ours(opt) or _uses(original, 'current_device') else original
         return load(opt)
 
-    vars(launcher)['load_resume_state'] = load_resume_state
+    def build_dataloader(dataset: Any, dataset_opt: dict[str, Any], **settings: Any) -> Any:
+        return resumption.build_dataloader(build, dataset, dataset_opt, **settings)
+
+    vars(launcher).update(load_resume_state=load_resume_state, build_dataloader=build_dataloader)
 
 
 def _uses(function: Callable[..., Any], name: str) -> bool:

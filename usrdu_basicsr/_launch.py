@@ -1,19 +1,18 @@
-"""What BasicSR's launchers do differently with this package: where they write, how they resume, how they fail."""
+"""What BasicSR's launchers do differently with this package: where they write, how they fail."""
 
 from __future__ import annotations
 
 import argparse
 import os
-import re
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from usrdu_basicsr._resume import is_ours
 from usrdu_basicsr.errors import InputError, InputNotFoundError, UserError
 
-OUR_MODELS = ('UncertaintyDSNModel', 'GradientGANModel')
 REQUIRED = ('name', 'num_gpu', 'datasets', 'path')
 
 
@@ -26,7 +25,7 @@ def parse_options(original: Callable[..., Any], root_path: str, is_train: bool) 
     show_user_errors()
     check_options_file(sys.argv[1:])
     opt, args = original(working_root(root_path), is_train)
-    if opt.get('model_type') in OUR_MODELS:
+    if is_ours(opt):
         from usrdu_basicsr.pipeline.preflight import check_run  # imports torch and our networks
 
         check_run(opt)
@@ -92,62 +91,22 @@ def read_options_file(path: str) -> Any:
         raise InputError(f'-opt: {path}: not valid YAML: {error}') from error
 
 
-def load_resume_state(opt: dict[str, Any]) -> dict[str, Any] | None:
-    """BasicSR's `load_resume_state` for any machine: the state to resume from, on the CPU, or None.
-
-    Optimizers move what they load to their parameters' device.
-
-    Raises:
-        InputError: The state cannot be read.
-        InputNotFoundError: The state named in the options does not exist.
-    """
-    path = state_to_resume(opt)
-    if path is None:
-        return None
-
-    from basicsr.utils import check_resume
-
-    from usrdu_basicsr.checkpoint import read_checkpoint
-
-    try:
-        state = read_checkpoint(path)
-    except InputError as error:
-        raise InputError(f'{error}; to resume from an older state, remove it') from error
-    dsn = {key: value for key, value in opt['path'].items() if key in ('pretrain_network_dsn', 'param_key_dsn')}
-    opt['path']['resume_state'] = path
-    check_resume(opt, state['iter'])
-    # BasicSR expects a saved file of every network; the DSN of stage 2 is not trained and has none.
-    opt['path'].update(dsn)
-    for key, value in opt['path'].items():
-        if key.startswith('pretrain_network_') and value is not None and not os.path.isfile(value):
-            raise InputNotFoundError(f"state '{path}' lacks its network '{value}': resume from another state")
-    return state
-
-
-def state_to_resume(opt: Mapping[str, Any]) -> str | None:
-    """The state that a run goes on from: the newest with `--auto_resume`, else the one named in the options, if any."""
-    if opt['auto_resume']:
-        return newest_state(opt['path']['training_states'])
-    return opt['path'].get('resume_state') or None
-
-
-def newest_state(folder: str) -> str | None:
-    """The path of the `ITERATION.state` with the highest iteration in `folder`, if any."""
-    names = os.listdir(folder) if os.path.isdir(folder) else []
-    states = [name for name in names if re.fullmatch(r'\d+\.state', name)]
-    if not states:
-        return None
-    return os.path.join(folder, max(states, key=lambda name: int(name.partition('.')[0])))
-
-
 def _own_message(error: UserError) -> str:
     """The message; of an error that torch passed on from a data worker, without the traceback it put before it."""
     text = str(error)
     return text.strip().splitlines()[-1].partition('Error: ')[2] if text.startswith('Caught ') else text
 
 
+def _is_of_dead_worker(error: BaseException) -> bool:
+    """Whether torch says that a data worker is gone."""
+    return isinstance(error, RuntimeError) and str(error).startswith('DataLoader worker (pid')
+
+
 def show_user_errors() -> None:
-    """From now on an uncaught UserError ends the program with one line instead of a traceback, and exit status 1."""
+    """From now on an uncaught UserError ends the program with one line instead of a traceback, and exit status 1.
+
+    So does the death of a data worker, which the system may end when memory runs out.
+    """
     previous = sys.excepthook
     if getattr(previous, '__module__', None) == __name__:
         return
@@ -155,6 +114,11 @@ def show_user_errors() -> None:
     def show(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
         if isinstance(error, UserError):
             sys.stderr.write(f'error: {_own_message(error)}\n')
+        elif _is_of_dead_worker(error):
+            sys.stderr.write(
+                f'error: {str(error).strip()} If memory ran out, lower datasets: train: num_worker_per_gpu.'
+                ' --auto_resume goes on from the newest checkpoint\n'
+            )
         else:
             previous(kind, error, traceback)
 

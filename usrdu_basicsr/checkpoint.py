@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import pickle
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -18,9 +20,11 @@ def write_checkpoint(path: str | Path, content: Mapping[str, Any]) -> None:
     """`torch.save`, whole or not at all.
 
     Raises:
-        OSError: The file cannot be written.
+        WriteError: The file cannot be written.
     """
-    write_whole(Path(path), lambda file: torch.save(dict(content), file))
+    buffer = io.BytesIO()  # into a file torch hides why it could not be written
+    torch.save(dict(content), buffer)
+    write_whole(Path(path), lambda file: file.write(buffer.getbuffer()))
 
 
 def read_checkpoint(path: str | Path) -> dict[str, Any]:
@@ -34,13 +38,27 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     if not path.is_file():
         raise InputNotFoundError(f"no checkpoint '{path}': check the path, which is relative to '{Path.cwd()}'")
     try:
+        _check_sums(path)
         content = torch.load(path, map_location='cpu', weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError) as error:
+    except (zipfile.BadZipFile, OSError, pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError) as error:
         reason = str(error).strip().split('\n')[0]
         raise InputError(f"cannot read checkpoint '{path}': it is damaged or not a checkpoint ({reason})") from error
     if not isinstance(content, dict):
         raise InputError(f"checkpoint '{path}' holds a {type(content).__name__}, expected a dictionary of weights")
     return content
+
+
+def _check_sums(path: Path) -> None:
+    """Compare the checksums, which torch writes but does not read.
+
+    Raises:
+        zipfile.BadZipFile: The file has changed since it was written.
+    """
+    if not zipfile.is_zipfile(path):  # torch's own reader says what else it is
+        return
+    with zipfile.ZipFile(path) as file:
+        if (record := file.testzip()) is not None:
+            raise zipfile.BadZipFile(f'wrong checksum of {record}')
 
 
 def read_weights(path: str | Path, key: str = 'params') -> dict[str, Tensor]:

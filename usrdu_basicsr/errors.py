@@ -13,5 +13,9 @@ class InputNotFoundError(UserError, FileNotFoundError):
     """A file or folder named by the user does not exist."""
 
 
+class WriteError(UserError, OSError):
+    """A file could not be written: the disk is full, say, or there is no permission."""
+
+
 class DivergenceError(UserError, ArithmeticError):
     """The losses of a training are not numbers any more."""

@@ -12,9 +12,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-from usrdu_basicsr.errors import InputError, InputNotFoundError, UserError
+from usrdu_basicsr.errors import InputError, InputNotFoundError, UserError, WriteError
 
 logger = logging.getLogger(__name__)
+TEMPORARY = '.tmp'
 
 
 def input_folder(path: str | Path) -> Path:
@@ -77,25 +78,49 @@ def output_folder(path: str | Path) -> Path:
 def write_whole(path: Path, write: Callable[[BinaryIO], object]) -> None:
     """Write a file under a temporary name beside it, flush it to the disk, then rename it.
 
-    A reader sees the old file or the new one, never a part; a failed write leaves the old one and nothing else.
+    A reader sees the old file or the new one, never a part; a failed write leaves the old one and nothing else. Only a
+    killed process leaves its temporary file, which `remove_temporaries` finds.
 
     Args:
         path: The file; its folder is made if missing.
         write: Called with the open binary file.
 
     Raises:
-        OSError: The disk is full, or the folder cannot be written.
+        WriteError: The disk is full, or the folder cannot be written.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f'.{path.name}.{os.getpid()}.tmp')
+    temporary = path.with_name(f'.{path.name}.{os.getpid()}{TEMPORARY}')
     try:
-        with open(temporary, 'wb') as file:
-            write(file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with open(temporary, 'wb') as file:
+                write(file)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, path)
+        finally:
+            temporary.unlink(missing_ok=True)
+        _flush_folder(path.parent)
+    except OSError as error:
+        raise WriteError(
+            f"cannot write '{path}' ({error.strerror or error}): what was there before is as it was; make room, or see"
+            ' to permissions'
+        ) from error
+
+
+def _flush_folder(folder: Path) -> None:
+    """Bring a new name to the disk; without this, it can be lost with the power while its file is there."""
+    if os.name == 'posix':  # Windows does not open folders
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def remove_temporaries(folder: Path) -> None:
+    """Remove what killed processes left of `write_whole` in and below a folder, into which none is writing now."""
+    for path in folder.rglob(f'.*{TEMPORARY}'):
+        path.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -115,9 +140,9 @@ def whole_folder(path: Path, mark: str, overwrite: bool = False) -> Iterator[Pat
     """
     refuse_to_replace(path, mark, overwrite)
     path = path.resolve()  # a link's folder is replaced, not the link
-    for left in path.parent.glob(f'.{glob.escape(path.name)}.*.tmp'):
+    for left in path.parent.glob(f'.{glob.escape(path.name)}.*{TEMPORARY}'):
         logger.warning("'%s' is from a run that was killed, if none is writing it now: remove it", left)
-    temporary, replaced = (path.with_name(f'.{path.name}.{uuid.uuid4().hex}.tmp') for _ in range(2))
+    temporary, replaced = (path.with_name(f'.{path.name}.{uuid.uuid4().hex}{TEMPORARY}') for _ in range(2))
     try:
         temporary.mkdir(parents=True)
         yield temporary

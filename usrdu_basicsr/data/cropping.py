@@ -1,28 +1,12 @@
-"""Random crops whose sequence differs between workers and epochs."""
+"""Random crops."""
 
 from __future__ import annotations
 
 import random
 
 import numpy as np
-import torch
-from torch.utils.data import get_worker_info
 
 from usrdu_basicsr.errors import InputError
-
-_seeded_for: int | None = None
-
-
-def seed_worker_once() -> None:
-    """Seed `random`, which BasicSR's transforms draw from, with the seed that torch gives a worker for each epoch.
-
-    BasicSR seeds its workers alike at every epoch, so each epoch would repeat the crops of the first.
-    """
-    global _seeded_for
-    worker = get_worker_info()
-    if worker is not None and worker.seed != _seeded_for:
-        _seeded_for = worker.seed
-        random.seed(torch.initial_seed())
 
 
 def random_crop(image: np.ndarray, size: int) -> np.ndarray:

@@ -11,7 +11,7 @@ from basicsr.utils import img2tensor
 from basicsr.utils.registry import DATASET_REGISTRY
 from torch.utils.data import Dataset
 
-from usrdu_basicsr.data.cropping import check_holds_crop, random_crop, seed_worker_once
+from usrdu_basicsr.data.cropping import check_holds_crop, random_crop
 from usrdu_basicsr.data.usable import UsableImages
 from usrdu_basicsr.images import to_float
 from usrdu_basicsr.storage.formats import IMAGE
@@ -66,7 +66,6 @@ class HRImageDataset(Dataset):
         return to_float(image), source.name(index)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        seed_worker_once()
         if self.training:
             image, path = self.usable_gt.read(index, lambda i: self.read_crop(self.gt, i, self.opt['gt_size']))
         else:

@@ -11,7 +11,7 @@ from basicsr.utils import img2tensor
 from basicsr.utils.registry import DATASET_REGISTRY
 from torch.utils.data import Dataset
 
-from usrdu_basicsr.data.cropping import check_holds_crop, seed_worker_once
+from usrdu_basicsr.data.cropping import check_holds_crop
 from usrdu_basicsr.data.usable import UsableImages
 from usrdu_basicsr.errors import InputError
 from usrdu_basicsr.images import to_float
@@ -93,7 +93,6 @@ class UncertaintyPairedDataset(Dataset):
         return [gt, lq, log_scale[..., ::-1]], self.gt.name(index), self.lq.name(lq_index)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        seed_worker_once()
         (gt, lq, log_scale), gt_path, lq_path = self.usable.read(index, self._read)
         if self.training:
             gt, (lq, log_scale) = paired_random_crop(gt, [lq, log_scale], self.opt['gt_size'], self.scale, gt_path)

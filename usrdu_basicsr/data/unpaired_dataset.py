@@ -9,7 +9,6 @@ from typing import Any
 from basicsr.utils import img2tensor
 from basicsr.utils.registry import DATASET_REGISTRY
 
-from usrdu_basicsr.data.cropping import seed_worker_once
 from usrdu_basicsr.data.hr_image_dataset import HRImageDataset
 from usrdu_basicsr.data.usable import UsableImages
 from usrdu_basicsr.errors import InputError
@@ -60,7 +59,6 @@ class UnpairedImageDataset(HRImageDataset):
         return len(self.lq if self.epoch_over == 'lq' else self.gt)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        seed_worker_once()
         if self.epoch_over == 'lq':
             gt_index, lq_index = random.randrange(len(self.gt)), index
         else:

@@ -52,13 +52,15 @@ class UsableImages:
             return
         for index, error in find_errors(len(self._bad), check).items():
             self._leave_out(index, error)
-        self._left()
+        self._check_left()
 
     def read(self, index: int, read: Callable[[int], Item]) -> Item:
         """`read(index)`; where that raises a `UserError` and bad images are to be skipped, that of another index."""
         while True:
-            if self._bad[index]:
-                index = random.choice(self._left())
+            # Drawn from all, so that which one it is does not depend on what other workers have found so far.
+            while self._bad[index]:
+                self._check_left()
+                index = random.randrange(len(self._bad))
             try:
                 return read(index)
             except UserError as error:
@@ -70,8 +72,6 @@ class UsableImages:
         self._bad[index] = True
         logger.warning('%s; left out, as on_bad_image says, %d of %d so far', error, self.bad, len(self._bad))
 
-    def _left(self) -> list[int]:
-        left = (~self._bad).nonzero().flatten().tolist()
-        if not left:
+    def _check_left(self) -> None:
+        if self._bad.all():
             raise InputError(f'all {len(self._bad)} images are bad: see the warnings above')
-        return left

@@ -16,14 +16,15 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
-from usrdu_basicsr.models.checkpointed import CheckpointedModel
 from usrdu_basicsr.models.finite_watch import FiniteWatch
 from usrdu_basicsr.models.step_settings import StepSettings, device_of
 from usrdu_basicsr.models.update import Update
+from usrdu_basicsr.models.validated import ValidatedModel
+from usrdu_basicsr.ops.sampling import mixed_seed
 from usrdu_basicsr.precision import Lowered, Precision
 
 
-class AdversarialModel(CheckpointedModel):
+class AdversarialModel(ValidatedModel):
     """BasicSR's `SRModel` with a discriminator where the options have `network_d` and `train: gan_opt`.
 
     Subclasses define `optimize_parameters`. Against BasicSR's `SRGANModel`: the discriminator is optional, options are
@@ -102,12 +103,26 @@ class AdversarialModel(CheckpointedModel):
         with self._options_kept():
             super().setup_schedulers()
 
-    def log_step(self, parts: Iterable[Mapping[str, Tensor]], current_iter: int) -> None:
-        """Keep the losses of a step, means over its parts, on the device; `get_current_log` reads them when printed.
+    def begin_step(self, current_iter: int) -> None:
+        """Let the step draw its random numbers, and tell CUDA graphs that what they made in the one before can go."""
+        torch.manual_seed(mixed_seed(self.opt['manual_seed'], self.opt['rank'], current_iter))
+        if self.step_settings.cuda_graphs:
+            torch.compiler.cudagraph_mark_step_begin()
+
+    def end_step(self, parts: Iterable[Mapping[str, Tensor]], current_iter: int) -> None:
+        """Average the weights, keep the losses, and stop if a signal asks for it.
+
+        Args:
+            parts: Losses of each part of the step; their means stay on the device until `get_current_log` reads them.
+            current_iter: Iteration.
 
         Raises:
             DivergenceError: There have been too many steps with a loss that is not finite.
+            SystemExit: The training has been asked to stop; a checkpoint has been written.
         """
+        if self.ema_decay > 0:
+            self.model_ema(decay=self.ema_decay)
+        self.unsaved_iter = current_iter
         self.log_dict: dict[str, Tensor] = OrderedDict()
         for part in parts:
             for name, value in part.items():
@@ -117,6 +132,7 @@ class AdversarialModel(CheckpointedModel):
         for name, update in zip(('net_g', 'net_d'), self.updates, strict=False):
             lost[f'gradient of {name}'] = update.lost
         self.watch(lost, current_iter)
+        self.stop_if_asked()
 
     def get_current_log(self) -> dict[str, float]:
         """Losses of the last step, averaged over ranks. All ranks must call it together."""
@@ -128,11 +144,6 @@ class AdversarialModel(CheckpointedModel):
         if batch.is_cuda:  # BasicSR's prefetcher makes it on a stream of its own, which must not reuse it too early
             batch.record_stream(torch.cuda.current_stream())
         return batch
-
-    def begin_step(self) -> None:
-        """What was made in the step before is not needed any more; CUDA graphs have to be told."""
-        if self.step_settings.cuda_graphs:
-            torch.compiler.cudagraph_mark_step_begin()
 
     def in_parts(self, batch: Tensor) -> list[Tensor]:
         """The parts in which a batch goes through the networks.

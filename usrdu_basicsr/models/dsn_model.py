@@ -2,26 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from os import path as osp
-from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
-from basicsr.metrics import calculate_metric
 from basicsr.utils import get_root_logger, tensor2img
 from basicsr.utils.registry import MODEL_REGISTRY
 from torch import Tensor, nn
-from tqdm import tqdm
 
 from usrdu_basicsr.archs.dsn_arch import DSNOutput
 from usrdu_basicsr.data.kernel_set import read_kernel_set
-from usrdu_basicsr.images import heat_map, write_png
+from usrdu_basicsr.images import heat_map
 from usrdu_basicsr.models.adversarial import AdversarialModel
 from usrdu_basicsr.ops.filters import high_pass
 from usrdu_basicsr.ops.kernels import centre_of_mass, kernel_downsample
 from usrdu_basicsr.ops.resize import bicubic_downsample
-from usrdu_basicsr.ops.sampling import step_generator
 
 SHIFT_TOLERANCE = 0.25  # HR pixels, on average over a set of kernels
 
@@ -68,13 +63,12 @@ class UncertaintyDSNModel(AdversarialModel):
             )
         return kernels
 
-    def reference(self, current_iter: int) -> Tensor:
+    def reference(self) -> Tensor:
         """What the mean is held to in this step: the HR images reduced as `target` says, `(N, 3, H/s, W/s)`."""
         scale = self.opt['scale']
         if self.kernels is None:
             return bicubic_downsample(self.gt, scale)
-        generator = step_generator(self.device, self.opt['manual_seed'], self.opt['rank'], current_iter)
-        drawn = torch.randint(len(self.kernels), (len(self.gt),), generator=generator, device=self.device)
+        drawn = torch.randint(len(self.kernels), (len(self.gt),), device=self.device)
         return kernel_downsample(self.gt, self.kernels[drawn], scale)
 
     def feed_data(self, data: dict[str, Tensor]) -> None:
@@ -84,8 +78,8 @@ class UncertaintyDSNModel(AdversarialModel):
 
     def optimize_parameters(self, current_iter: int) -> None:
         """One step of the discriminator, then of the generator."""
-        self.begin_step()
-        images, targets = self.in_parts(self.gt), self.in_parts(self.reference(current_iter))
+        self.begin_step(current_iter)
+        images, targets = self.in_parts(self.gt), self.in_parts(self.reference())
         several = len(images) > 1
         output = None
         discriminator_logs: list[dict[str, Tensor]] = []
@@ -109,9 +103,7 @@ class UncertaintyDSNModel(AdversarialModel):
                 self.updates[0].backward(*losses.values())
             logs.append(losses | {'log_scale': output.log_scale.mean()})
         self.updates[0].step()
-        if self.ema_decay > 0:
-            self.model_ema(decay=self.ema_decay)
-        self.log_step([*logs, *discriminator_logs], current_iter)
+        self.end_step([*logs, *discriminator_logs], current_iter)
 
     def _predict(self, images: Tensor, with_features: bool = True) -> DSNOutput:
         return self.precision.run(self.net_g, images, with_features=with_features and self.cri_perceptual is not None)
@@ -139,43 +131,15 @@ class UncertaintyDSNModel(AdversarialModel):
             visuals['gt'] = self.lq.cpu()
         return visuals
 
-    def nondist_validation(self, dataloader: Any, current_iter: int | str, tb_logger: Any, save_img: bool) -> None:
-        """Compare generated with real LR images where the set is paired; write the mean and a heat map of the scale.
+    def validation_images(self) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+        """The mean against the real LR image, with `log_scale`, for metrics; the mean and a heat map of the scale."""
+        visuals = self.get_current_visuals()
+        images = {'img': tensor2img(visuals['result'])}
+        images['log_scale'] = visuals['log_scale'].squeeze(0).permute(1, 2, 0).flip(2).numpy()
+        if 'gt' in visuals:
+            images['img2'] = tensor2img(visuals['gt'])
+        heat = heat_map(visuals['log_scale'].mean(1).squeeze(0).numpy())
+        return images, {'': images['img'], '_uncertainty': heat}
 
-        Metrics (`val: metrics:`) get `img` (mean) and `img2` (real), 8-bit BGR, and `log_scale`. A set without real LR
-        images has none.
-        """
-        dataset_name = dataloader.dataset.opt['name']
-        totals: dict[str, float] = {}
-        batches: Iterable[dict[str, Any]] = dataloader
-        if self.opt['val'].get('pbar', False):
-            batches = tqdm(dataloader, unit='image')
-        for data in batches:
-            self.feed_data(data)
-            self.test()
-            visuals = self.get_current_visuals()
-            images = {'img': tensor2img(visuals['result'])}
-            if 'gt' in visuals:
-                images['img2'] = tensor2img(visuals['gt'])
-                log_scale = visuals['log_scale'].squeeze(0).permute(1, 2, 0).flip(2).numpy()
-                for name, settings in (self.opt['val'].get('metrics') or {}).items():
-                    value = calculate_metric(images | {'log_scale': log_scale}, settings)
-                    totals[name] = totals.get(name, 0) + value / len(dataloader)
-            if save_img:
-                stem = self._image_stem(data['gt_path'][0], dataset_name, current_iter)
-                write_png(Path(f'{stem}.png'), images['img'])
-                write_png(Path(f'{stem}_uncertainty.png'), heat_map(visuals['log_scale'].mean(1).squeeze(0).numpy()))
-        if totals:
-            self.metric_results = totals
-            self._initialize_best_metric_results(dataset_name)
-            for name, value in totals.items():
-                self._update_best_metric_result(dataset_name, name, value, current_iter)
-            self._log_validation_metric_values(current_iter, dataset_name, tb_logger)
-
-    def _image_stem(self, gt_path: str, dataset_name: str, current_iter: int | str) -> str:
-        """Where BasicSR puts an image of validation (by name and iteration) or testing (by set and suffix)."""
-        name = osp.splitext(osp.basename(gt_path))[0]
-        folder = self.opt['path']['visualization']
-        if self.is_train:
-            return osp.join(folder, name, f'{name}_{current_iter}')
-        return osp.join(folder, dataset_name, f'{name}_{self.opt["val"].get("suffix") or self.opt["name"]}')
+    def image_path(self, data: dict[str, Any]) -> str:
+        return data['gt_path'][0]

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import numpy as np
 import torch
 from basicsr.archs import build_network
 from basicsr.losses import build_loss
+from basicsr.utils import tensor2img
 from basicsr.utils.registry import MODEL_REGISTRY
 from torch import Tensor
 
 from usrdu_basicsr.models.adversarial import AdversarialModel
 from usrdu_basicsr.ops.gradient import gradient_image
-from usrdu_basicsr.ops.sampling import sample_laplace, step_generator
+from usrdu_basicsr.ops.sampling import sample_laplace
 
 
 @MODEL_REGISTRY.register()
@@ -40,26 +44,23 @@ class GradientGANModel(AdversarialModel):
     def feed_data(self, data: dict[str, Tensor]) -> None:
         """Take a batch: `gt` `(N, 3, H, W)`, `lq` and `log_scale` `(N, 3, H/s, W/s)`, each where the batch has it."""
         for name in ('gt', 'lq', 'log_scale'):
-            if name in data:
-                setattr(self, name, self.to_device(data[name]))
-        self.stochastic = 'log_scale' in data
+            setattr(self, name, self.to_device(data[name]) if name in data else None)
 
-    def training_lq(self, current_iter: int) -> Tensor:
+    def training_lq(self) -> Tensor:
         """The LR images of this step, `(N, 3, H/s, W/s)`."""
         if self.net_dsn is not None:
             with torch.no_grad():
                 mean, log_scale, _ = self.precision.run(self.net_dsn, self.gt, with_features=False)
-        elif self.stochastic:
+        elif self.log_scale is not None:
             mean, log_scale = self.lq, self.log_scale
         else:
             return self.lq
-        generator = step_generator(self.device, self.opt['manual_seed'], self.opt['rank'], current_iter)
-        return sample_laplace(mean, log_scale, generator)
+        return sample_laplace(mean, log_scale)
 
     def optimize_parameters(self, current_iter: int) -> None:
         """One step of the generator, then of the discriminator."""
-        self.begin_step()
-        self.lq = self.training_lq(current_iter)
+        self.begin_step(current_iter)
+        self.lq = self.training_lq()
         inputs, truths = self.in_parts(self.lq), self.in_parts(self.gt)
         logs: list[dict[str, Tensor]] = []
         fakes: list[Tensor] = []
@@ -75,9 +76,7 @@ class GradientGANModel(AdversarialModel):
         self.updates[0].step()
         if fakes:
             logs += self.step_discriminator([gradient_image(gt) for gt in truths], fakes, fake_first=False)
-        if self.ema_decay > 0:
-            self.model_ema(decay=self.ema_decay)
-        self.log_step(logs, current_iter)
+        self.end_step(logs, current_iter)
 
     def _generator_losses(self, output: Tensor, gt: Tensor, fake: Tensor | None) -> dict[str, Tensor]:
         losses = {}
@@ -94,3 +93,17 @@ class GradientGANModel(AdversarialModel):
 
     def test(self) -> None:
         self.output = self.infer(self.lq)
+
+    def get_current_visuals(self) -> dict[str, Tensor]:
+        """`lq`, `result`, and `gt` where there is one; on the CPU."""
+        visuals = {'lq': self.lq, 'result': self.output, 'gt': self.gt}
+        return {name: image.cpu() for name, image in visuals.items() if image is not None}
+
+    def validation_images(self) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+        """The upscaled image, for metrics with the HR image where there is one."""
+        visuals = self.get_current_visuals()
+        images = {name: tensor2img(visuals[key]) for name, key in (('img', 'result'), ('img2', 'gt')) if key in visuals}
+        return images, {'': images['img']}
+
+    def image_path(self, data: dict[str, Any]) -> str:
+        return data['lq_path'][0]

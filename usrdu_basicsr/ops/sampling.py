@@ -7,23 +7,12 @@ import torch
 from torch import Tensor
 
 
-def step_generator(device: torch.device, seed: int, rank: int, step: int) -> torch.Generator:
-    """A generator whose stream depends on seed, rank and training step alone.
+def mixed_seed(*numbers: int) -> int:
+    """A seed that depends on some whole numbers from 0 on, in their order.
 
-    A resumed run therefore draws what the uninterrupted one would have drawn, and no state has to be saved.
-
-    Args:
-        device: Where the numbers are drawn.
-        seed: The run's `manual_seed`.
-        rank: Of this process.
-        step: Training iteration.
-
-    Returns:
-        A freshly seeded generator.
+    CPU generators use 32 bits of a seed: the numbers are mixed into those instead of added, which would repeat streams.
     """
-    # CPU generators use 32 bits of a seed: mix the three into those instead of adding, which would repeat streams.
-    mixed = int(np.random.SeedSequence((seed, rank, step)).generate_state(1)[0])
-    return torch.Generator(device=device).manual_seed(mixed)
+    return int(np.random.SeedSequence(numbers).generate_state(1)[0])
 
 
 def sample_laplace(mean: Tensor, log_scale: Tensor, generator: torch.Generator | None = None) -> Tensor:

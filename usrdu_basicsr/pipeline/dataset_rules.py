@@ -7,7 +7,7 @@ from typing import Any
 
 from basicsr.utils.registry import DATASET_REGISTRY
 
-from usrdu_basicsr._launch import OUR_MODELS
+from usrdu_basicsr._resume import OUR_MODELS
 from usrdu_basicsr.pipeline.option_check import OptionCheck
 from usrdu_basicsr.storage.open_source import LMDB_SUFFIX
 

@@ -26,7 +26,7 @@ PATH = {
     *('resume_state', 'ignore_resume_networks'),
     *('experiments_root', 'results_root', 'models', 'training_states', 'log', 'visualization'),
 }
-LOGGER = {'print_freq', 'save_checkpoint_freq', 'use_tb_logger', 'wandb'}
+LOGGER = {'print_freq', 'save_checkpoint_freq', 'use_tb_logger', 'wandb', 'keep_checkpoints'}
 
 
 def check_options(opt: Mapping[str, Any]) -> None:
@@ -60,6 +60,9 @@ def check_options(opt: Mapping[str, Any]) -> None:
     if is_train:
         check.keys(check.section(opt, 'logger'), LOGGER, 'logger: ')
         check.needs(check.section(opt, 'logger'), ['print_freq', 'save_checkpoint_freq', 'use_tb_logger'], 'logger: ')
+        keep = check.section(opt, 'logger').get('keep_checkpoints', 1)
+        if keep is not None and (not isinstance(keep, int) or isinstance(keep, bool) or keep < 1):
+            check.problems.append(f'logger: keep_checkpoints: got {keep!r}, expected a whole number from 1 on')
         train = check.section(opt, 'train')
         images = check.section(check.section(opt, 'datasets'), 'train')
         check_train(check, train, first_stage, opt.get('network_d') is not None, images.get('batch_size_per_gpu'))

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from basicsr.utils.registry import ARCH_REGISTRY, DATASET_REGISTRY, LOSS_REGISTRY
 
-from usrdu_basicsr._launch import state_to_resume
+from usrdu_basicsr._resume import resumes
 from usrdu_basicsr.checkpoint import check_weights, read_weights
 from usrdu_basicsr.data.cropping import check_holds_crop
 from usrdu_basicsr.data.kernel_set import read_kernel_set
@@ -41,9 +41,12 @@ def check_run(opt: Mapping[str, Any]) -> None:
     if opt['is_train']:
         _check_device(opt)
     for phase, dataset in opt['datasets'].items():
-        _check_dataset(opt, dataset, f'datasets: {phase}: ')
-    for net in NETWORKS:
-        _check_network(opt, net)
+        _check_dataset(dataset, f'datasets: {phase}: ')
+    # A resumed run reads its own checkpoints, which are looked at when one of them is chosen.
+    paths = opt['path']
+    if opt['is_train'] and resumes(opt):
+        paths = {key: value for key, value in paths.items() if key not in ('pretrain_network_g', 'pretrain_network_d')}
+    check_networks(opt, paths)
     if opt['is_train']:
         if opt['train'].get('kernels') is not None:
             _check_kernels(opt)
@@ -81,14 +84,14 @@ def _check_kernels(opt: Mapping[str, Any]) -> None:
         raise type(error)(f'train: kernels: {error}') from error
 
 
-def _check_dataset(opt: Mapping[str, Any], dataset: Mapping[str, Any], where: str) -> None:
+def _check_dataset(dataset: Mapping[str, Any], where: str) -> None:
     """Our datasets check themselves when built; BasicSR's are checked for what it would fail on obscurely."""
     try:
         kind = DATASET_REGISTRY.get(dataset['type'])
         if hasattr(kind, 'options'):
-            _check_batch(opt, dataset, len(kind(deepcopy(dataset))))
+            kind(deepcopy(dataset))
         elif dataset['type'] == 'PairedImageDataset':
-            _check_batch(opt, dataset, _check_pairs(dataset))
+            _check_pairs(dataset)
         else:
             source = open_basicsr_source(dataset, 'dataroot_lq')
             check_all(len(source), source.size)
@@ -96,21 +99,8 @@ def _check_dataset(opt: Mapping[str, Any], dataset: Mapping[str, Any], where: st
         raise type(error)(f'{where}{error}') from error
 
 
-def _check_batch(opt: Mapping[str, Any], dataset: Mapping[str, Any], count: int) -> None:
-    """BasicSR leaves incomplete batches out: with less than one batch a rank it would train nothing and say nothing."""
-    if dataset['phase'] != 'train':
-        return
-    batch = dataset['batch_size_per_gpu'] * (1 if opt['dist'] else max(opt['num_gpu'], 1))
-    images = int(count * dataset.get('dataset_enlarge_ratio', 1)) // opt['world_size']
-    if images < batch:
-        raise InputError(
-            f'an epoch of {images} images is less than a batch of {batch}: set dataset_enlarge_ratio to'
-            f' {-(-batch * opt["world_size"] // count)} or more, or lower batch_size_per_gpu'
-        )
-
-
-def _check_pairs(dataset: Mapping[str, Any]) -> int:
-    """Refuse HR photos and LR images that do not match by name or size; returns how many pairs there are."""
+def _check_pairs(dataset: Mapping[str, Any]) -> None:
+    """Refuse HR photos and LR images that do not match by name or size."""
     template, scale = dataset.get('filename_tmpl') or '{}', dataset['scale']
     gt, lq = (open_basicsr_source(dataset, option) for option in ('dataroot_gt', 'dataroot_lq'))
     gt_index = {name: index for index, name in enumerate(paired_names(gt, template))}
@@ -133,22 +123,31 @@ def _check_pairs(dataset: Mapping[str, Any]) -> int:
             )
         if training:
             check_holds_crop(size, dataset['gt_size'], 'gt_size', name)
-    return len(gt_index)
 
 
-def _check_network(opt: Mapping[str, Any], net: str) -> None:
-    """Build the network and refuse a checkpoint of another one."""
-    settings, paths = opt.get(f'network_{net}'), opt['path']
-    if settings is None:
-        return
+def check_networks(opt: Mapping[str, Any], paths: Mapping[str, Any]) -> None:
+    """Build the networks and refuse checkpoints of others.
+
+    Args:
+        opt: The options.
+        paths: In place of their section `path`.
+
+    Raises:
+        UserError: A network cannot be built, has another scale, or its checkpoint cannot be read or is of another.
+    """
+    for net in NETWORKS:
+        if opt.get(f'network_{net}') is not None:
+            _check_network(opt, net, paths)
+
+
+def _check_network(opt: Mapping[str, Any], net: str, paths: Mapping[str, Any]) -> None:
+    settings = opt[f'network_{net}']
     network = build(ARCH_REGISTRY, settings, f'network_{net}: ')
     scale = scale_of(network)
     if scale is not None and scale != opt['scale']:
         raise InputError(f'network_{net}: {settings["type"]} has scale {scale}, the options say scale: {opt["scale"]}')
     path = paths.get(f'pretrain_network_{net}')
-    # A resumed run reads its own checkpoints, which BasicSR has not found yet.
-    resuming = opt['is_train'] and state_to_resume(opt) is not None
-    if path is None or (resuming and net != 'dsn'):
+    if path is None:
         return
     weights = read_weights(path, paths.get(f'param_key_{net}', 'params_ema' if net == 'dsn' else 'params'))
     if paths.get(f'strict_load_{net}', True):

@@ -1,0 +1,328 @@
+"""Trainings that are killed, stopped, starved of disk space or given damaged files, each a process of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import shutil
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+from photos import reduce_photos, write_photos
+from tiny_runs import ADAM, DISCRIMINATOR, DSN, GAN, SRN, same
+from trainings import Training, TrainingServer
+from usrdu_basicsr.stopping import STOPPED
+from usrdu_basicsr.storage.generated_set import write_log_scale
+
+SAVE_FREQ = 3
+TOTAL = {'dsn': 30, 'srn': 300}  # iterations
+
+
+def options(name: str, stage: str, workers: int = 2) -> dict:
+    """A training with noise, a discriminator, averaged weights, and epochs that no checkpoint ends with."""
+    pairs = {'name': 'pairs', 'type': 'PairedImageDataset', 'dataroot_gt': 'hr', 'dataroot_lq': 'real'}
+    data = {
+        'dsn': {'type': 'UnpairedImageDataset', 'dataroot_lq': 'camera'},
+        'srn': {'type': 'UncertaintyPairedDataset', 'dataroot_lq': 'set/lr', 'dataroot_log_scale': 'set/log_scale'},
+    }[stage]
+    loader = {'gt_size': 64, 'use_hflip': True, 'use_rot': True, 'batch_size_per_gpu': 2, 'num_worker_per_gpu': workers}
+    losses = {
+        'dsn': {'pixel_opt': {'type': 'LaplaceKLLoss', 'loss_weight': 100}},
+        'srn': {'pixel_opt': {'type': 'L1Loss'}, 'low_frequency_opt': {'type': 'LowFrequencyLoss'}},
+    }[stage]
+    return {
+        'name': name,
+        'model_type': {'dsn': 'UncertaintyDSNModel', 'srn': 'GradientGANModel'}[stage],
+        'scale': 4,
+        'num_gpu': 0,
+        'manual_seed': 3,
+        'datasets': {
+            'train': data | loader | {'name': 'photos', 'dataroot_gt': 'hr', 'dataset_enlarge_ratio': 5},
+            'val': pairs | {'io_backend': {'type': 'disk'}},
+        },
+        'network_g': {'dsn': DSN, 'srn': SRN}[stage],
+        'network_d': DISCRIMINATOR,
+        'path': {},
+        'train': {
+            'ema_decay': 0.9,
+            'optim_g': ADAM,
+            'optim_d': ADAM,
+            'scheduler': {'type': 'MultiStepLR', 'milestones': [7, 20], 'gamma': 0.5},
+            'total_iter': TOTAL[stage],
+            'warmup_iter': 4,
+            'gan_opt': GAN,
+            **losses,
+        },
+        'val': {'val_freq': 5, 'save_img': False, 'metrics': {'psnr': {'type': 'calculate_psnr', 'crop_border': 0}}},
+        'logger': {'print_freq': 1, 'save_checkpoint_freq': SAVE_FREQ, 'use_tb_logger': False},
+    }
+
+
+@pytest.fixture(scope='module')
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TrainingServer]:
+    folder = tmp_path_factory.mktemp('trainings')
+    write_photos(folder / 'hr', 3, 80, 96)
+    write_photos(folder / 'camera', 3, 24, 32)
+    reduce_photos(folder / 'hr', folder / 'real')
+    reduce_photos(folder / 'hr', folder / 'set' / 'lr')
+    rng = torch.Generator().manual_seed(0)
+    for path in (folder / 'set' / 'lr').iterdir():
+        log_scale = torch.rand(20, 24, 3, generator=rng).numpy()
+        write_log_scale(folder / 'set' / 'log_scale' / f'{path.stem}.npy', log_scale)
+    server = TrainingServer(folder)
+    yield server
+    server.stop()
+
+
+class Experiment:
+    """What a training has written."""
+
+    def __init__(self, server: TrainingServer, name: str) -> None:
+        self.folder = server.folder / 'experiments' / name
+        self.states = self.folder / 'training_states'
+        self.models = self.folder / 'models'
+
+    def newest(self) -> int:
+        return max((int(path.stem) for path in self.states.glob('*.state')), default=0)
+
+    def content(self, iteration: int | str) -> dict[str, object]:
+        names = [self.models / f'net_{net}_{iteration}.pth' for net in 'gd']
+        if iteration != 'latest':
+            names.append(self.states / f'{iteration}.state')
+        return {path.name: torch.load(path, weights_only=True) for path in names}
+
+
+def equal(one: object, other: object) -> bool:
+    """Whether all that is nested in them is the same, to the last bit."""
+    if isinstance(one, torch.Tensor):
+        return torch.equal(one, other)
+    if isinstance(one, dict):
+        return one.keys() == other.keys() and all(equal(one[key], other[key]) for key in one)
+    if isinstance(one, list | tuple):
+        return len(one) == len(other) and all(map(equal, one, other))
+    return one == other
+
+
+@pytest.fixture(scope='module')
+def uninterrupted(server: TrainingServer) -> dict[str, Experiment]:
+    """Trainings that nothing happens to."""
+    for stage in TOTAL:
+        server.run(options(f'whole_{stage}', stage))
+    return {stage: Experiment(server, f'whole_{stage}') for stage in TOTAL}
+
+
+def assert_as_uninterrupted(experiment: Experiment, whole: Experiment) -> None:
+    for iteration in ('latest', whole.newest()):
+        assert equal(experiment.content(iteration), whole.content(iteration)), iteration
+    files = [each.folder / 'validation.jsonl' for each in (experiment, whole)]
+    history, expected = (file.read_text().splitlines() for file in files)
+    # a validation that was due at the very checkpoint that a training went on from is not made up for
+    assert history[-1] == expected[-1] and set(history) <= set(expected)
+    assert not list(experiment.folder.rglob('*.tmp'))
+
+
+def test_trainings_that_differ_are_told_apart(server: TrainingServer, uninterrupted: dict[str, Experiment]):
+    """What the comparisons below would be worth if all trainings ended alike."""
+    server.run(options('other', 'dsn') | {'manual_seed': 4})
+    other, whole = Experiment(server, 'other').content('latest'), uninterrupted['dsn'].content('latest')
+    assert not same(other['net_g_latest.pth']['params'], whole['net_g_latest.pth']['params'])
+
+
+def test_the_number_of_workers_changes_nothing(server: TrainingServer, uninterrupted: dict[str, Experiment]):
+    server.run(options('workers', 'dsn', 0))
+    assert_as_uninterrupted(Experiment(server, 'workers'), uninterrupted['dsn'])
+
+
+@pytest.mark.parametrize(('stage', 'kills'), [('dsn', 4), ('srn', 24)])
+def test_killed_at_random_moments(server: TrainingServer, uninterrupted: dict[str, Experiment], stage: str, kills: int):
+    experiment, moments = Experiment(server, f'killed_{stage}'), random.Random(1)
+    opt = options(f'killed_{stage}', stage)
+    reached = []
+    for kill in range(kills):
+        training = server.start(opt, '--auto_resume')
+        reached.append(experiment.newest())
+        if kill % 2:  # wherever it is by then: starting, loading, training, saving
+            time.sleep(moments.uniform(0.1, 1.5))
+        else:  # while it writes the first checkpoint it comes to, or shortly after
+            pending = experiment.models / f'net_d_{reached[-1] + SAVE_FREQ}.pth'
+            training.wait_until(lambda path=pending: path.exists() or list(experiment.models.glob('.*.tmp')))
+            time.sleep(moments.uniform(0, 0.15))
+        training.kill()
+    assert experiment.newest() < TOTAL[stage] and len(set(reached)) > kills / 3, reached
+    server.run(opt, '--auto_resume')
+    assert_as_uninterrupted(experiment, uninterrupted[stage])
+
+
+def children(pid: int) -> list[int]:
+    return [int(child) for child in Path(f'/proc/{pid}/task/{pid}/children').read_text().split()]
+
+
+def started(server: TrainingServer, opt: dict, *arguments: str, before: str = '') -> tuple[Training, Experiment]:
+    """A training at its second new checkpoint or a little later."""
+    experiment = Experiment(server, opt['name'])
+    old = experiment.newest()
+    training = server.start(opt, *arguments, before=before)
+    training.wait_until(lambda: experiment.newest() >= old + 2 * SAVE_FREQ)
+    return training, experiment
+
+
+@pytest.mark.parametrize('number', [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_to_all_its_processes(
+    server: TrainingServer, uninterrupted: dict[str, Experiment], number: signal.Signals
+):
+    opt = options(number.name, 'dsn')
+    training, experiment = started(server, opt)
+    assert len(children(training.pid)) == 2
+    os.killpg(training.pid, number)  # as a terminal does, and a scheduler
+    assert training.wait() == STOPPED, training.output
+    assert 'Stopped, as a signal asked for it. --auto_resume goes on from here.' in training.output
+    assert 'Traceback' not in training.output
+    logged = int(training.output.split('iter:')[-1].split(',')[0])
+    assert experiment.newest() in (logged, logged + 1)
+    server.run(opt, '--auto_resume')
+    assert_as_uninterrupted(experiment, uninterrupted['dsn'])
+
+
+SLOW_STATE = """
+import os, time
+replace = os.replace
+def slowly(source, target):
+    if str(target).endswith('9.state'):
+        open('saving', 'w').close()
+        time.sleep({seconds})
+    replace(source, target)
+os.replace = slowly
+"""
+
+
+def test_sigterm_in_the_middle_of_a_save(server: TrainingServer, uninterrupted: dict[str, Experiment]):
+    (server.folder / 'saving').unlink(missing_ok=True)
+    opt, experiment = options('saving', 'dsn'), Experiment(server, 'saving')
+    training = server.start(opt, before=SLOW_STATE.format(seconds=1))
+    training.wait_until((server.folder / 'saving').exists)
+    os.killpg(training.pid, signal.SIGTERM)
+    assert training.wait() == STOPPED, training.output
+    assert experiment.newest() in (9, 10)
+    assert 'Resuming from' in server.run(opt, '--auto_resume')
+    assert_as_uninterrupted(experiment, uninterrupted['dsn'])
+
+
+def test_a_second_signal_ends_it_at_once(server: TrainingServer, uninterrupted: dict[str, Experiment]):
+    (server.folder / 'saving').unlink(missing_ok=True)
+    opt, experiment = options('twice', 'dsn'), Experiment(server, 'twice')
+    training = server.start(opt, before=SLOW_STATE.format(seconds=60))
+    training.wait_until((server.folder / 'saving').exists)
+    started_at = time.monotonic()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        os.kill(training.pid, number)
+        time.sleep(0.2)
+    assert training.wait() == -signal.SIGTERM and time.monotonic() - started_at < 10
+    assert experiment.newest() == 6
+    server.run(opt, '--auto_resume')
+    assert_as_uninterrupted(experiment, uninterrupted['dsn'])
+
+
+SLOW_VALIDATION = """
+import time
+from usrdu_basicsr.models.validated import ValidatedModel
+validate = ValidatedModel._validate
+def slowly(self, *arguments):
+    open('validating', 'w').close()
+    time.sleep(1)
+    return validate(self, *arguments)
+ValidatedModel._validate = slowly
+"""
+
+
+def test_a_signal_in_a_validation_does_not_wait_for_its_end(
+    server: TrainingServer, uninterrupted: dict[str, Experiment]
+):
+    (server.folder / 'validating').unlink(missing_ok=True)
+    opt, experiment = options('validating', 'dsn'), Experiment(server, 'validating')
+    training = server.start(opt, before=SLOW_VALIDATION)
+    training.wait_until((server.folder / 'validating').exists)
+    os.kill(training.pid, signal.SIGTERM)
+    assert training.wait() == STOPPED
+    assert experiment.newest() == 5  # which is no multiple of `save_checkpoint_freq`
+    assert not (experiment.folder / 'validation.jsonl').exists()
+    shutil.rmtree(experiment.folder)
+
+
+def test_a_data_worker_killed_by_the_system(server: TrainingServer, uninterrupted: dict[str, Experiment]):
+    opt = options('worker', 'dsn')
+    training, experiment = started(server, opt)
+    os.kill(children(training.pid)[0], signal.SIGKILL)
+    assert training.wait() == 1
+    last = training.output.strip().splitlines()[-1]
+    assert last.startswith('error: DataLoader worker (pid') and ('Killed' in last or 'exited unexpectedly' in last)
+    assert last.endswith('--auto_resume goes on from the newest checkpoint') and 'Traceback' not in training.output
+    server.run(opt, '--auto_resume')
+    assert_as_uninterrupted(experiment, uninterrupted['dsn'])
+
+
+FULL = """
+import resource
+resource.setrlimit(resource.RLIMIT_FSIZE, ({size}, {size}))
+"""
+
+
+@pytest.mark.parametrize('size', [40_000, 75_000])  # less than a file of weights, less than a state
+def test_a_full_disk(server: TrainingServer, uninterrupted: dict[str, Experiment], size: int):
+    opt = options('full', 'dsn', 0)  # data workers write to shared memory, which the limit is for too
+    training, experiment = started(server, opt)
+    training.kill()
+    before = experiment.newest()
+    intact = experiment.content(before)
+    out = server.run(opt, '--auto_resume', before=FULL.format(size=size), status=1)
+    last = out.strip().splitlines()[-1]
+    assert last.startswith("error: cannot write '") and '(File too large)' in last and 'make room' in last
+    assert experiment.newest() == before and equal(experiment.content(before), intact)
+    assert not list(experiment.folder.rglob('*.tmp'))
+    server.run(opt, '--auto_resume')
+    assert_as_uninterrupted(experiment, uninterrupted['dsn'])
+    shutil.rmtree(experiment.folder)
+
+
+def truncate(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-1000])
+
+
+def test_damaged_checkpoints(server: TrainingServer, uninterrupted: dict[str, Experiment]):
+    opt, experiment = options('damaged', 'dsn'), Experiment(server, 'damaged')
+    training = server.start(opt)
+    training.wait_until(lambda: experiment.newest() >= 12)
+    training.kill()
+    newest = experiment.newest()
+    truncate(experiment.states / f'{newest}.state')
+    truncate(experiment.models / f'net_g_{newest - SAVE_FREQ}.pth')
+    (experiment.models / f'net_d_{newest - 2 * SAVE_FREQ}.pth').unlink()
+    server.run(opt, '--auto_resume')
+    log = max(experiment.folder.glob('train_damaged_*.log')).read_text()
+    warnings = [line for line in log.splitlines() if 'WARNING: Not resumed from: ' in line]
+    assert f"{newest}.state': it is damaged or not a checkpoint" in warnings[0]
+    assert f"net_g_{newest - SAVE_FREQ}.pth': it is damaged or not a checkpoint" in warnings[1]
+    assert 'lacks its network' in warnings[2] and len(warnings) == 3
+    assert f'Resuming from {experiment.states / str(newest - 3 * SAVE_FREQ)}.state.' in log
+    assert_as_uninterrupted(experiment, uninterrupted['dsn'])
+
+
+def test_the_last_checkpoints_and_the_best_are_kept(server: TrainingServer, uninterrupted: dict[str, Experiment]):
+    opt = options('kept', 'dsn')
+    opt['logger'] |= {'keep_checkpoints': 2, 'save_checkpoint_freq': 5}
+    training, experiment = started(server, opt)
+    training.kill()
+    server.run(opt, '--auto_resume')
+    records = map(json.loads, (experiment.folder / 'validation.jsonl').read_text().splitlines())
+    psnr = {record['iter']: record['metrics']['psnr'] for record in records}
+    measured = [iteration for iteration in (5, 10, 15, 20, 25) if iteration in psnr]  # 30 is, after the last look
+    kept = {25, 30, max(measured, key=psnr.get)}
+    assert {int(path.stem) for path in experiment.states.iterdir()} == kept
+    names = {f'net_{net}_{iteration}.pth' for net in 'gd' for iteration in (*kept, 'latest')}
+    assert {path.name for path in experiment.models.iterdir()} == names
+    assert equal(experiment.content('latest'), uninterrupted['dsn'].content('latest'))

@@ -1,0 +1,46 @@
+"""Started by `trainings`: forks a process for each training, as importing what one needs takes far longer than it."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+
+from usrdu_basicsr import register
+
+register()
+import basicsr.train  # noqa: E402
+import cv2  # noqa: E402, F401
+
+import usrdu_basicsr.pipeline.preflight  # noqa: E402, F401
+
+
+def child_of(request: dict) -> int:
+    """0 in the forked process, with the folder, output and arguments of the request; its ID in the server."""
+    if pid := os.fork():
+        return pid
+    os.chdir(request['folder'])
+    output = os.open(request['output'], os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+    for stream in (1, 2):
+        os.dup2(output, stream)
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    os.setsid()
+    sys.argv = ['train.py', *request['arguments']]
+    return 0
+
+
+def answer(number: int) -> None:
+    sys.stdout.write(f'{number}\n')
+    sys.stdout.flush()
+
+
+while line := sys.stdin.readline():
+    request = json.loads(line)
+    if 'wait' in request:
+        answer(os.waitstatus_to_exitcode(os.waitpid(request['wait'], 0)[1]))
+    elif pid := child_of(request):
+        answer(pid)
+    else:
+        exec(request['before'])
+        basicsr.train.train_pipeline(os.getcwd())
+        break

@@ -1,0 +1,72 @@
+"""What every validation of a training measured, in a file that outlives it."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from usrdu_basicsr.files import write_text
+
+
+class ValidationHistory:
+    """`validation.jsonl` of an experiment: a line for each validation, with `iter`, `dataset` and `metrics`.
+
+    Args:
+        path: The file, which need not exist yet.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.records: list[dict[str, Any]] = []
+
+    def go_on_from(self, iteration: int) -> None:
+        """Read what was measured up to an iteration, and forget the rest, which will be measured again.
+
+        Raises:
+            WriteError: The file cannot be written.
+        """
+        lines = self.path.read_text().splitlines() if self.path.is_file() else []
+        self.records = [record for line in lines if (record := _parse(line)) and record['iter'] <= iteration]
+        self._write()
+
+    def add(self, iteration: int, dataset: str, metrics: Mapping[str, float]) -> None:
+        """Note a validation, in place of an earlier one of the same iteration.
+
+        Raises:
+            WriteError: The file cannot be written.
+        """
+        self.records = [r for r in self.records if (r['iter'], r['dataset']) != (iteration, dataset)]
+        self.records.append({'iter': iteration, 'dataset': dataset, 'metrics': dict(metrics)})
+        self._write()
+
+    def best(self, iterations: Iterable[int], metrics: Mapping[str, Mapping[str, Any]]) -> int | None:
+        """Which of some iterations is the best by the first metric on the first dataset, if it was measured there.
+
+        Args:
+            iterations: To choose from.
+            metrics: The options `val: metrics:`. The later of two equal ones is taken, as BasicSR does.
+        """
+        if not self.records or not metrics:
+            return None
+        metric, settings = next(iter(metrics.items()))
+        sign = 1 if settings.get('better', 'higher') == 'higher' else -1
+        dataset = self.records[0]['dataset']
+        values = {r['iter']: r['metrics'].get(metric, math.nan) for r in self.records if r['dataset'] == dataset}
+        measured = [(sign * values[i], i) for i in iterations if not math.isnan(values.get(i, math.nan))]
+        return max(measured)[1] if measured else None
+
+    def _write(self) -> None:
+        # whole: it is short, and a killed process leaves no half line
+        write_text(self.path, ''.join(f'{json.dumps(record)}\n' for record in self.records))
+
+
+def _parse(line: str) -> dict[str, Any] | None:
+    """A record, or None if a line holds none."""
+    try:
+        record = json.loads(line)
+    except ValueError:
+        return None
+    return record if isinstance(record, dict) and isinstance(record.get('iter'), int) else None
