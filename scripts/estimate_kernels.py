@@ -28,7 +28,7 @@ def main() -> int:
     register()
     from usrdu_basicsr.pipeline.estimate_kernels import EstimationSettings, KernelEstimation
     from usrdu_basicsr.pipeline.load_network import pick_device
-    from usrdu_basicsr.pipeline.share import torchrun_share
+    from usrdu_basicsr.pipeline.share import exit_status, torchrun_share
 
     share = torchrun_share()
     settings = EstimationSettings(args.runs, args.iterations, args.seed)
@@ -38,8 +38,7 @@ def main() -> int:
         f'{len(report.written)} written, {len(report.skipped)} there already, {len(report.too_small)} too small,'
         f' {len(report.failed)} failed'
     )
-    # torchrun would stop the other processes if this one failed
-    return 1 if report.failed and share[1] == 1 else 0
+    return exit_status(bool(report.failed), share)
 
 
 if __name__ == '__main__':

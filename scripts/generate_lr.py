@@ -24,11 +24,12 @@ def main() -> int:
     register()
     from usrdu_basicsr.pipeline.generate import generate_set
     from usrdu_basicsr.pipeline.load_network import pick_device
+    from usrdu_basicsr.pipeline.share import exit_status, torchrun_share
 
-    device = pick_device(args.device)
-    report = generate_set(args.input, args.output, args.model_path, device, args.tile, args.precision)
+    device, share = pick_device(args.device), torchrun_share()
+    report = generate_set(args.input, args.output, args.model_path, device, args.tile, args.precision, share)
     print(f'{len(report.written)} written, {len(report.skipped)} there already, {len(report.failed)} failed')
-    return 1 if report.failed else 0
+    return exit_status(bool(report.failed), share)
 
 
 if __name__ == '__main__':

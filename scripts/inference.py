@@ -20,6 +20,7 @@ def main() -> int:
     register()
     from usrdu_basicsr._launch import read_options_file
     from usrdu_basicsr.pipeline.load_network import load_generator, pick_device
+    from usrdu_basicsr.pipeline.share import exit_status, torchrun_share
     from usrdu_basicsr.pipeline.upscale import upscale_files
 
     described = None
@@ -28,10 +29,11 @@ def main() -> int:
         if not isinstance(described, dict):
             raise InputError(f"options file '{args.opt}' has no network_g")
     network = load_generator(args.model_path, pick_device(args.device), described)
-    failed = upscale_files(network, args.input, args.output)
+    share = torchrun_share()
+    failed = upscale_files(network, args.input, args.output, share)
     if failed:
         print(f'{len(failed)} failed: {", ".join(failed)}')
-    return 1 if failed else 0
+    return exit_status(bool(failed), share)
 
 
 if __name__ == '__main__':

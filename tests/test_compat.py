@@ -12,6 +12,7 @@ import basicsr.train
 import lmdb
 import pytest
 import torch
+from basicsr.data.prefetch_dataloader import PrefetchDataLoader
 from basicsr.models.base_model import BaseModel
 from basicsr.utils import dist_util, options
 from basicsr.utils.file_client import FileClient, LmdbBackend
@@ -31,6 +32,7 @@ def patched() -> list[object]:
         LmdbBackend.__init__,
         options.parse_options,
         basicsr.train.load_resume_state,
+        PrefetchDataLoader.__iter__,
     ]
 
 
@@ -144,6 +146,27 @@ def test_model_to_device_on_a_gpu_is_basicsrs(monkeypatch: pytest.MonkeyPatch):
     for device, dist in (('cuda', True), ('cuda', False), ('cpu', False)):
         model = SimpleNamespace(device=torch.device(device), opt={'dist': dist})
         assert BaseModel.model_to_device(model, None)[0] == 'BasicSR'
+
+
+class Bad(torch.utils.data.Dataset):
+    def __len__(self) -> int:
+        return 3
+
+    def __getitem__(self, index: int) -> int:
+        if index == 2:
+            raise InputError('bad image')
+        return index
+
+
+@pytest.mark.parametrize('workers', [0, 1])
+@pytest.mark.parametrize('queue', [1, 5])
+def test_prefetching_ends_with_its_error(workers: int, queue: int):
+    fork = {'num_workers': workers, 'multiprocessing_context': 'fork'} if workers else {}
+    batches = iter(PrefetchDataLoader(queue, dataset=Bad(), **fork))
+    assert [next(batches).item(), next(batches).item()] == [0, 1]
+    with pytest.raises(InputError, match='bad image'):
+        next(batches)
+    assert [batch.item() for batch in PrefetchDataLoader(queue, dataset=range(3))] == [0, 1, 2]
 
 
 def test_everyone_holds_the_same_parse_options():

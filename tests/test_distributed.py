@@ -103,7 +103,8 @@ if __name__ == '__main__':
                 batch = {'gt': torch.rand(4, 3, 64, 64), 'lq': torch.rand(4, 3, 16, 16)}
                 model.feed_data({k: v[2 * rank : 2 * rank + 2] if ranks else v for k, v in batch.items()})
                 model.optimize_parameters(step)
-            nets = {name: model.get_bare_model(getattr(model, name)).state_dict() for name in ('net_g', 'net_d')}
+            names = ('net_g', 'net_g_ema', 'net_d')
+            nets = {name: model.get_bare_model(getattr(model, name)).state_dict() for name in names}
             nets['log'] = {name: torch.tensor(value) for name, value in model.get_current_log().items()}
             torch.save(nets, f'{stage}_{accumulate}_{rank if ranks else "alone"}.pt')
     if ranks:
@@ -122,7 +123,7 @@ def test_two_processes_step_as_one_with_their_batches_together(tmp_path: Path):
         for accumulate in (1, 2):
             ranks = [torch.load(tmp_path / f'{stage}_{accumulate}_{rank}.pt') for rank in (0, 1)]
             alone = torch.load(tmp_path / f'{stage}_{accumulate}_alone.pt')
-            for net in ('net_g', 'net_d'):
+            for net in ('net_g', 'net_g_ema', 'net_d'):
                 for name, value in alone[net].items():
                     assert torch.equal(ranks[0][net][name], ranks[1][net][name]), name
                     # Adam turns rounding into steps where a gradient is nearly none: against a step of 1e-3

@@ -241,17 +241,19 @@ def test_resuming_on_a_cpu_with_the_dsn_on_the_fly(trained: Workplace):
     assert 'iter:       3' in out and 'iter:       1,' not in out
 
 
-@pytest.mark.parametrize('stage', STAGES)
-def test_two_processes_train_on_cpus(trained: Workplace, stage: str):
-    name = f'{stage}_distributed'
-    opt = trained.write(options(stage, True) | {'name': name}, f'{name}.yml')
+def test_two_processes_train_stage_2_on_cpus(trained: Workplace):
+    opt = options('srn', True) | {'name': 'distributed'}
     processes = ['-m', 'torch.distributed.run', '--standalone', '--nproc_per_node', '2']
-    trained.check(*processes, '-m', 'basicsr.train', '-opt', opt, '--launcher', 'pytorch')
-    experiment = trained.folder / 'experiments' / name
+    name = trained.write(opt, 'distributed.yml')
+    trained.check(*processes, '-m', 'basicsr.train', '-opt', name, '--launcher', 'pytorch')
+    experiment = trained.folder / 'experiments' / 'distributed'
     assert 'World size (gpu number): 2' in next(experiment.glob('train_*.log')).read_text()
     state = torch.load(experiment / 'models' / 'net_g_latest.pth', weights_only=True)['params']
-    alone = torch.load(trained.folder / f'experiments/{stage}/models/net_g_latest.pth', weights_only=True)['params']
+    alone = torch.load(trained.folder / 'experiments/srn/models/net_g_latest.pth', weights_only=True)['params']
     assert {key: value.shape for key, value in state.items()} == {key: value.shape for key, value in alone.items()}
+    model = 'experiments/distributed/models/net_g_latest.pth'
+    trained.check(*processes, *INFER, '-i', 'camera', '-o', 'shared', '--model_path', model)
+    assert len(list((trained.folder / 'shared').iterdir())) == 2
 
 
 def test_inference(trained: Workplace):

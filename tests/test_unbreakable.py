@@ -12,101 +12,20 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import torch
 
-from photos import reduce_photos, write_photos
-from tiny_runs import ADAM, DISCRIMINATOR, DSN, GAN, SRN, same
+from experiments import SAVE_FREQ, TOTAL, Experiment, equal, options, write_data
+from tiny_runs import same
 from trainings import Training, TrainingServer
 from usrdu_basicsr.stopping import STOPPED
-from usrdu_basicsr.storage.generated_set import write_log_scale
-
-SAVE_FREQ = 3
-TOTAL = {'dsn': 30, 'srn': 300}  # iterations
-
-
-def options(name: str, stage: str, workers: int = 2) -> dict:
-    """A training with noise, a discriminator, averaged weights, and epochs that no checkpoint ends with."""
-    pairs = {'name': 'pairs', 'type': 'PairedImageDataset', 'dataroot_gt': 'hr', 'dataroot_lq': 'real'}
-    data = {
-        'dsn': {'type': 'UnpairedImageDataset', 'dataroot_lq': 'camera'},
-        'srn': {'type': 'UncertaintyPairedDataset', 'dataroot_lq': 'set/lr', 'dataroot_log_scale': 'set/log_scale'},
-    }[stage]
-    loader = {'gt_size': 64, 'use_hflip': True, 'use_rot': True, 'batch_size_per_gpu': 2, 'num_worker_per_gpu': workers}
-    losses = {
-        'dsn': {'pixel_opt': {'type': 'LaplaceKLLoss', 'loss_weight': 100}},
-        'srn': {'pixel_opt': {'type': 'L1Loss'}, 'low_frequency_opt': {'type': 'LowFrequencyLoss'}},
-    }[stage]
-    return {
-        'name': name,
-        'model_type': {'dsn': 'UncertaintyDSNModel', 'srn': 'GradientGANModel'}[stage],
-        'scale': 4,
-        'num_gpu': 0,
-        'manual_seed': 3,
-        'datasets': {
-            'train': data | loader | {'name': 'photos', 'dataroot_gt': 'hr', 'dataset_enlarge_ratio': 5},
-            'val': pairs | {'io_backend': {'type': 'disk'}},
-        },
-        'network_g': {'dsn': DSN, 'srn': SRN}[stage],
-        'network_d': DISCRIMINATOR,
-        'path': {},
-        'train': {
-            'ema_decay': 0.9,
-            'optim_g': ADAM,
-            'optim_d': ADAM,
-            'scheduler': {'type': 'MultiStepLR', 'milestones': [7, 20], 'gamma': 0.5},
-            'total_iter': TOTAL[stage],
-            'warmup_iter': 4,
-            'gan_opt': GAN,
-            **losses,
-        },
-        'val': {'val_freq': 5, 'save_img': False, 'metrics': {'psnr': {'type': 'calculate_psnr', 'crop_border': 0}}},
-        'logger': {'print_freq': 1, 'save_checkpoint_freq': SAVE_FREQ, 'use_tb_logger': False},
-    }
 
 
 @pytest.fixture(scope='module')
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TrainingServer]:
     folder = tmp_path_factory.mktemp('trainings')
-    write_photos(folder / 'hr', 3, 80, 96)
-    write_photos(folder / 'camera', 3, 24, 32)
-    reduce_photos(folder / 'hr', folder / 'real')
-    reduce_photos(folder / 'hr', folder / 'set' / 'lr')
-    rng = torch.Generator().manual_seed(0)
-    for path in (folder / 'set' / 'lr').iterdir():
-        log_scale = torch.rand(20, 24, 3, generator=rng).numpy()
-        write_log_scale(folder / 'set' / 'log_scale' / f'{path.stem}.npy', log_scale)
+    write_data(folder)
     server = TrainingServer(folder)
     yield server
     server.stop()
-
-
-class Experiment:
-    """What a training has written."""
-
-    def __init__(self, server: TrainingServer, name: str) -> None:
-        self.folder = server.folder / 'experiments' / name
-        self.states = self.folder / 'training_states'
-        self.models = self.folder / 'models'
-
-    def newest(self) -> int:
-        return max((int(path.stem) for path in self.states.glob('*.state')), default=0)
-
-    def content(self, iteration: int | str) -> dict[str, object]:
-        names = [self.models / f'net_{net}_{iteration}.pth' for net in 'gd']
-        if iteration != 'latest':
-            names.append(self.states / f'{iteration}.state')
-        return {path.name: torch.load(path, weights_only=True) for path in names}
-
-
-def equal(one: object, other: object) -> bool:
-    """Whether all that is nested in them is the same, to the last bit."""
-    if isinstance(one, torch.Tensor):
-        return torch.equal(one, other)
-    if isinstance(one, dict):
-        return one.keys() == other.keys() and all(equal(one[key], other[key]) for key in one)
-    if isinstance(one, list | tuple):
-        return len(one) == len(other) and all(map(equal, one, other))
-    return one == other
 
 
 @pytest.fixture(scope='module')
@@ -114,7 +33,7 @@ def uninterrupted(server: TrainingServer) -> dict[str, Experiment]:
     """Trainings that nothing happens to."""
     for stage in TOTAL:
         server.run(options(f'whole_{stage}', stage))
-    return {stage: Experiment(server, f'whole_{stage}') for stage in TOTAL}
+    return {stage: Experiment(server.folder, f'whole_{stage}') for stage in TOTAL}
 
 
 def assert_as_uninterrupted(experiment: Experiment, whole: Experiment) -> None:
@@ -130,18 +49,18 @@ def assert_as_uninterrupted(experiment: Experiment, whole: Experiment) -> None:
 def test_trainings_that_differ_are_told_apart(server: TrainingServer, uninterrupted: dict[str, Experiment]):
     """What the comparisons below would be worth if all trainings ended alike."""
     server.run(options('other', 'dsn') | {'manual_seed': 4})
-    other, whole = Experiment(server, 'other').content('latest'), uninterrupted['dsn'].content('latest')
+    other, whole = Experiment(server.folder, 'other').content('latest'), uninterrupted['dsn'].content('latest')
     assert not same(other['net_g_latest.pth']['params'], whole['net_g_latest.pth']['params'])
 
 
 def test_the_number_of_workers_changes_nothing(server: TrainingServer, uninterrupted: dict[str, Experiment]):
     server.run(options('workers', 'dsn', 0))
-    assert_as_uninterrupted(Experiment(server, 'workers'), uninterrupted['dsn'])
+    assert_as_uninterrupted(Experiment(server.folder, 'workers'), uninterrupted['dsn'])
 
 
 @pytest.mark.parametrize(('stage', 'kills'), [('dsn', 4), ('srn', 24)])
 def test_killed_at_random_moments(server: TrainingServer, uninterrupted: dict[str, Experiment], stage: str, kills: int):
-    experiment, moments = Experiment(server, f'killed_{stage}'), random.Random(1)
+    experiment, moments = Experiment(server.folder, f'killed_{stage}'), random.Random(1)
     opt = options(f'killed_{stage}', stage)
     reached = []
     for kill in range(kills):
@@ -165,7 +84,7 @@ def children(pid: int) -> list[int]:
 
 def started(server: TrainingServer, opt: dict, *arguments: str, before: str = '') -> tuple[Training, Experiment]:
     """A training at its second new checkpoint or a little later."""
-    experiment = Experiment(server, opt['name'])
+    experiment = Experiment(server.folder, opt['name'])
     old = experiment.newest()
     training = server.start(opt, *arguments, before=before)
     training.wait_until(lambda: experiment.newest() >= old + 2 * SAVE_FREQ)
@@ -181,7 +100,7 @@ def test_a_signal_to_all_its_processes(
     assert len(children(training.pid)) == 2
     os.killpg(training.pid, number)  # as a terminal does, and a scheduler
     assert training.wait() == STOPPED, training.output
-    assert 'Stopped, as a signal asked for it. --auto_resume goes on from here.' in training.output
+    assert 'Stopped by a signal. --auto_resume goes on from the newest checkpoint.' in training.output
     assert 'Traceback' not in training.output
     logged = int(training.output.split('iter:')[-1].split(',')[0])
     assert experiment.newest() in (logged, logged + 1)
@@ -203,7 +122,7 @@ os.replace = slowly
 
 def test_sigterm_in_the_middle_of_a_save(server: TrainingServer, uninterrupted: dict[str, Experiment]):
     (server.folder / 'saving').unlink(missing_ok=True)
-    opt, experiment = options('saving', 'dsn'), Experiment(server, 'saving')
+    opt, experiment = options('saving', 'dsn'), Experiment(server.folder, 'saving')
     training = server.start(opt, before=SLOW_STATE.format(seconds=1))
     training.wait_until((server.folder / 'saving').exists)
     os.killpg(training.pid, signal.SIGTERM)
@@ -215,7 +134,7 @@ def test_sigterm_in_the_middle_of_a_save(server: TrainingServer, uninterrupted: 
 
 def test_a_second_signal_ends_it_at_once(server: TrainingServer, uninterrupted: dict[str, Experiment]):
     (server.folder / 'saving').unlink(missing_ok=True)
-    opt, experiment = options('twice', 'dsn'), Experiment(server, 'twice')
+    opt, experiment = options('twice', 'dsn'), Experiment(server.folder, 'twice')
     training = server.start(opt, before=SLOW_STATE.format(seconds=60))
     training.wait_until((server.folder / 'saving').exists)
     started_at = time.monotonic()
@@ -244,7 +163,7 @@ def test_a_signal_in_a_validation_does_not_wait_for_its_end(
     server: TrainingServer, uninterrupted: dict[str, Experiment]
 ):
     (server.folder / 'validating').unlink(missing_ok=True)
-    opt, experiment = options('validating', 'dsn'), Experiment(server, 'validating')
+    opt, experiment = options('validating', 'dsn'), Experiment(server.folder, 'validating')
     training = server.start(opt, before=SLOW_VALIDATION)
     training.wait_until((server.folder / 'validating').exists)
     os.kill(training.pid, signal.SIGTERM)
@@ -294,7 +213,7 @@ def truncate(path: Path) -> None:
 
 
 def test_damaged_checkpoints(server: TrainingServer, uninterrupted: dict[str, Experiment]):
-    opt, experiment = options('damaged', 'dsn'), Experiment(server, 'damaged')
+    opt, experiment = options('damaged', 'dsn'), Experiment(server.folder, 'damaged')
     training = server.start(opt)
     training.wait_until(lambda: experiment.newest() >= 12)
     training.kill()

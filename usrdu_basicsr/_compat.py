@@ -1,4 +1,6 @@
-"""Patches of third parties, all of which stand here: BasicSR 1.4.2 with today's torchvision, on machines without a GPU.
+"""Patches of third parties: BasicSR 1.4.2 with today's torchvision, and where it hangs or begins anew.
+
+All stand here, but those of distribution, which stand in `_compat_dist`.
 
 Each says what breaks without it, how it tells that it is needed, and when it can go. None changes what works already,
 and applying them again changes nothing: a replaced function no longer shows the need.
@@ -6,16 +8,13 @@ and applying them again changes nothing: a replaced function no longer shows the
 
 from __future__ import annotations
 
-import os
-import subprocess
 import sys
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from importlib import import_module
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from torch import nn
+from typing import Any
 
 _FUNCTIONAL_TENSOR = 'torchvision.transforms.functional_tensor'
 
@@ -27,9 +26,11 @@ def apply_before_import() -> None:
 
 def apply() -> None:
     """Apply the patches of BasicSR's own functions, importing it if it is not yet."""
-    _init_dist_without_gpu()
-    _distribute_without_gpu()
+    from usrdu_basicsr import _compat_dist
+
+    _compat_dist.apply()
     _share_lmdbs()
+    _pass_on_prefetch_errors()
     _correct_launchers()
 
 
@@ -49,69 +50,6 @@ def _provide_functional_tensor() -> None:
         sys.modules[_FUNCTIONAL_TENSOR] = module
 
 
-def _init_dist_without_gpu() -> None:
-    """Let `init_dist` work without a GPU, through gloo; with GPUs it stays as it is.
-
-    Without this it divides by the number of GPUs and asks for NCCL. Needed if its functions call `cuda.set_device`. Can
-    go when BasicSR chooses the backend by the machine.
-    """
-    dist_util = import_module('basicsr.utils.dist_util')
-    for name, on_cpu in (('_init_dist_pytorch', _init_gloo), ('_init_dist_slurm', _init_gloo_by_slurm)):
-        on_gpu = getattr(dist_util, name, None)
-        if on_gpu is not None and _uses(on_gpu, 'set_device'):
-            setattr(dist_util, name, _by_machine(on_gpu, on_cpu))
-
-
-def _by_machine(on_gpu: Callable[..., None], on_cpu: Callable[..., None]) -> Callable[..., None]:
-    # The machine is asked at the call, as asking it initialises CUDA's driver.
-    def initialise(*args: Any, **kwargs: Any) -> None:
-        available = import_module('torch.cuda').is_available()
-        (on_gpu if available else on_cpu)(*args, **kwargs)
-
-    return initialise
-
-
-def _init_gloo(backend: str, **kwargs: Any) -> None:
-    backend = 'gloo' if backend == 'nccl' else backend
-    import_module('torch.distributed').init_process_group(backend=backend, **kwargs)
-
-
-def _init_gloo_by_slurm(backend: str, port: int | None = None) -> None:
-    # the variables that BasicSR sets from Slurm's
-    hosts = subprocess.run(
-        ['scontrol', 'show', 'hostname', os.environ['SLURM_NODELIST']], check=True, capture_output=True, text=True
-    )
-    if port is not None:
-        os.environ['MASTER_PORT'] = str(port)
-    os.environ.setdefault('MASTER_PORT', '29500')
-    os.environ['MASTER_ADDR'] = hosts.stdout.split()[0]
-    os.environ['WORLD_SIZE'] = os.environ['SLURM_NTASKS']
-    os.environ['RANK'] = os.environ['SLURM_PROCID']
-    os.environ['LOCAL_RANK'] = os.environ.get('SLURM_LOCALID', '0')
-    _init_gloo(backend)
-
-
-def _distribute_without_gpu() -> None:
-    """Let `BaseModel.model_to_device` distribute a network that is on the CPU.
-
-    Without this it hands CUDA's current device to DistributedDataParallel. Needed if it asks for that device. Can go
-    when BasicSR leaves out `device_ids` on the CPU.
-    """
-    base_model = import_module('basicsr.models.base_model').BaseModel
-    original = base_model.model_to_device
-    if not _uses(original, 'current_device'):
-        return
-
-    def model_to_device(self: Any, net: nn.Module) -> nn.Module:
-        if self.device.type != 'cpu' or not self.opt['dist']:
-            return original(self, net)
-        find_unused = self.opt.get('find_unused_parameters', False)
-        parallel = import_module('torch.nn.parallel')
-        return parallel.DistributedDataParallel(net.to(self.device), find_unused_parameters=find_unused)
-
-    base_model.model_to_device = model_to_device
-
-
 def _share_lmdbs() -> None:
     """Have BasicSR's LMDB client read through the environments that this process has open.
 
@@ -121,7 +59,7 @@ def _share_lmdbs() -> None:
     """
     backend = import_module('basicsr.utils.file_client').LmdbBackend
     original = backend.__init__
-    if not _uses(original, 'open'):
+    if not uses(original, 'open'):
         return
 
     from usrdu_basicsr.storage.environments import open_environment
@@ -141,6 +79,27 @@ def _share_lmdbs() -> None:
         self._client = Environments(zip(keys, self.db_paths, strict=True))
 
     backend.__init__ = initialise
+
+
+def _pass_on_prefetch_errors() -> None:
+    """Let what goes wrong in BasicSR's prefetching thread (`prefetch_mode: cpu`) end the run.
+
+    Without this the thread ends alone, and the training waits for its next batch for ever. Needed if the loader starts
+    a thread of its own. Can go when BasicSR passes errors on.
+    """
+    loader = import_module('basicsr.data.prefetch_dataloader').PrefetchDataLoader
+    if not uses(loader.__iter__, 'PrefetchGenerator'):
+        return
+
+    def iterate(self: Any) -> Iterator[Any]:
+        with ThreadPoolExecutor(1) as thread:  # it hands on what is raised
+            batches = super(loader, self).__iter__()
+            coming = deque(thread.submit(next, batches, None) for _ in range(self.num_prefetch_queue))
+            while (batch := coming.popleft().result()) is not None:
+                coming.append(thread.submit(next, batches, None))
+                yield batch
+
+    loader.__iter__ = iterate
 
 
 def _correct_launchers() -> None:
@@ -186,7 +145,7 @@ def _correct_resuming(launcher: ModuleType) -> None:
     def load_resume_state(opt: dict[str, Any]) -> dict[str, Any] | None:
         # `train_pipeline` has just set the root it was called with, and goes on to write TensorBoard's logs there.
         opt['root_path'] = working_root(opt['root_path'])
-        load = resumption.load_resume_state if is_ours(opt) or _uses(original, 'current_device') else original
+        load = resumption.load_resume_state if is_ours(opt) or uses(original, 'current_device') else original
         return load(opt)
 
     def build_dataloader(dataset: Any, dataset_opt: dict[str, Any], **settings: Any) -> Any:
@@ -195,6 +154,6 @@ def _correct_resuming(launcher: ModuleType) -> None:
     vars(launcher).update(load_resume_state=load_resume_state, build_dataloader=build_dataloader)
 
 
-def _uses(function: Callable[..., Any], name: str) -> bool:
+def uses(function: Callable[..., Any], name: str) -> bool:
     """Whether the code of `function` mentions the global or attribute `name`."""
     return name in function.__code__.co_names

@@ -59,7 +59,7 @@ class Resumption:
         from usrdu_basicsr import ranks
         from usrdu_basicsr.files import remove_temporaries
 
-        self.opt, self.state = opt, None
+        self.opt, self.state, self.to_log = opt, None, []
         path = None
         if opt['rank'] == 0:
             if opt['auto_resume']:

@@ -27,10 +27,14 @@ class StopRequest:
         self.epoch: Callable[[], int] = lambda: 0
 
     def listen(self, epoch: Callable[[], int]) -> None:
-        """From now on take the signals, in the main thread; the second of them ends the process at once."""
+        """From now on take the signals; the second of them ends the process at once.
+
+        A training in another thread than the main one, to which Python gives no signals, goes on as without this.
+        """
         self.since, self.epoch = None, epoch
-        for number in SIGNALS:
-            signal.signal(number, self._note)
+        if threading.current_thread() is threading.main_thread():
+            for number in SIGNALS:
+                signal.signal(number, self._note)
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         now = time.monotonic()

@@ -157,7 +157,7 @@ class CheckpointedModel(SRModel):
         if self.unsaved_iter is not None:
             self.save(stop_request.epoch(), self.unsaved_iter)
         ranks.wait_for_all()  # the first to end may take the others with it, while one still writes
-        get_root_logger().warning('Stopped, as a signal asked for it. --auto_resume goes on from here.')
+        get_root_logger().warning('Stopped by a signal. --auto_resume goes on from the newest checkpoint.')
         raise SystemExit(STOPPED)
 
     def _note_best(self, current_iter: int | str, dataset_name: str, metrics: Mapping[str, float]) -> None:

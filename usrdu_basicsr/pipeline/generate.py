@@ -48,6 +48,7 @@ def generate_set(
     device: torch.device,
     tile: int | None = None,
     precision: str = 'fp32',
+    share: tuple[int, int] = (0, 1),
 ) -> GenerationReport:
     """Generate `output/lr/NAME.png`, `output/log_scale/NAME.npy` and `output/generation.json`.
 
@@ -62,6 +63,7 @@ def generate_set(
         tile: Side of the tiles that the network sees at once, in HR pixels without their overlap; if None 256 on a CPU,
             whose caches hold what the network makes of that, and 512 elsewhere.
         precision: That the network computes in, see `usrdu_basicsr.precision`.
+        share: This process's rank, and how many there are: each takes its share of the photos.
 
     Returns:
         Which photos were written, skipped and failed.
@@ -85,11 +87,11 @@ def generate_set(
         'version': __version__,
     }
     _check_description(output, description)
-    write_description(output, description | {'count': _count_whole(output)})
+    _describe(output, description)
 
     report = GenerationReport()
     cropped = False
-    for path in tqdm(paths, unit='image'):
+    for path in tqdm(paths[share[0] :: share[1]], unit='image', disable=share[0] != 0):
         try:
             height, width = (side // dsn.scale for side in image_size(path))
             if _is_whole(output, path, (height, width)):
@@ -109,7 +111,7 @@ def generate_set(
         write_log_scale(output / LOG_SCALE_FOLDER / f'{path.stem}.npy', log_scale)
         write_png(output / LR_FOLDER / f'{path.stem}.png', to_8bit(mean[..., ::-1]))
         report.written.append(path.name)
-    write_description(output, description | {'count': _count_whole(output)})
+    _describe(output, description)
     return report
 
 
@@ -155,7 +157,16 @@ def predict(
     return mean[0].permute(1, 2, 0).numpy(), log_scale[0].permute(1, 2, 0).numpy()
 
 
+def _describe(output: Path, description: dict) -> None:
+    """Write what the set is, with the number of its photos, to which other processes may be adding."""
+    count = None
+    while count != (count := _count_whole(output)):
+        write_description(output, description | {'count': count})
+
+
 def _check_description(output: Path, description: dict) -> None:
+    # Looked at first: where another process of this run has written files, it has described them before.
+    has_files = (output / LR_FOLDER).is_dir() and any((output / LR_FOLDER).iterdir())
     old = read_description(output)
     if old is not None and old.get('checkpoint_sha256') != description['checkpoint_sha256']:
         raise InputError(
@@ -167,7 +178,7 @@ def _check_description(output: Path, description: dict) -> None:
             f"'{output}' holds a set generated in {precision}, not {description['precision']}: go on in {precision},"
             ' choose another folder, or remove it first'
         )
-    if old is None and (output / LR_FOLDER).is_dir() and any((output / LR_FOLDER).iterdir()):
+    if old is None and has_files:
         raise InputError(f"'{output / LR_FOLDER}' holds files but no generation.json: choose another folder")
 
 

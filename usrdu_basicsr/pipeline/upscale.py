@@ -41,7 +41,9 @@ def upscale(network: nn.Module, image: np.ndarray) -> np.ndarray:
     return to_8bit(y[:, : height * scale, : width * scale].permute(1, 2, 0).float().cpu().numpy()[..., ::-1])
 
 
-def upscale_files(network: nn.Module, source: str | Path, output: str | Path) -> list[str]:
+def upscale_files(
+    network: nn.Module, source: str | Path, output: str | Path, share: tuple[int, int] = (0, 1)
+) -> list[str]:
     """Upscale a file or the images of a folder to `output/NAME.png`.
 
     A file that cannot be read is logged, and the others go on.
@@ -50,6 +52,7 @@ def upscale_files(network: nn.Module, source: str | Path, output: str | Path) ->
         network: SR network, on its device.
         source: Image file or folder.
         output: Folder, made if missing.
+        share: This process's rank, and how many there are: each takes its share of the images.
 
     Returns:
         Names of the files that failed.
@@ -66,7 +69,7 @@ def upscale_files(network: nn.Module, source: str | Path, output: str | Path) ->
     if output.resolve() == paths[0].parent.resolve():
         raise InputError(f"output '{output}' is the folder of the input, whose files it would replace: name another")
     failed = []
-    for path in tqdm(paths, unit='image'):
+    for path in tqdm(paths[share[0] :: share[1]], unit='image', disable=share[0] != 0):
         try:
             write_png(output / f'{path.stem}.png', upscale(network, read_image(path)))
         except InputError as error:

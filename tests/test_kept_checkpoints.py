@@ -1,0 +1,64 @@
+"""What validations measured, and which checkpoints are kept by it."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import pytest
+
+from usrdu_basicsr.models.kept_checkpoints import remove_old_checkpoints
+from usrdu_basicsr.models.validation_history import ValidationHistory
+
+PSNR = {'psnr': {'type': 'calculate_psnr'}}
+NLL = {'nll': {'type': 'calculate_laplace_nll', 'better': 'lower'}}
+
+
+def history_of(path: Path, values: dict[int, float], metric: str = 'psnr') -> ValidationHistory:
+    history = ValidationHistory(path / 'validation.jsonl')
+    for iteration, value in values.items():
+        history.add(iteration, 'first', {metric: value, 'other': -value})
+        history.add(iteration, 'second', {metric: -value})
+    return history
+
+
+def test_the_best_is_that_of_the_first_metric_on_the_first_set(tmp_path: Path):
+    values = {5: 20.0, 10: 22.0, 15: math.nan, 20: 22.0, 25: 21.0, 30: 40.0}
+    history = history_of(tmp_path, values)
+    assert history.best([5, 10, 15, 20, 25], PSNR) == 20
+    assert history.best([5, 10, 15, 25, 99], PSNR | NLL) == 10
+    assert history.best([15, 99], PSNR) is None and history.best([5], {}) is None
+    assert history.best([5, 10], NLL) is None  # which was not measured then
+    assert history_of(tmp_path / 'nll', values, 'nll').best([5, 10, 25], NLL) == 5
+    assert ValidationHistory(tmp_path / 'none.jsonl').best([5], PSNR) is None
+
+
+def test_a_training_goes_on_with_what_was_measured_before(tmp_path: Path):
+    path = tmp_path / 'validation.jsonl'
+    history_of(tmp_path, {5: 1.0, 10: 2.0, 15: 3.0})
+    lines = path.read_text().splitlines()
+    assert json.loads(lines[0]) == {'iter': 5, 'dataset': 'first', 'metrics': {'psnr': 1.0, 'other': -1.0}}
+    path.write_text('\n'.join(['no JSON', '[1]', *lines, '{"iter": 5, "data']))
+    resumed = ValidationHistory(path)
+    resumed.go_on_from(10)
+    assert path.read_text().splitlines() == lines[:4]
+    resumed.add(10, 'first', {'psnr': 4.0})
+    assert [record['iter'] for record in resumed.records] == [5, 5, 10, 10]
+    assert resumed.best([5, 10], PSNR) == 10 and len(path.read_text().splitlines()) == 4
+
+
+@pytest.mark.parametrize(
+    ('keep', 'best', 'kept'), [(1, None, {40}), (2, 10, {10, 30, 40}), (2, 40, {30, 40}), (9, None, {10, 20, 30, 40})]
+)
+def test_others_are_removed(tmp_path: Path, keep: int, best: int | None, kept: set[int]):
+    for iteration in (10, 20, 30, 40):
+        (tmp_path / f'{iteration}.state').touch()
+        for net in 'gd':
+            (tmp_path / f'net_{net}_{iteration}.pth').touch()
+    others = {'net_g_latest.pth', 'net_d_latest.pth', 'mine.pth', 'best.state'}
+    for name in (*others, 'net_g_35.pth'):  # the last is of a save that was interrupted
+        (tmp_path / name).touch()
+    remove_old_checkpoints(tmp_path, tmp_path, keep, lambda iterations: best)
+    expected = {name.format(i) for i in kept for name in ('{}.state', 'net_g_{}.pth', 'net_d_{}.pth')}
+    assert {path.name for path in tmp_path.iterdir()} == expected | others
