@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from urllib.error import URLError
 from urllib.request import urlopen
@@ -22,6 +23,7 @@ import yaml
 
 from photos import reduce_photos, write_photos
 from python_process import INSTALL_HOOK, ROOT
+from trainings import TrainingServer
 
 STAGES = ('dsn', 'srn')
 
@@ -124,6 +126,21 @@ class Workplace:
         return result.stderr.strip().splitlines()[-1]
 
 
+@pytest.fixture(scope='module')
+def server(workplace: Workplace) -> Iterator[TrainingServer]:
+    """Trains in the same folder, where how it is started does not matter."""
+    server = TrainingServer(workplace.folder)
+    yield server
+    server.stop()
+
+
+def error_of(server: TrainingServer, opt: dict) -> str:
+    """The one line that a failing training ends with."""
+    output = server.run(opt, status=1)
+    assert 'Traceback' not in output, output
+    return output.strip().splitlines()[-1]
+
+
 def launcher(form: str, kind: str) -> list[str | Path]:
     return {
         'python -m basicsr': ['-m', f'basicsr.{kind}'],
@@ -215,18 +232,7 @@ def test_tensorboard_shows_the_runs(trained: Workplace):
         server.communicate()
 
 
-def test_a_seed_gives_the_same_training(trained: Workplace):
-    for name in ('first', 'second'):
-        opt = options('srn', True) | {'name': name}
-        trained.check('-m', 'basicsr.train', '-opt', trained.write(opt, f'{name}.yml'))
-    first, second = (
-        torch.load(trained.folder / f'experiments/{name}/models/net_g_latest.pth', weights_only=True)['params']
-        for name in ('first', 'second')
-    )
-    assert all(torch.equal(first[name], second[name]) for name in first)
-
-
-def test_resuming_on_a_cpu_with_the_dsn_on_the_fly(trained: Workplace):
+def test_resuming_on_a_cpu_with_the_dsn_on_the_fly(trained: Workplace, server: TrainingServer):
     opt = options('srn', True)
     opt['name'] = 'resumed'
     opt['datasets']['train'] |= {'type': 'HRImageDataset'}
@@ -234,9 +240,9 @@ def test_resuming_on_a_cpu_with_the_dsn_on_the_fly(trained: Workplace):
         del opt['datasets']['train'][key]
     opt['network_dsn'] = options('dsn', True)['network_g']
     opt['path']['pretrain_network_dsn'] = 'experiments/dsn/models/net_g_latest.pth'
-    trained.check('-m', 'basicsr.train', '-opt', trained.write(opt, 'resumed.yml'))
+    server.run(opt)
     opt['train']['total_iter'] = 3
-    out = trained.check('-m', 'basicsr.train', '-opt', trained.write(opt, 'resumed.yml'), '--auto_resume')
+    out = server.run(opt, '--auto_resume')
     assert 'Resuming training from epoch: 0, iter: 2' in out
     assert 'iter:       3' in out and 'iter:       1,' not in out
 
@@ -295,22 +301,22 @@ def test_scripts_tell_failures_by_their_exit_status(trained: Workplace):
         ({'use_flip': True}, "error: options 'bad': unknown key datasets: train: use_flip: did you mean 'use_hflip'"),
     ],
 )
-def test_bad_data_ends_before_anything_is_made(trained: Workplace, change: dict, message: str):
+def test_bad_data_ends_before_anything_is_made(trained: Workplace, server: TrainingServer, change: dict, message: str):
     (trained.folder / 'empty').mkdir(exist_ok=True)
     (trained.folder / 'unreadable').mkdir(exist_ok=True)
     (trained.folder / 'unreadable' / 'a.png').write_text('no image')
     opt = options('dsn', True) | {'name': 'bad'}
     opt['datasets']['train'] |= change
-    line = trained.error('-m', 'basicsr.train', '-opt', trained.write(opt, 'bad.yml'))
+    line = error_of(server, opt)
     assert line.startswith(message.split('.*')[0]) and message.split('.*')[-1] in line
     assert not (trained.folder / 'experiments' / 'bad').exists() and not (trained.folder / 'tb_logger' / 'bad').exists()
 
 
-def test_a_run_that_diverges_names_its_losses_and_leaves_good_checkpoints(trained: Workplace):
+def test_a_run_that_diverges_names_its_losses_and_leaves_good_checkpoints(trained: Workplace, server: TrainingServer):
     opt = options('dsn', True) | {'name': 'diverged'}
     opt['train'] |= {'total_iter': 20, 'max_nonfinite': 3, 'optim_g': {'type': 'Adam', 'lr': 1e30}}
     opt['logger']['save_checkpoint_freq'] = 1
-    line = trained.error('-m', 'basicsr.train', '-opt', trained.write(opt, 'diverged.yml'))
+    line = error_of(server, opt)
     assert line.startswith('error: iteration 4: not a finite number for 3 iterations in a row: l_g_kl, l_g_gan, l_d_')
     assert 'gradient of net_g' in line and 'go on from the newest checkpoint (--auto_resume), or the one before' in line
     experiment = trained.folder / 'experiments' / 'diverged'
@@ -322,13 +328,13 @@ def test_a_run_that_diverges_names_its_losses_and_leaves_good_checkpoints(traine
         assert all(value.isfinite().all() for value in weights.values()), path.name
 
 
-def test_bad_checkpoints_end_before_anything_is_made(trained: Workplace):
+def test_bad_checkpoints_end_before_anything_is_made(trained: Workplace, server: TrainingServer):
     opt = options('srn', True) | {'name': 'bad'}
     opt['path']['pretrain_network_g'] = 'experiments/dsn/models/net_g_latest.pth'
-    line = trained.error('-m', 'basicsr.train', '-opt', trained.write(opt, 'bad.yml'))
+    line = error_of(server, opt)
     assert "net_g_latest.pth' does not fit SRVGGNetCompact" in line and 'another architecture, size or scale' in line
     opt['path']['pretrain_network_g'] = None
     opt['network_g']['upscale'] = 2
-    line = trained.error('-m', 'basicsr.train', '-opt', trained.write(opt, 'bad.yml'))
+    line = error_of(server, opt)
     assert line == 'error: network_g: SRVGGNetCompact_basicsr has scale 2, the options say scale: 4'
     assert not (trained.folder / 'experiments' / 'bad').exists()

@@ -12,6 +12,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import yaml
+
 from python_process import ROOT
 
 
@@ -80,7 +82,7 @@ class TrainingServer:
         """
         self._count += 1
         options = self.folder / f'options_{self._count}.yml'
-        options.write_text(json.dumps(opt))  # which is YAML, too
+        options.write_text(yaml.safe_dump(opt))
         output = self.folder / f'output_{self._count}.txt'
         request = {'folder': str(self.folder), 'output': str(output), 'before': before}
         pid = self.ask(request | {'arguments': ['-opt', str(options), *arguments]})
