@@ -8,7 +8,7 @@ from usrdu_basicsr.pipeline.command_line import add_device, run_script
 
 
 def main() -> int:
-    """Exit status: 1 if an image failed."""
+    """Exit status: 1 if an image failed, but 0 under torchrun, which would stop the other processes."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('-i', '--input', required=True, help='image or folder')
     parser.add_argument('-o', '--output', required=True, help='folder to write PNG files into')

@@ -56,9 +56,9 @@ def test_others_are_removed(tmp_path: Path, keep: int, best: int | None, kept: s
         (tmp_path / f'{iteration}.state').touch()
         for net in 'gd':
             (tmp_path / f'net_{net}_{iteration}.pth').touch()
-    others = {'net_g_latest.pth', 'net_d_latest.pth', 'mine.pth', 'best.state'}
+    others = {'net_g_latest.pth', 'net_d_latest.pth', 'mine.pth', 'best.state', '50.state', 'net_g_60.pth'}
     for name in (*others, 'net_g_35.pth'):  # the last is of a save that was interrupted
         (tmp_path / name).touch()
-    remove_old_checkpoints(tmp_path, tmp_path, keep, lambda iterations: best)
+    remove_old_checkpoints(tmp_path, tmp_path, 40, keep, lambda iterations: best)
     expected = {name.format(i) for i in kept for name in ('{}.state', 'net_g_{}.pth', 'net_d_{}.pth')}
     assert {path.name for path in tmp_path.iterdir()} == expected | others

@@ -95,7 +95,7 @@ def places(ranks: int, batch: int, length: int, epoch: int, seed: int = 7) -> li
     for rank in range(ranks):
         images = EnlargedSampler(range(length), ranks, rank)
         images.set_epoch(epoch)
-        sampler = ResumableSampler(images, seed, batch)
+        sampler = ResumableSampler(images, seed, -(-len(images) // batch), batch)
         indices = [(int(index), index.seed) for index in sampler]
         assert len(indices) == len(sampler) and len(indices) % batch == 0
         for i in range(0, len(indices), batch):
@@ -137,7 +137,7 @@ class Drawing(Dataset):
 
 
 def test_any_dataset_draws_from_the_seed_of_the_index():
-    sampler = ResumableSampler(EnlargedSampler(Drawing(), 1, 0), 7, 1)
+    sampler = ResumableSampler(EnlargedSampler(Drawing(), 1, 0), 7, 4, 1)
     expected = {}
     for index in sampler:
         torch.manual_seed(index.seed)

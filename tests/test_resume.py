@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 import torch
@@ -33,7 +34,7 @@ def save_state(path: Path, iteration: int) -> None:
 
 def resume_options(folder: Path, auto_resume: bool, **path: str) -> dict:
     """Of a model that is not ours."""
-    folders = {name: str(folder / name) for name in ('models', 'training_states')} | {'experiments_root': str(folder)}
+    folders = {name: str(folder / name) for name in ('models', 'training_states')}
     paths = {**folders, 'resume_state': None, **path}
     return {'network_g': {}, 'auto_resume': auto_resume, 'rank': 0, 'manual_seed': 1, 'path': paths}
 
@@ -100,13 +101,16 @@ def network_of(opt: dict, iteration: int, net: str = 'g') -> Path:
 
 def test_the_newest_of_our_own(trained: dict):
     models = Path(trained['path']['models'])
-    left = [models / '.net_g_8.pth.123.tmp', Path(trained['path']['training_states']) / '.8.state.123.tmp']
-    for path in left:
+    states = Path(trained['path']['training_states'])
+    left = [models / f'.net_g_8.pth.{uuid4().hex}.tmp', states / f'.8.state.{uuid4().hex}.tmp']
+    others = [models / '.mine.tmp', models / f'.tiles.{uuid4().hex}.tmp']
+    others[1].mkdir()
+    for path in (*left, others[0]):
         path.touch()
     resumption = Resumption()
     assert resumption.load_resume_state(trained)['iter'] == 6
     assert resumption.to_log == [(logging.INFO, f'Resuming from {state_of(trained, 6)}.')]
-    assert not any(path.exists() for path in left)
+    assert not any(path.exists() for path in left) and all(path.exists() for path in others)
 
 
 def truncate(path: Path) -> None:
@@ -153,9 +157,15 @@ def test_a_checkpoint_that_is_not_complete(trained: dict, net: str | None, damag
 
     resumption = Resumption()
     assert resumption.load_resume_state(trained | {'path': dict(trained['path'])})['iter'] == 4
-    (level, told), last = resumption.to_log
+    (level, told), *set_aside, last = resumption.to_log
     assert level == logging.WARNING and told.startswith('Not resumed from: ')
     assert last == (logging.INFO, f'Resuming from {state_of(trained, 4)}.')
+    aside = Path(f'{state_of(trained, 6)}.aside')
+    if set_aside:
+        assert set_aside[0][1] == f"'{state_of(trained, 6)}' is later and now has .aside behind its name."
+        aside.rename(state_of(trained, 6))
+    else:
+        assert not state_of(trained, 6).exists()
 
     for iteration in (4, 2):
         damage_at(iteration)
@@ -176,6 +186,35 @@ def test_other_runs(trained: dict, tmp_path: Path):
     with pytest.raises(InputError, match='UncertaintyDSN has scale 2, the options say scale: 4'):
         Resumption().load_resume_state(trained | {'network_g': DSN | {'scale': 2}})
     assert SRN != DSN
+
+
+def test_going_back_leaves_no_later_state_to_go_on_from(trained: dict):
+    """Or `--auto_resume` would go on from the training that was left, or from both."""
+    named = trained['path'] | {'resume_state': str(state_of(trained, 2))}
+    assert Resumption().load_resume_state(trained | {'auto_resume': False, 'path': named})['iter'] == 2
+    assert Resumption().load_resume_state(trained)['iter'] == 2
+    assert len(list(Path(trained['path']['training_states']).glob('*.state.aside'))) == 2
+
+
+@pytest.mark.parametrize('val', [{}, {'val': {'save_img': False}}, {'val': {'metrics': {'ssim': {'type': 'x'}}}}])
+def test_without_the_metrics_that_it_had(trained: dict, val: dict):
+    model = build_model(trained)
+    model.history.add(2, 'pairs', {'psnr': 20.0})
+    resumption = Resumption()
+    opt = {key: value for key, value in trained.items() if key != 'val'} | val
+    build_model(opt).resume_training(resumption.load_resume_state(opt))
+
+
+def test_other_models_than_ours(tmp_path: Path):
+    """Which networks they have, and whether they read them, is not known; what is damaged is told all the same."""
+    for iteration in (3, 6):
+        save_state(tmp_path / 'training_states' / f'{iteration}.state', iteration)
+    truncate(tmp_path / 'training_states' / '6.state')
+    opt = resume_options(tmp_path, auto_resume=True) | {'network_teacher': {}}
+    resumption = Resumption()
+    assert resumption.load_resume_state(opt)['iter'] == 3
+    assert [level for level, _ in resumption.to_log] == [logging.WARNING, logging.INFO]
+    assert (tmp_path / 'training_states' / '6.state').is_file()
 
 
 def test_a_training_keeps_its_seed(trained: dict):

@@ -26,8 +26,7 @@ def base_options(folder: Path) -> dict:
         'world_size': 1,
         'is_train': True,
         'manual_seed': 5,
-        'path': {name: str(folder / name) for name in ('models', 'training_states', 'visualization', 'log')}
-        | {'experiments_root': str(folder)},
+        'path': {name: str(folder / name) for name in ('models', 'training_states', 'visualization', 'log')},
         'network_d': DISCRIMINATOR,
         'logger': {},
         'train': {

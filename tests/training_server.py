@@ -34,13 +34,14 @@ def answer(number: int) -> None:
     sys.stdout.flush()
 
 
-while line := sys.stdin.readline():
-    request = json.loads(line)
-    if 'wait' in request:
-        answer(os.waitstatus_to_exitcode(os.waitpid(request['wait'], 0)[1]))
-    elif pid := child_of(request):
-        answer(pid)
-    else:
-        exec(request['before'])
-        basicsr.train.train_pipeline(os.getcwd())
-        break
+if __name__ == '__main__':  # not in data workers that are started afresh
+    while line := sys.stdin.readline():
+        request = json.loads(line)
+        if 'wait' in request:
+            answer(os.waitstatus_to_exitcode(os.waitpid(request['wait'], 0)[1]))
+        elif pid := child_of(request):
+            answer(pid)
+        else:
+            exec(request['before'])
+            basicsr.train.train_pipeline(os.getcwd())
+            break

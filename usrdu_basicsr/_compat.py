@@ -12,6 +12,7 @@ import sys
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from importlib import import_module
 from types import ModuleType
 from typing import Any
@@ -92,9 +93,11 @@ def _pass_on_prefetch_errors() -> None:
         return
 
     def iterate(self: Any) -> Iterator[Any]:
+        return fetch(super(loader, self).__iter__(), max(self.num_prefetch_queue, 1))
+
+    def fetch(batches: Iterator[Any], ahead: int) -> Iterator[Any]:
         with ThreadPoolExecutor(1) as thread:  # it hands on what is raised
-            batches = super(loader, self).__iter__()
-            coming = deque(thread.submit(next, batches, None) for _ in range(self.num_prefetch_queue))
+            coming = deque(thread.submit(next, batches, None) for _ in range(ahead))
             while (batch := coming.popleft().result()) is not None:
                 coming.append(thread.submit(next, batches, None))
                 yield batch
@@ -137,10 +140,7 @@ def _correct_resuming(launcher: ModuleType) -> None:
         return
 
     from usrdu_basicsr._launch import working_root
-    from usrdu_basicsr._resume import Resumption, is_ours
-
-    resumption = Resumption()
-    build = launcher.build_dataloader
+    from usrdu_basicsr._resume import is_ours, resumption
 
     def load_resume_state(opt: dict[str, Any]) -> dict[str, Any] | None:
         # `train_pipeline` has just set the root it was called with, and goes on to write TensorBoard's logs there.
@@ -148,10 +148,9 @@ def _correct_resuming(launcher: ModuleType) -> None:
         load = resumption.load_resume_state if is_ours(opt) or uses(original, 'current_device') else original
         return load(opt)
 
-    def build_dataloader(dataset: Any, dataset_opt: dict[str, Any], **settings: Any) -> Any:
-        return resumption.build_dataloader(build, dataset, dataset_opt, **settings)
-
-    vars(launcher).update(load_resume_state=load_resume_state, build_dataloader=build_dataloader)
+    vars(launcher)['load_resume_state'] = load_resume_state
+    if (build := getattr(launcher, 'build_dataloader', None)) is not None:  # or it takes BasicSR's launcher's
+        vars(launcher)['build_dataloader'] = partial(resumption.build_dataloader, build)
 
 
 def uses(function: Callable[..., Any], name: str) -> bool:

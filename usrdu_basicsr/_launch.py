@@ -63,6 +63,8 @@ def check_options_file(arguments: list[str]) -> None:
     missing = [key for key in REQUIRED if key not in options and key not in forced]
     if missing:
         raise InputError(f'{args.opt}: missing {", ".join(missing)}; expected all of {", ".join(REQUIRED)}')
+    if isinstance(seed := options.get('manual_seed'), int) and seed < 0:
+        raise InputError(f'{args.opt}: manual_seed: got {seed}, expected a whole number from 0 on')
     sections = {key: options.get(key, {}) for key in ('datasets', 'path')}
     if isinstance(sections['datasets'], Mapping):
         sections |= {f'datasets: {phase}': dataset for phase, dataset in sections['datasets'].items()}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import logging
+import math
 import os
 import re
 from collections.abc import Callable, Mapping
@@ -14,6 +15,7 @@ from typing import Any
 from usrdu_basicsr.errors import InputError, InputNotFoundError, UserError
 
 OUR_MODELS = ('UncertaintyDSNModel', 'GradientGANModel')
+ASIDE = '.aside'
 STATE = ('epoch', 'iter', 'optimizers', 'schedulers')
 
 
@@ -57,7 +59,6 @@ class Resumption:
             InputNotFoundError: The state named in the options does not exist, or a network of it.
         """
         from usrdu_basicsr import ranks
-        from usrdu_basicsr.files import remove_temporaries
 
         self.opt, self.state, self.to_log = opt, None, []
         path = None
@@ -66,8 +67,8 @@ class Resumption:
                 path = self._newest_complete()
             elif path := opt['path'].get('resume_state') or None:
                 check_complete(opt, path)
-            if path is not None:
-                remove_temporaries(Path(opt['path']['experiments_root']))
+            if path is not None and is_ours(opt):
+                self._clear(path)
         path = ranks.collect(path)[0]
         seed = ranks.collect(opt['manual_seed'])[0]  # each rank drew its own, if the options have none
         if path is not None:
@@ -99,30 +100,51 @@ class Resumption:
             )
         return None
 
+    def _clear(self, path: str) -> None:
+        """Remove what a killed process left, and set later states aside: they are not of the training that goes on."""
+        from usrdu_basicsr.files import remove_temporaries
+
+        paths = {key: Path(self.opt['path'][key]) for key in ('log', 'models', 'training_states', 'visualization')}
+        for folder in (*paths.values(), *paths['visualization'].glob('*/')):
+            remove_temporaries(folder)
+        iteration = read_state(path)['iter']
+        for later in map(Path, states_of(self.opt)):
+            if int(later.stem) > iteration:
+                os.replace(later, f'{later}{ASIDE}')
+                self.to_log.append((logging.WARNING, f"'{later}' is later and now has {ASIDE} behind its name."))
+
     def build_dataloader(
         self, original: Callable[..., Any], dataset: Any, dataset_opt: Mapping[str, Any], **settings: Any
     ) -> Any:
         """BasicSR's `build_dataloader`; our models train on what is due after the iteration that they go on from."""
-        if not is_ours(self.opt) or dataset_opt['phase'] != 'train':
+        if dataset_opt['phase'] != 'train':
             return original(dataset, dataset_opt, **settings)
 
         from basicsr.utils import get_root_logger
 
-        from usrdu_basicsr.data.order import ResumableSampler, SeededDataset
-        from usrdu_basicsr.stopping import leave_signals_to_the_main_process, stop_request
-
         for level, message in self.to_log:
             get_root_logger().log(level, message)
+        if not is_ours(self.opt):
+            return original(dataset, dataset_opt, **settings)
+
+        from usrdu_basicsr.data.order import ResumableSampler, SeededDataset
+        from usrdu_basicsr.data.training_loader import TrainingLoader
+        from usrdu_basicsr.stopping import stop_request
+
         images = settings.pop('sampler')
-        batch_size = dataset_opt['batch_size_per_gpu'] * (1 if self.opt['dist'] else max(self.opt['num_gpu'], 1))
+        counted = dataset_opt['batch_size_per_gpu']
+        batch_size = counted * (1 if self.opt['dist'] else max(self.opt['num_gpu'], 1))
+        batches = math.ceil(len(images) / counted)  # as the launcher counts them
         iteration = self.state['iter'] if self.state else 0
-        sampler = ResumableSampler(images, self.opt['manual_seed'], batch_size, iteration)
+        sampler = ResumableSampler(images, self.opt['manual_seed'], batches, batch_size, iteration)
         if self.state:  # BasicSR counts on from it, and with another batch size the epochs are others
             self.state['epoch'] = sampler.first_epoch
         loader = original(SeededDataset(dataset), dataset_opt, sampler=sampler, **settings)
-        loader.worker_init_fn = leave_signals_to_the_main_process  # instead of seeding, which each index does
         stop_request.listen(epoch=lambda: images.epoch)
-        return loader
+        return TrainingLoader(loader)
+
+
+resumption = Resumption()  # of this process, however many modules its launcher is made of
 
 
 def is_ours(opt: Mapping[str, Any]) -> bool:
@@ -141,14 +163,15 @@ def check_complete(opt: Mapping[str, Any], path: str) -> None:
     if (kind := state.get('model_type', opt.get('model_type'))) != opt.get('model_type'):
         raise InputError(f"state '{path}' is of a training of {kind}, this is one of {opt.get('model_type')}")
     paths = resumed_paths(opt, path, state['iter'])
-    networks = {key: value for key, value in paths.items() if key.startswith('pretrain_network_') and value is not None}
-    for value in networks.values():
-        if not os.path.isfile(value):
+    if not is_ours(opt):
+        return  # which networks it reads is its own affair
+    for key, value in paths.items():
+        if key.startswith('pretrain_network_') and value is not None and not os.path.isfile(value):
             raise InputNotFoundError(f"state '{path}' lacks its network '{value}': resume from another state")
-    if is_ours(opt):
-        from usrdu_basicsr.pipeline.preflight import check_networks
 
-        check_networks(opt, paths)
+    from usrdu_basicsr.pipeline.preflight import check_networks
+
+    check_networks(opt, paths)
 
 
 def read_state(path: str) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import pickle
+import struct
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,6 +15,14 @@ from torch import Tensor, nn
 
 from usrdu_basicsr.errors import InputError, InputNotFoundError
 from usrdu_basicsr.files import write_whole
+
+# How files begin that torch wrote before version 1.6, without checksums
+BEFORE_ZIP = pickle.dumps(0x1950A86A20F9469CFC6C, protocol=2)
+# What torch raises on a file that is cut off or changed
+DAMAGED = (
+    *(zipfile.BadZipFile, OSError, pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError, IndexError),
+    *(TypeError, AttributeError, AssertionError, struct.error),
+)
 
 
 def write_checkpoint(path: str | Path, content: Mapping[str, Any]) -> None:
@@ -40,7 +49,7 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     try:
         _check_sums(path)
         content = torch.load(path, map_location='cpu', weights_only=True)
-    except (zipfile.BadZipFile, OSError, pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError) as error:
+    except DAMAGED as error:
         reason = str(error).strip().split('\n')[0]
         raise InputError(f"cannot read checkpoint '{path}': it is damaged or not a checkpoint ({reason})") from error
     if not isinstance(content, dict):
@@ -52,10 +61,11 @@ def _check_sums(path: Path) -> None:
     """Compare the checksums, which torch writes but does not read.
 
     Raises:
-        zipfile.BadZipFile: The file has changed since it was written.
+        zipfile.BadZipFile: The file has changed since it was written, or torch did not write it.
     """
-    if not zipfile.is_zipfile(path):  # torch's own reader says what else it is
-        return
+    with open(path, 'rb') as start:
+        if start.read(len(BEFORE_ZIP)) == BEFORE_ZIP:
+            return
     with zipfile.ZipFile(path) as file:
         if (record := file.testzip()) is not None:
             raise zipfile.BadZipFile(f'wrong checksum of {record}')

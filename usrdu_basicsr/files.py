@@ -5,10 +5,11 @@ from __future__ import annotations
 import glob
 import logging
 import os
+import re
 import shutil
 import uuid
 from collections.abc import Callable, Collection, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -88,7 +89,7 @@ def write_whole(path: Path, write: Callable[[BinaryIO], object]) -> None:
     Raises:
         WriteError: The disk is full, or the folder cannot be written.
     """
-    temporary = path.with_name(f'.{path.name}.{os.getpid()}{TEMPORARY}')
+    temporary = _temporary(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
@@ -99,17 +100,22 @@ def write_whole(path: Path, write: Callable[[BinaryIO], object]) -> None:
             os.replace(temporary, path)
         finally:
             temporary.unlink(missing_ok=True)
-        _flush_folder(path.parent)
     except OSError as error:
         raise WriteError(
             f"cannot write '{path}' ({error.strerror or error}): what was there before is as it was; make room, or see"
             ' to permissions'
         ) from error
+    _flush_folder(path.parent)
+
+
+def _temporary(path: Path) -> Path:
+    """A hidden name beside a file or folder that no other process has, on this machine or another."""
+    return path.with_name(f'.{path.name}.{uuid.uuid4().hex}{TEMPORARY}')
 
 
 def _flush_folder(folder: Path) -> None:
     """Bring a new name to the disk; without this, it can be lost with the power while its file is there."""
-    if os.name == 'posix':  # Windows does not open folders
+    with suppress(OSError):  # Windows does not open folders, and some file systems do not flush them
         descriptor = os.open(folder, os.O_RDONLY)
         try:
             os.fsync(descriptor)
@@ -118,9 +124,10 @@ def _flush_folder(folder: Path) -> None:
 
 
 def remove_temporaries(folder: Path) -> None:
-    """Remove what killed processes left of `write_whole` in and below a folder, into which none is writing now."""
-    for path in folder.rglob(f'.*{TEMPORARY}'):
-        path.unlink(missing_ok=True)
+    """Remove what killed processes left of `write_whole` in a folder, into which none is writing now."""
+    for path in folder.glob(f'.*{TEMPORARY}'):
+        if re.fullmatch(r'\..+\.[0-9a-f]{32}\.tmp', path.name) and path.is_file():
+            path.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -142,7 +149,7 @@ def whole_folder(path: Path, mark: str, overwrite: bool = False) -> Iterator[Pat
     path = path.resolve()  # a link's folder is replaced, not the link
     for left in path.parent.glob(f'.{glob.escape(path.name)}.*{TEMPORARY}'):
         logger.warning("'%s' is from a run that was killed, if none is writing it now: remove it", left)
-    temporary, replaced = (path.with_name(f'.{path.name}.{uuid.uuid4().hex}{TEMPORARY}') for _ in range(2))
+    temporary, replaced = _temporary(path), _temporary(path)
     try:
         temporary.mkdir(parents=True)
         yield temporary

@@ -5,71 +5,63 @@ from __future__ import annotations
 import os
 import signal
 import threading
-import time
 from collections.abc import Callable
 from types import FrameType
+from typing import Any
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 STOPPED = 75  # EX_TEMPFAIL of sysexits.h: nothing is wrong, start it again
-# torchrun passes on what it gets from a terminal, which sends it to all processes already: two signals, meant as one
-TORCHRUN_REPEATS = 2.0  # seconds
 
 
 class StopRequest:
     """Whether SIGINT or SIGTERM has come.
 
     Attributes:
+        made: Whether one has.
         epoch: Tells the epoch that is running, for the checkpoint.
     """
 
     def __init__(self) -> None:
-        self.since: float | None = None
+        self.made = False
         self.epoch: Callable[[], int] = lambda: 0
+        self._handlers: dict[int, Any] = {}
 
     def listen(self, epoch: Callable[[], int]) -> None:
         """From now on take the signals; the second of them ends the process at once.
 
         A training in another thread than the main one, to which Python gives no signals, goes on as without this.
         """
-        self.since, self.epoch = None, epoch
-        if threading.current_thread() is threading.main_thread():
-            for number in SIGNALS:
-                signal.signal(number, self._note)
+        self.rest()
+        self.made, self.epoch = False, epoch
+        if threading.current_thread() is not threading.main_thread():
+            return
+        # Python calls handlers when what it is in returns, which a wait for another rank may never do. To the pipe the
+        # number is written as the signal comes.
+        reader, writer = os.pipe()
+        os.set_blocking(writer, False)
+        signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
+        self._handlers = {number: signal.signal(number, self._note) for number in SIGNALS}
+        threading.Thread(target=_end_at_the_second, args=(reader,), daemon=True).start()
+
+    def rest(self) -> None:
+        """From now on leave the signals to whoever had them before."""
+        if self._handlers:
+            os.close(signal.set_wakeup_fd(-1))  # which ends the thread
+        for number, handler in self._handlers.items():
+            signal.signal(number, handler)
+        self._handlers = {}
 
     def _note(self, number: int, frame: FrameType | None) -> None:
-        now = time.monotonic()
-        under_torchrun = 'TORCHELASTIC_RUN_ID' in os.environ
-        if self.since is None:
-            self.since = now
-            if not under_torchrun:
-                for each in SIGNALS:
-                    signal.signal(each, signal.SIG_DFL)
-        elif now - self.since > TORCHRUN_REPEATS:
-            signal.signal(number, signal.SIG_DFL)
-            os.kill(os.getpid(), number)
+        self.made = True
 
-    @property
-    def made(self) -> bool:
-        """Whether this process has been asked to stop."""
-        return self.since is not None
+
+def _end_at_the_second(reader: int) -> None:
+    count = 0
+    while number := os.read(reader, 1):
+        count += number[0] in SIGNALS  # others come here too
+        if count == 2:
+            os._exit(128 + number[0])  # as a shell reports a signal
+    os.close(reader)
 
 
 stop_request = StopRequest()
-
-
-def leave_signals_to_the_main_process(worker_id: int) -> None:
-    """For a data worker: terminals and schedulers signal it too, but the step that is to be finished needs it.
-
-    Only the main process ends it, with SIGTERM. Where the sender of a signal cannot be told (elsewhere than on Linux)
-    SIGTERM ends it whoever sends it, and the training with it.
-    """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    if hasattr(signal, 'sigwaitinfo'):
-        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
-        threading.Thread(target=_end_by_the_main_process, daemon=True).start()
-
-
-def _end_by_the_main_process() -> None:
-    while signal.sigwaitinfo({signal.SIGTERM}).si_pid != os.getppid():
-        pass
-    os._exit(0)

@@ -6,7 +6,6 @@ epoch anew, and its workers draw the same crops in each.
 
 from __future__ import annotations
 
-import math
 import random
 from collections.abc import Iterator
 from itertools import cycle, islice
@@ -50,24 +49,26 @@ class SeededDataset(Dataset):
 class ResumableSampler(Sampler[SeededIndex]):
     """BasicSR's order of images, from any iteration on, in epochs of whole batches.
 
-    BasicSR counts an epoch's last, incomplete batch but leaves it out, so that a training on few images ends too early.
-    Here the batch is filled up with the epoch's first images, in other crops.
+    BasicSR counts an epoch's last, incomplete batch but leaves it out, and on several GPUs of one process counts the
+    batches of one of them, so that a training ends too early. Here an epoch has the batches that BasicSR counts: it goes
+    on with its first images, in other crops.
 
     The images of all ranks together, and their crops, do not depend on how many ranks share them evenly.
 
     Args:
         sampler: BasicSR's, which knows the epoch and the rank.
         seed: The run's `manual_seed`.
+        batches: Of this process in an epoch.
         batch_size: Of this process.
         iteration: After which the training goes on; 0 for a new one.
     """
 
-    def __init__(self, sampler: EnlargedSampler, seed: int, batch_size: int, iteration: int = 0) -> None:
+    def __init__(self, sampler: EnlargedSampler, seed: int, batches: int, batch_size: int, iteration: int = 0) -> None:
         self.sampler = sampler
         self.seed = seed
+        self.batches = batches
         self.batch_size = batch_size
-        self.batches = math.ceil(len(sampler) / batch_size)
-        self.first_epoch, self.done = divmod(iteration, self.batches)
+        self.first_epoch, self.done = divmod(iteration, batches)
 
     def __len__(self) -> int:
         return self.batches * self.batch_size

@@ -136,15 +136,24 @@ class CheckpointedModel(SRModel):
         Raises:
             WriteError: A file cannot be written; the previous checkpoint is intact.
         """
+        if current_iter == -1:
+            stop_request.rest()  # there is nothing left to save
+        elif self.opt['rank'] == 0:  # one of this iteration is another training's: it must not get these networks
+            Path(self._checkpoint_path('training_states', '{}.state', current_iter)).unlink(missing_ok=True)
         if self.net_d is not None:
             self.save_network(self.net_d, 'net_d', current_iter)
         super().save(epoch, current_iter)
         self.unsaved_iter = None
         keep = self.opt['logger'].get('keep_checkpoints')
-        if keep is not None and self.opt['rank'] == 0:
+        if keep is not None and current_iter != -1 and self.opt['rank'] == 0:
             models, states = Path(self.opt['path']['models']), Path(self.opt['path']['training_states'])
-            metrics = (self.opt.get('val') or {}).get('metrics') or {}
-            remove_old_checkpoints(models, states, keep, lambda iterations: self.history.best(iterations, metrics))
+            metrics = self._metrics()
+            remove_old_checkpoints(
+                models, states, current_iter, keep, lambda iterations: self.history.best(iterations, metrics)
+            )
+
+    def _metrics(self) -> Mapping[str, Any]:
+        return (self.opt.get('val') or {}).get('metrics') or {}
 
     def stop_if_asked(self) -> None:
         """Save and end the process where any rank got SIGINT or SIGTERM. All ranks must call it together.
@@ -161,7 +170,9 @@ class CheckpointedModel(SRModel):
         raise SystemExit(STOPPED)
 
     def _note_best(self, current_iter: int | str, dataset_name: str, metrics: Mapping[str, float]) -> None:
+        if not self._metrics():  # of a resumed run, which had some before
+            return
         self._initialize_best_metric_results(dataset_name)
         for name, value in metrics.items():
-            if name in self.best_metric_results[dataset_name]:  # a resumed run may have others
+            if name in self.best_metric_results[dataset_name]:
                 self._update_best_metric_result(dataset_name, name, value, current_iter)

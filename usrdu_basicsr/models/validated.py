@@ -16,6 +16,7 @@ from torch.utils.data import default_collate
 from tqdm import tqdm
 
 from usrdu_basicsr import ranks
+from usrdu_basicsr.errors import InputError
 from usrdu_basicsr.images import write_png
 from usrdu_basicsr.models.checkpointed import CheckpointedModel
 
@@ -47,11 +48,17 @@ class ValidatedModel(CheckpointedModel):
             current_iter: Iteration, or name of a test.
             tb_logger: TensorBoard's writer, on the first rank, or None.
             save_img: Write the images.
+
+        Raises:
+            InputError: The set is empty.
+            SystemExit: The training has been asked to stop.
         """
         if self.is_train:  # when BasicSR has trained to the end, it counts on
             current_iter = min(int(current_iter), int(self.opt['train']['total_iter']))
         dataset, rank, world_size = dataloader.dataset, self.opt['rank'], self.opt['world_size']
         name = dataset.opt['name']
+        if not len(dataset):
+            raise InputError(f'validation set {name!r} holds no image: give it some, or leave it out')
         measured: dict[int, dict[str, float]] = {}
         silent = rank != 0 or not self.opt['val'].get('pbar', False)
         for start in tqdm(range(0, len(dataset), world_size), unit='image', unit_scale=world_size, disable=silent):
@@ -81,7 +88,7 @@ class ValidatedModel(CheckpointedModel):
         for suffix, image in written.items() if stem is not None else ():
             write_png(Path(f'{stem}{suffix}.png'), image)
         return {
-            name: calculate_metric(images, settings)
+            name: float(calculate_metric(images, settings))
             for name, settings in (self.opt['val'].get('metrics') or {}).items()
             if not _lacks(settings, images)
         }

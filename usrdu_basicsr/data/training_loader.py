@@ -1,0 +1,68 @@
+"""Load batches in data workers that signals to the training do not end."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from multiprocessing import resource_tracker
+from typing import Any
+
+from torch.utils.data import DataLoader
+
+from usrdu_basicsr.stopping import SIGNALS
+
+
+class TrainingLoader:
+    """A data loader whose workers leave SIGINT and SIGTERM to the main process.
+
+    Terminals and schedulers send them to all processes, but the step that is to be finished may need its workers, and
+    torch raises an error in the middle of the step where one has ended. Only the main process ends them. Where the
+    sender of a signal cannot be told (elsewhere than on Linux), SIGTERM ends a worker whoever sends it.
+
+    Args:
+        loader: Its `worker_init_fn` is replaced.
+    """
+
+    def __init__(self, loader: DataLoader) -> None:
+        loader.worker_init_fn = _take_signals_from_the_main_process
+        self.loader = loader
+
+    def __len__(self) -> int:
+        return len(self.loader)
+
+    def __iter__(self) -> Iterator[Any]:
+        with _blocked_in_new_processes():
+            return iter(self.loader)
+
+
+@contextmanager
+def _blocked_in_new_processes() -> Iterator[None]:
+    """Processes that are started here get no signals, in none of their threads, from their first instruction."""
+    if not hasattr(signal, 'pthread_sigmask'):  # Windows
+        yield
+        return
+    if multiprocessing.get_start_method() != 'fork':
+        resource_tracker.ensure_running()  # it unblocks them when it starts
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+
+
+def _take_signals_from_the_main_process(worker_id: int) -> None:
+    main = multiprocessing.parent_process()
+    if main is not None and hasattr(signal, 'sigwaitinfo'):
+        threading.Thread(target=_end_when_told_by, args=(main.pid,), daemon=True).start()
+    elif hasattr(signal, 'pthread_sigmask'):
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
+
+
+def _end_when_told_by(process: int) -> None:
+    while signal.sigwaitinfo({signal.SIGTERM}).si_pid != process:
+        pass
+    os._exit(0)
