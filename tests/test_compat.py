@@ -18,6 +18,7 @@ from basicsr.utils import dist_util, options
 from basicsr.utils.file_client import FileClient, LmdbBackend
 
 from usrdu_basicsr import _compat, _launch
+from usrdu_basicsr._resume import resumption
 from usrdu_basicsr.errors import InputError
 
 FUNCTIONAL_TENSOR = 'torchvision.transforms.functional_tensor'
@@ -159,7 +160,7 @@ class Bad(torch.utils.data.Dataset):
 
 
 @pytest.mark.parametrize('workers', [0, 1])
-@pytest.mark.parametrize('queue', [1, 5])
+@pytest.mark.parametrize('queue', [0, 1, 5])
 def test_prefetching_ends_with_its_error(workers: int, queue: int):
     fork = {'num_workers': workers, 'multiprocessing_context': 'fork'} if workers else {}
     batches = iter(PrefetchDataLoader(queue, dataset=Bad(), **fork))
@@ -199,6 +200,17 @@ def test_a_launcher_that_needs_a_gpu_to_resume(monkeypatch: pytest.MonkeyPatch, 
     paths = {'training_states': str(tmp_path)}
     opt = {'root_path': str(tmp_path), 'auto_resume': False, 'rank': 0, 'manual_seed': 0, 'path': paths}
     assert ours(opt) is None
+
+
+def test_a_launcher_that_loads_data_by_basicsrs(tmp_path: Path):
+    """Its own copy of the training, with BasicSR's `create_train_val_dataloader`: both begin at one iteration."""
+    module = launcher(lambda opt: torch.cuda.current_device())
+    del module.build_dataloader
+    _compat._correct_resuming(module)
+    opt = {'root_path': str(tmp_path), 'auto_resume': False, 'rank': 0, 'manual_seed': 0, 'path': {}}
+    module.load_resume_state(opt)
+    assert not hasattr(module, 'build_dataloader')
+    assert basicsr.train.build_dataloader.func.__self__ is resumption and resumption.opt is opt
 
 
 def test_other_programs_are_left_alone():

@@ -76,6 +76,7 @@ def test_our_models_are_checked(run: Callable[..., dict], monkeypatch: pytest.Mo
         ('name: x\nnum_gpu: 0\ndatasets: {}\npath: ~\n', r'path is None, expected a mapping'),
         (b'name: \xff\xfe\n', r'cannot read the options file'),
         (b'name: \x07\n', r'not valid YAML'),
+        ('name: x\nnum_gpu: 0\ndatasets: {}\npath: {}\nmanual_seed: -1\n', r'manual_seed: got -1, expected a whole'),
     ],
 )
 def test_invalid_options_file(tmp_path: Path, content: str | bytes, message: str):

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import math
 from copy import deepcopy
 from pathlib import Path
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -14,6 +16,7 @@ from basicsr.data import build_dataloader, build_dataset
 from basicsr.metrics import calculate_psnr
 from basicsr.models import build_model
 from basicsr.utils import get_root_logger
+from basicsr.utils.registry import METRIC_REGISTRY
 from scipy.ndimage import correlate
 
 from photos import reduce_photos, write_photos
@@ -239,6 +242,33 @@ def test_validation_of_stage_1_without_pairs(dsn_opt, pairs, tmp_path):
     written = sorted(path.name for path in (tmp_path / 'visualization').rglob('*.png'))
     assert written == [f'{name}_7{kind}.png' for name in ('astronaut', 'chelsea') for kind in ('', '_uncertainty')]
     assert model.net_g.training
+
+
+def test_metrics_of_other_kinds(srn_opt, pairs, monkeypatch, tmp_path):
+    """They may return any number; one that needs what a set has not is left out there."""
+
+    def calculate_brightness(img: np.ndarray, **kwargs: object) -> np.float32:
+        return img.astype(np.float32).mean()
+
+    monkeypatch.setitem(METRIC_REGISTRY._obj_map, 'calculate_brightness', calculate_brightness)
+    metrics = srn_opt['val']['metrics'] | {'brightness': {'type': 'calculate_brightness'}}
+    model = build_model(srn_opt | {'val': {'metrics': metrics}})
+    without_truth = pairs | {'type': 'SingleImageDataset', 'name': 'alone'}
+    model.feed_data(generated_batch())  # whose ground truth is not that of what is validated
+    model.optimize_parameters(1)
+    for dataset in (pairs, without_truth):
+        model.validation(loader(dataset), 5, None, False)
+    lines = [json.loads(line) for line in (tmp_path / 'log' / 'validation.jsonl').read_text().splitlines()]
+    assert [sorted(line['metrics']) for line in lines] == [['brightness', 'psnr'], ['brightness']]
+    assert lines[0]['metrics']['brightness'] == lines[1]['metrics']['brightness']
+
+
+def test_an_empty_validation_set(srn_opt, pairs):
+    data = loader(pairs)
+    empty = SimpleNamespace(dataset=torch.utils.data.Subset(data.dataset, []))
+    empty.dataset.opt = pairs
+    with pytest.raises(InputError, match="validation set 'pairs' holds no image"):
+        build_model(srn_opt).validation(empty, 5, None, False)
 
 
 def test_validation_of_stage_2(srn_opt, pairs):

@@ -131,9 +131,7 @@ os.replace = slowly
 
 
 # in C, where Python calls no signal handler, as in a wait for another rank
-HANG = (
-    'import ctypes; lock = ctypes.CDLL(None).pthread_mutex_lock; m = ctypes.create_string_buffer(64); lock(m); lock(m)'
-)
+HANG = 'import ctypes; m = ctypes.create_string_buffer(64); f = ctypes.CDLL(None).pthread_mutex_lock; f(m); f(m)'
 
 
 def test_sigterm_in_the_middle_of_a_save(server: TrainingServer, uninterrupted: dict[str, Experiment]):

@@ -49,9 +49,9 @@ class SeededDataset(Dataset):
 class ResumableSampler(Sampler[SeededIndex]):
     """BasicSR's order of images, from any iteration on, in epochs of whole batches.
 
-    BasicSR counts an epoch's last, incomplete batch but leaves it out, and on several GPUs of one process counts the
-    batches of one of them, so that a training ends too early. Here an epoch has the batches that BasicSR counts: it goes
-    on with its first images, in other crops.
+    BasicSR counts an epoch's last, incomplete batch but leaves it out, and on several GPUs of one process counts those
+    of one of them, so that a training ends too early. Here an epoch has as many batches as BasicSR counts: it goes on
+    with its first images, in other crops.
 
     The images of all ranks together, and their crops, do not depend on how many ranks share them evenly.
 
