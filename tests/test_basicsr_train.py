@@ -54,7 +54,7 @@ def test_it_trains_and_resumes(tmp_path: Path):
             cwd=tmp_path,
             CUDA_VISIBLE_DEVICES='',
         )
-        assert ('pretrain_network_g' in log) == (total == 4)
+        assert ('Resuming from ' in log and '2.state.' in log) == (total == 4)
     run = tmp_path / 'experiments' / 'tiny'
     assert sorted(path.name for path in (run / 'training_states').iterdir()) == ['2.state', '4.state']
     assert len(list((tmp_path / 'tb_logger' / 'tiny').iterdir())) == 2

@@ -35,7 +35,7 @@ def states_of(opt: Mapping[str, Any]) -> list[str]:
 
 
 class Resumption:
-    """How a training of BasicSR's launcher begins: one object a training, whose methods stand in for BasicSR's.
+    """How a training of BasicSR's launcher begins; its methods stand in for two functions of BasicSR's.
 
     Attributes:
         opt: The options.
@@ -144,7 +144,7 @@ class Resumption:
         return TrainingLoader(loader)
 
 
-resumption = Resumption()  # of this process, however many modules its launcher is made of
+resumption = Resumption()  # one for all modules that a launcher is made of
 
 
 def is_ours(opt: Mapping[str, Any]) -> bool:

@@ -25,6 +25,7 @@ class StopRequest:
         self.made = False
         self.epoch: Callable[[], int] = lambda: 0
         self._handlers: dict[int, Any] = {}
+        self._other_pipe = -1
 
     def listen(self, epoch: Callable[[], int]) -> None:
         """From now on take the signals; the second of them ends the process at once.
@@ -39,14 +40,14 @@ class StopRequest:
         # number is written as the signal comes.
         reader, writer = os.pipe()
         os.set_blocking(writer, False)
-        signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
+        self._other_pipe = signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
         self._handlers = {number: signal.signal(number, self._note) for number in SIGNALS}
         threading.Thread(target=_end_at_the_second, args=(reader,), daemon=True).start()
 
     def rest(self) -> None:
         """From now on leave the signals to whoever had them before."""
         if self._handlers:
-            os.close(signal.set_wakeup_fd(-1))  # which ends the thread
+            os.close(signal.set_wakeup_fd(self._other_pipe))  # which ends the thread
         for number, handler in self._handlers.items():
             signal.signal(number, handler)
         self._handlers = {}
