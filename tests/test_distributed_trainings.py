@@ -74,7 +74,10 @@ def test_torchrun_is_told_to_stop_and_goes_on(workplace: Path):
             command, cwd=workplace, env={**os.environ, **ENVIRONMENT}, stdout=output, stderr=subprocess.STDOUT
         )
         wait_for_checkpoint(experiment, process)
-        process.send_signal(signal.SIGTERM)
+        ranks = Path(f'/proc/{process.pid}/task/{process.pid}/children').read_text().split()
+        assert len(ranks) == 2
+        for pid in (process.pid, *map(int, ranks)):  # as `scancel` does, and then torchrun passes its own on
+            os.kill(pid, signal.SIGTERM)
         process.wait(60)
     told = (workplace / 'stopped.txt').read_text()
     assert 'Stopped by a signal.' in told

@@ -5,12 +5,15 @@ from __future__ import annotations
 import os
 import signal
 import threading
+import time
 from collections.abc import Callable
 from types import FrameType
 from typing import Any
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 STOPPED = 75  # EX_TEMPFAIL of sysexits.h: nothing is wrong, start it again
+# torchrun passes on what it gets, which a scheduler may have sent to all processes: two signals that are meant as one
+TORCHRUN_REPEATS = 2.0  # seconds
 
 
 class StopRequest:
@@ -28,7 +31,7 @@ class StopRequest:
         self._other_pipe = -1
 
     def listen(self, epoch: Callable[[], int]) -> None:
-        """From now on take the signals; the second of them ends the process at once.
+        """From now on take the signals; the second of them ends the process at once, under torchrun from 2 s on.
 
         A training in another thread than the main one, to which Python gives no signals, goes on as without this.
         """
@@ -57,10 +60,15 @@ class StopRequest:
 
 
 def _end_at_the_second(reader: int) -> None:
-    count = 0
+    tolerated = TORCHRUN_REPEATS if 'TORCHELASTIC_RUN_ID' in os.environ else 0.0
+    first = None
     while number := os.read(reader, 1):
-        count += number[0] in SIGNALS  # others come here too
-        if count == 2:
+        if number[0] not in SIGNALS:  # others come here too
+            continue
+        now = time.monotonic()
+        if first is None:
+            first = now
+        elif now - first >= tolerated:
             os._exit(128 + number[0])  # as a shell reports a signal
     os.close(reader)
 
