@@ -14,7 +14,7 @@ SAVE_FREQ = 3
 TOTAL = {'dsn': 30, 'srn': 300}  # iterations
 
 
-def options(name: str, stage: str, workers: int = 2) -> dict:
+def options(name: str, stage: str, workers: int = 2, dsn: str = 'SmallDSN') -> dict:
     """A training with noise, a discriminator, averaged weights, and epochs that no checkpoint ends with."""
     pairs = {'name': 'pairs', 'type': 'PairedImageDataset', 'dataroot_gt': 'hr', 'dataroot_lq': 'real'}
     data = {
@@ -36,7 +36,7 @@ def options(name: str, stage: str, workers: int = 2) -> dict:
             'train': data | loader | {'name': 'photos', 'dataroot_gt': 'hr', 'dataset_enlarge_ratio': 5},
             'val': pairs | {'io_backend': {'type': 'disk'}},
         },
-        'network_g': {'dsn': DSN, 'srn': SRN}[stage],
+        'network_g': {'dsn': DSN | {'type': dsn}, 'srn': SRN}[stage],
         'network_d': DISCRIMINATOR,
         'path': {},
         'train': {

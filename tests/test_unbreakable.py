@@ -205,7 +205,7 @@ resource.setrlimit(resource.RLIMIT_FSIZE, ({size}, {size}))
 """
 
 
-@pytest.mark.parametrize('size', [40_000, 75_000])  # less than a file of weights, less than a state
+@pytest.mark.parametrize('size', [40_000, 100_000])  # less than a file of weights, less than a state
 def test_a_full_disk(server: TrainingServer, uninterrupted: dict[str, Experiment], size: int):
     opt = options('full', 'dsn', 0)  # data workers write to shared memory, which the limit is for too
     training, experiment = started(server, opt)
