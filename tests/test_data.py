@@ -13,9 +13,10 @@ import pytest
 import torch
 from basicsr.data import build_dataloader, build_dataset
 from basicsr.data.data_sampler import EnlargedSampler
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset
 
 from photos import reduce_photos, write_photos
+from usrdu_basicsr.data.training_loader import TrainingLoader
 from usrdu_basicsr.errors import InputError, InputNotFoundError
 from usrdu_basicsr.images import decode_image
 
@@ -294,3 +295,37 @@ def test_an_error_of_several_lines_is_told_in_one():
     with pytest.raises(InputError, match="cannot read image 'huge'") as raised:
         decode_image(content, 'huge')
     assert '\n' not in str(raised.value)
+
+
+class Broken(Dataset):
+    """Raises what a dataset of the user's may raise."""
+
+    def __init__(self, error: Exception | None = None) -> None:
+        self.error = error
+
+    def __len__(self) -> int:
+        return 4
+
+    def __getitem__(self, index: int) -> int:
+        if self.error is not None:
+            raise self.error
+        return index
+
+
+class BrokenConnection(DataLoader):
+    def __iter__(self):
+        yield 0
+        raise ConnectionResetError(104, 'Connection reset by peer')
+
+
+def test_a_broken_connection_to_a_data_worker_is_told_as_its_end():
+    batches = iter(TrainingLoader(BrokenConnection(Broken())))
+    assert next(batches) == 0
+    with pytest.raises(RuntimeError, match=r'^DataLoader worker \(pid unknown\) exited unexpectedly$'):
+        next(batches)
+
+
+def test_an_error_of_the_dataset_is_passed_on_as_it_is():
+    batches = iter(TrainingLoader(DataLoader(Broken(ConnectionResetError('the camera is gone')), num_workers=1)))
+    with pytest.raises(ConnectionResetError, match='the camera is gone'):
+        next(batches)

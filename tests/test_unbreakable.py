@@ -66,8 +66,9 @@ def test_killed_at_random_moments(server: TrainingServer, uninterrupted: dict[st
     for kill in range(kills):
         training = server.start(opt, '--auto_resume')
         reached.append(experiment.newest())
-        if kill % 2:  # wherever it is by then: starting, loading, training, saving
-            time.sleep(moments.uniform(0.1, 1.5))
+        if kill % 2:  # wherever it is by then: starting, loading, training, saving; on a fast machine before the end
+            end, far = time.monotonic() + moments.uniform(0.1, 1.5), reached[-1] + TOTAL[stage] / kills / 2
+            training.wait_until(lambda end=end, far=far: time.monotonic() > end or experiment.newest() > far)
         else:  # while it writes the first checkpoint it comes to, or shortly after
             pending = experiment.models / f'net_d_{reached[-1] + SAVE_FREQ}.pth'
             training.wait_until(lambda path=pending: path.exists() or list(experiment.models.glob('.*.tmp')))

@@ -67,13 +67,13 @@ class Resumption:
                 path = self._newest_complete()
             elif path := opt['path'].get('resume_state') or None:
                 check_complete(opt, path)
-            if path is not None and is_ours(opt):
-                self._clear(path)
         path = ranks.collect(path)[0]
         seed = ranks.collect(opt['manual_seed'])[0]  # each rank drew its own, if the options have none
         if path is not None:
-            self.to_log.append((logging.INFO, f'Resuming from {path}.'))
             self.state = read_state(path)
+            if opt['rank'] == 0 and is_ours(opt):
+                self._clear(self.state['iter'])
+            self.to_log.append((logging.INFO, f'Resuming from {path}.'))
             opt['path'].update(resumed_paths(opt, path, self.state['iter']))
             if (kept := self.state.get('manual_seed', seed)) != seed:
                 self.to_log.append((logging.WARNING, f'manual_seed stays {kept}, with which this training began.'))
@@ -100,14 +100,13 @@ class Resumption:
             )
         return None
 
-    def _clear(self, path: str) -> None:
+    def _clear(self, iteration: int) -> None:
         """Remove what a killed process left, and set later states aside: they are not of the training that goes on."""
         from usrdu_basicsr.files import remove_temporaries
 
         paths = {key: Path(self.opt['path'][key]) for key in ('log', 'models', 'training_states', 'visualization')}
         for folder in (*paths.values(), *paths['visualization'].glob('*/')):
             remove_temporaries(folder)
-        iteration = read_state(path)['iter']
         for later in map(Path, states_of(self.opt)):
             if int(later.stem) > iteration:
                 os.replace(later, f'{later}{ASIDE}')

@@ -126,7 +126,7 @@ def _flush_folder(folder: Path) -> None:
 def remove_temporaries(folder: Path) -> None:
     """Remove what killed processes left of `write_whole` in a folder, into which none is writing now."""
     for path in folder.glob(f'.*{TEMPORARY}'):
-        if re.fullmatch(r'\..+\.[0-9a-f]{32}\.tmp', path.name) and path.is_file():
+        if re.fullmatch(r'\..+\.[0-9a-f]{32}', path.stem) and path.is_file():
             path.unlink(missing_ok=True)
 
 

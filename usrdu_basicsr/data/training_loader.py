@@ -36,7 +36,21 @@ class TrainingLoader:
 
     def __iter__(self) -> Iterator[Any]:
         with _blocked_in_new_processes():
-            return iter(self.loader)
+            batches = iter(self.loader)  # starts the workers
+        return _with_dead_workers_named(batches)
+
+
+def _with_dead_workers_named(batches: Iterator[Any]) -> Iterator[Any]:
+    """Raise torch's error for a dead worker where torch passes on that the worker's connection broke.
+
+    A worker's sockets are closed a moment before the system reports its end, and torch looks for the latter alone.
+    """
+    try:
+        yield from batches
+    except (ConnectionError, EOFError) as error:
+        if ' in DataLoader worker process ' in str(error):  # raised by the dataset
+            raise
+        raise RuntimeError('DataLoader worker (pid unknown) exited unexpectedly') from error
 
 
 @contextmanager
