@@ -6,6 +6,7 @@ from pathlib import Path
 from setuptools import find_packages, setup
 
 ROOT = Path(__file__).parent
+EXPORT = ['safetensors', 'onnx', 'onnxruntime', 'onnxscript']  # for scripts/export.py
 
 
 def read_version() -> str:
@@ -57,7 +58,8 @@ setup(
         'setuptools<82',
     ],
     extras_require={
+        'export': EXPORT,
         # setuptools: test_install.py builds wheels without downloads, and older versions need the package `wheel` too
-        'test': ['pytest', 'pytest-xdist', 'ruff', 'mypy', 'setuptools>=70.1'],
+        'test': ['pytest', 'pytest-xdist', 'ruff', 'mypy', 'setuptools>=70.1', *EXPORT, 'spandrel'],
     },
 )

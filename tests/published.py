@@ -6,6 +6,7 @@ function of a seed; `vectors/*.npz` hold what came out (PyTorch, CPU, float32).
 
 from __future__ import annotations
 
+import json
 import re
 import zlib
 from pathlib import Path
@@ -99,3 +100,33 @@ def image(seed: int, n: int, h: int, w: int) -> Tensor:
                 a = a + size * np.sin(2 * np.pi * (fx * x + fy * y) + phase)
             out[i, c] = a + 0.02 * rs.standard_normal((h, w))
     return torch.from_numpy(np.clip(out, 0, 1).astype(np.float32))
+
+
+def published_weights(name: str, prefix: str = '') -> dict[str, Tensor]:
+    """Weights under the names of a published file, `official_<name>_keys.json`; of those with a prefix, without it."""
+    shapes = json.loads((VECTORS / f'official_{name}_keys.json').read_text())
+    weights = {}
+    for key, shape in shapes.items():
+        if key.startswith(prefix):
+            key = key.removeprefix(prefix)
+            weights[key] = torch.full(shape, 0.25) if shape == [1] else seeded_tensor(key, torch.Size(shape))
+    return weights
+
+
+def published_discriminator() -> dict[str, Tensor]:
+    shapes = json.loads((VECTORS / 'official_discriminator_keys.json').read_text())
+    state = {key: seeded_tensor(f'D.{key}', torch.Size(shape)) for key, shape in shapes.items()}
+    return {k: v / v.norm() if k.endswith(('weight_u', 'weight_v')) else v for k, v in state.items()}
+
+
+def dsn_file() -> dict:
+    """What a published DSN file holds, with the state of its training."""
+    optimizer = {'state': {0: {'step': 3, 'exp_avg': torch.zeros(2)}}, 'param_groups': [{'lr': 5e-5, 'params': [0]}]}
+    networks = {'gen': published_weights('dsn'), 'dis': published_discriminator()}
+    return networks | {'gen_opt': optimizer, 'dis_opt': optimizer, 'ep': 3, 'total_it': 100}
+
+
+def srn_file() -> dict:
+    """What a published SR file holds; the network is smaller than those published."""
+    parts = {prefix: published_weights('srn', prefix) for prefix in ('RRDBNet_var.', 'RRDBNet_U.')}
+    return {'params': {f'{prefix}{key}': value for prefix, part in parts.items() for key, value in part.items()}}

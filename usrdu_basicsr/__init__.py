@@ -1,12 +1,30 @@
 """Real-world super-resolution from unpaired images, as a plugin for BasicSR.
 
-Importing this package is cheap: `register` brings in torch and BasicSR.
+Importing this package is cheap: `register` brings in torch and BasicSR, and so does the first use of `load_upscaler`,
+`load_sampler`, `Upscaler` or `LRSampler`.
 """
+
+TYPE_CHECKING = False  # type checkers take it for true; `typing` has it, but every start of Python imports this file
+if TYPE_CHECKING:
+    from usrdu_basicsr.pipeline.sample_lr import LRSampler as LRSampler
+    from usrdu_basicsr.pipeline.sample_lr import load_sampler as load_sampler
+    from usrdu_basicsr.pipeline.upscale import Upscaler as Upscaler
+    from usrdu_basicsr.pipeline.upscale import load_upscaler as load_upscaler
 
 __version__ = '0.1.0'
 
 _KINDS = {'archs': '_arch', 'losses': '_loss', 'data': '_dataset', 'models': '_model', 'metrics': '_metric'}
+_LATE = {'Upscaler': 'upscale', 'load_upscaler': 'upscale', 'LRSampler': 'sample_lr', 'load_sampler': 'sample_lr'}
 _registering = False
+
+
+def __getattr__(name: str) -> object:
+    if name not in _LATE:
+        raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
+    import importlib
+
+    register()
+    return getattr(importlib.import_module(f'{__name__}.pipeline.{_LATE[name]}'), name)
 
 
 def register() -> None:
@@ -26,7 +44,7 @@ def register() -> None:
 
 
 def _register() -> None:
-    # imported here, because every start of Python imports this file
+    # imported here, for the same reason
     import importlib
     import os
     import pkgutil

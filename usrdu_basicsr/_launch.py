@@ -93,6 +93,14 @@ def read_options_file(path: str) -> Any:
         raise InputError(f'-opt: {path}: not valid YAML: {error}') from error
 
 
+def read_network_options(path: str) -> dict[str, Any]:
+    """The options of a file whose `network_g` describes a network; a UserError if it does not."""
+    options = read_options_file(path)
+    if not isinstance(options, Mapping) or not isinstance(options.get('network_g'), Mapping):
+        raise InputError(f"-opt: options file '{path}' has no network_g")
+    return dict(options)
+
+
 def _own_message(error: UserError) -> str:
     """The message; of an error that torch passed on from a data worker, without the traceback it put before it."""
     text = str(error)

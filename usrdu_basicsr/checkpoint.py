@@ -6,7 +6,7 @@ import io
 import pickle
 import struct
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,10 @@ from torch import Tensor, nn
 
 from usrdu_basicsr.errors import InputError, InputNotFoundError
 from usrdu_basicsr.files import write_whole
+from usrdu_basicsr.published_names import most_alike, networks_of
+
+# Keys of a kind in a message about weights: enough for a layer or two, few enough to be read
+MOST_NAMED = 12
 
 # How files begin that torch wrote before version 1.6, without checksums
 BEFORE_ZIP = pickle.dumps(0x1950A86A20F9469CFC6C, protocol=2)
@@ -71,12 +75,13 @@ def _check_sums(path: Path) -> None:
             raise zipfile.BadZipFile(f'wrong checksum of {record}')
 
 
-def read_weights(path: str | Path, key: str = 'params') -> dict[str, Tensor]:
-    """The weights of a network in a checkpoint, as BasicSR stores them.
+def read_weights(path: str | Path, key: str, names: Collection[str]) -> dict[str, Tensor]:
+    """The weights of a network in a checkpoint of BasicSR's, of the published implementation or of ESRGAN's.
 
     Args:
-        path: Checkpoint: `{'params': ..., 'params_ema': ...}`, or a bare state dict.
+        path: Checkpoint: `{'params': ..., 'params_ema': ...}`, a bare state dict, or see `networks_of`.
         key: The one wanted; `params` serves where it is missing, as in BasicSR.
+        names: Parameters that the network has: a published file holds several networks, and this tells which is meant.
 
     Returns:
         `{name: tensor}`, names without the `module.` of a wrapped network.
@@ -86,7 +91,10 @@ def read_weights(path: str | Path, key: str = 'params') -> dict[str, Tensor]:
         InputError: It is damaged or holds no weights.
     """
     content = read_checkpoint(path)
-    weights = content.get(key, content.get('params', content))
+    if published := networks_of(content):
+        weights: Any = most_alike(published, names)
+    else:
+        weights = content.get(key, content.get('params', content))
     if not isinstance(weights, dict) or not weights or not all(isinstance(v, Tensor) for v in weights.values()):
         raise InputError(f"checkpoint '{path}' holds no network under '{key}': it has {', '.join(map(str, content))}")
     return {name.removeprefix('module.'): value for name, value in weights.items()}
@@ -96,20 +104,19 @@ def check_weights(net: nn.Module, weights: Mapping[str, Tensor], path: str | Pat
     """Refuse weights that are not exactly the network's.
 
     Raises:
-        InputError: Keys are missing, unexpected or misshapen; the message names the first of each.
+        InputError: Keys are missing, unexpected or misshapen; the message names each, of many the first ones.
     """
     own = net.state_dict()
+    shapes = {n: f' {list(weights[n].shape)} instead of {list(own[n].shape)}' for n in own if n in weights}
     problems = []
     for kind, names in {
         'missing': [n for n in own if n not in weights],
         'unexpected': [n for n in weights if n not in own],
-        'misshapen': [n for n in own if n in weights and weights[n].shape != own[n].shape],
+        'misshapen': [n + shapes[n] for n in shapes if weights[n].shape != own[n].shape],
     }.items():
         if names:
-            first = names[0]
-            if kind == 'misshapen':
-                first += f' {list(weights[first].shape)} instead of {list(own[first].shape)}'
-            problems.append(f'{len(names)} {kind} ({first})')
+            more = [f'and {len(names) - MOST_NAMED} more'] if len(names) > MOST_NAMED else []
+            problems.append(f'{len(names)} {kind} ({", ".join(names[:MOST_NAMED] + more)})')
     if problems:
         raise InputError(
             f"checkpoint '{path}' does not fit {type(net).__name__}: {', '.join(problems)};"

@@ -82,10 +82,15 @@ def decode_image(content: bytes, name: str) -> np.ndarray:
     Raises:
         InputError: They are not an image, or an incomplete one, or not finite.
     """
+    return decode_with(cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH, content, name)
+
+
+def decode_with(flags: int, content: bytes, name: str) -> np.ndarray:
+    """`decode_image` with other flags of `cv2.imread`, which decide of channels, depth and orientation."""
     if not len(content):
         raise InputError(f"cannot read image '{name}': it is empty; replace or remove it")
     try:
-        image = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH)
+        image = cv2.imdecode(np.frombuffer(content, np.uint8), flags)
     except cv2.error as error:
         text = ' '.join(str(error).split())  # of several lines
         raise InputError(f"cannot read image '{name}': replace or remove it ({text})") from error
@@ -116,12 +121,18 @@ def encode_png(image: np.ndarray, name: str, compression: int | None = None) -> 
         compression: 0 (none) to 9 (small and slow); None for OpenCV's choice.
 
     Raises:
-        InputError: It is of another depth.
+        InputError: It is of another depth, or too large to be encoded.
     """
     if image.dtype not in (np.uint8, np.uint16):
         raise InputError(f"image '{name}' is {image.dtype}, which a PNG cannot hold: convert it to 8 or 16 bits")
     settings = [] if compression is None else [cv2.IMWRITE_PNG_COMPRESSION, compression]
-    return cv2.imencode('.png', image, settings)[1].tobytes()
+    try:
+        return cv2.imencode('.png', image, settings)[1].tobytes()
+    except cv2.error as error:
+        text = ' '.join(str(error).split())  # of several lines
+        raise InputError(
+            f"cannot make a PNG of image '{name}' of {image.shape[1]}x{image.shape[0]} ({text})"
+        ) from error
 
 
 def refuse_equal_stems(paths: Sequence[Path]) -> None:

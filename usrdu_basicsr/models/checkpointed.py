@@ -48,7 +48,7 @@ class CheckpointedModel(SRModel):
             InputError: It is damaged, or strictly loaded and not of this network.
         """
         net = self.get_bare_model(net)
-        weights = read_weights(load_path, param_key)
+        weights = read_weights(load_path, param_key, net.state_dict())
         if strict:
             check_weights(net, weights, load_path)
         else:

@@ -20,6 +20,10 @@ from usrdu_basicsr.errors import InputError
 from usrdu_basicsr.pipeline.build import build
 
 Weights = Mapping[str, Tensor]
+# What tells a network by its weights
+OF_DSN = 'log_scale_head.0.weight'
+OF_RRDB = 'body.0.rdb1.conv1.weight'
+OF_SRVGG = ('body.0.weight', 'body.1.weight')
 
 
 def pick_device(name: str | None = None) -> torch.device:
@@ -51,8 +55,8 @@ def load_dsn(path: str | Path, device: torch.device) -> UncertaintyDSN:
         InputNotFoundError: There is no such file.
         InputError: It is damaged or holds no DSN.
     """
-    weights = read_weights(path, 'params_ema')
-    if 'log_scale_head.0.weight' not in weights or 'conv_first.0.weight' not in weights:
+    weights = read_weights(path, 'params_ema', [OF_DSN])
+    if OF_DSN not in weights:
         raise InputError(f"checkpoint '{path}' holds no UncertaintyDSN: give the net_g_*.pth of a stage 1 experiment")
     options = dsn_options(weights)
     if (options['num_in_ch'], options['num_out_ch']) != (3, 3):
@@ -62,11 +66,10 @@ def load_dsn(path: str | Path, device: torch.device) -> UncertaintyDSN:
 
 def dsn_options(weights: Weights) -> dict[str, Any]:
     """The arguments of `UncertaintyDSN` that its weights were made with."""
-    first = weights['conv_first.0.weight']
     return {
-        'num_in_ch': first.shape[1],
-        'num_out_ch': weights['log_scale_head.4.weight'].shape[0],
-        'num_feat': first.shape[0],
+        'num_in_ch': _size(weights, 'conv_first.0.weight', 1, 3),
+        'num_out_ch': _size(weights, 'log_scale_head.4.weight', 0, 3),
+        'num_feat': _size(weights, OF_DSN, 0),
         'num_block': _count(weights, 'body'),
         'scale': 2 ** sum(name.startswith('down.') and value.ndim == 4 for name, value in weights.items()),
         'residual': 'conv_correction.weight' in weights,
@@ -77,7 +80,7 @@ def load_generator(path: str | Path, device: torch.device, network: Mapping[str,
     """The SR network of a checkpoint (its EMA weights if it has them), ready for inference.
 
     Args:
-        path: Stage 2's `net_g_*.pth`, or any file in BasicSR's format.
+        path: Stage 2's `net_g_*.pth`, or any file in BasicSR's format, Real-ESRGAN's among them; a published SR file.
         device: Where it shall run.
         network: `network_g` of the options, for architectures other than RRDBNet and SRVGGNetCompact, which are
             recognised.
@@ -89,14 +92,14 @@ def load_generator(path: str | Path, device: torch.device, network: Mapping[str,
         InputNotFoundError: There is no such file.
         InputError: It is damaged, a DSN, or of an unknown architecture.
     """
-    weights = read_weights(path, 'params_ema')
+    weights = read_weights(path, 'params_ema', [OF_RRDB])
     if network is not None:
         return _ready(build(ARCH_REGISTRY, network, 'network_g: '), weights, path, device)
-    if 'log_scale_head.0.weight' in weights:
+    if OF_DSN in weights:
         raise InputError(f"checkpoint '{path}' is a stage 1 DSN, which reduces images: give stage 2's net_g_*.pth")
-    if 'body.0.rdb1.conv1.weight' in weights:
+    if OF_RRDB in weights:
         return _ready(RRDBNet(**_rrdb_options(weights)), weights, path, device)
-    if 'body.0.weight' in weights and 'body.1.weight' in weights:
+    if all(name in weights for name in OF_SRVGG):
         return _ready(SRVGGNetCompact(**_srvgg_options(weights)), weights, path, device)
     raise InputError(f"checkpoint '{path}' is neither RRDBNet nor SRVGGNetCompact: name its options file with -opt")
 
@@ -108,30 +111,36 @@ def scale_of(network: nn.Module) -> int | None:
 
 
 def _rrdb_options(weights: Weights) -> dict[str, Any]:
-    num_out_ch, num_feat = weights['conv_last.weight'].shape[:2]
+    num_out_ch = _size(weights, 'conv_last.weight', 0, 3)
     # For scales 2 and 1 RRDBNet folds 2x2 and 4x4 pixels into channels, and enlarges four times all the same.
-    fold = math.isqrt(weights['conv_first.weight'].shape[1] // num_out_ch)
+    fold = math.isqrt(_size(weights, 'conv_first.weight', 1, num_out_ch) // num_out_ch)
     return {
         'num_in_ch': num_out_ch,
         'num_out_ch': num_out_ch,
-        'scale': 4 // fold,
-        'num_feat': num_feat,
+        'scale': 4 // max(fold, 1),
+        'num_feat': _size(weights, OF_RRDB, 1),
         'num_block': _count(weights, 'body'),
-        'num_grow_ch': weights['body.0.rdb1.conv1.weight'].shape[0],
+        'num_grow_ch': _size(weights, OF_RRDB, 0),
     }
 
 
 def _srvgg_options(weights: Weights) -> dict[str, Any]:
-    num_feat, num_in_ch = weights['body.0.weight'].shape[:2]
+    num_feat, num_in_ch = _size(weights, 'body.0.weight', 0), _size(weights, 'body.0.weight', 1)
     last = _count(weights, 'body')  # convolutions and activations alternate, and every activation has weights (PReLU)
     return {
         'num_in_ch': num_in_ch,
         'num_out_ch': num_in_ch,
         'num_feat': num_feat,
         'num_conv': (last - 3) // 2,
-        'upscale': math.isqrt(weights[f'body.{last - 1}.weight'].shape[0] // num_in_ch),
+        'upscale': math.isqrt(_size(weights, f'body.{last - 1}.weight', 0, num_in_ch) // num_in_ch),
         'act_type': 'prelu',
     }
+
+
+def _size(weights: Weights, name: str, dimension: int, otherwise: int = 1) -> int:
+    """Of a parameter along a dimension; `otherwise` if it is not there, which the check of the weights will tell."""
+    shape = weights[name].shape if name in weights else ()
+    return shape[dimension] if dimension < len(shape) and shape[dimension] > 0 else otherwise
 
 
 def _count(weights: Weights, prefix: str) -> int:

@@ -149,6 +149,7 @@ def _check_network(opt: Mapping[str, Any], net: str, paths: Mapping[str, Any]) -
     path = paths.get(f'pretrain_network_{net}')
     if path is None:
         return
-    weights = read_weights(path, paths.get(f'param_key_{net}', 'params_ema' if net == 'dsn' else 'params'))
+    key = paths.get(f'param_key_{net}', 'params_ema' if net == 'dsn' else 'params')
+    weights = read_weights(path, key, network.state_dict())
     if paths.get(f'strict_load_{net}', True):
         check_weights(network, weights, path)

@@ -1,78 +1,221 @@
-"""Upscale images with a trained network."""
+"""Upscale images of any size and kind with a trained network."""
 
 from __future__ import annotations
 
 import logging
+import math
 from pathlib import Path
 
+import cv2
 import numpy as np
 import torch
-from basicsr.archs.rrdbnet_arch import RRDBNet
-from basicsr.utils import img2tensor
-from torch import nn
-from torch.nn import functional as F
-from tqdm import tqdm
+from torch import Tensor, nn
 
-from usrdu_basicsr.errors import InputError, InputNotFoundError
-from usrdu_basicsr.files import output_folder
-from usrdu_basicsr.images import list_images, read_image, refuse_equal_stems, to_8bit, write_png
+from usrdu_basicsr.errors import InputError
+from usrdu_basicsr.images import to_float
+from usrdu_basicsr.pipeline.blending import Span, enlarged_rows
+from usrdu_basicsr.pipeline.ensemble import ensemble_of
+from usrdu_basicsr.pipeline.free_memory import free_memory
+from usrdu_basicsr.pipeline.load_network import load_generator, pick_device
+from usrdu_basicsr.pipeline.probe import probe, size_multiple
+from usrdu_basicsr.precision import Precision
 
 logger = logging.getLogger(__name__)
+OVERLAP = 32  # pixels of the input that tiles share: what a network makes of a pixel hardly depends on more around it
+LEAST_TILE = 32
+CPU_TILE = 256  # more is slower: the caches do not hold it
+LUMA = (0.299, 0.587, 0.114)  # of RGB (ITU-R BT.601), as OpenCV's and Pillow's
 
 
-def upscale(network: nn.Module, image: np.ndarray) -> np.ndarray:
-    """Upscale one image.
-
-    Args:
-        network: SR network, on its device.
-        image: `(H, W, 3)` float32, BGR, [0, 1].
-
-    Returns:
-        `(H * s, W * s, 3)` uint8, BGR.
-    """
-    height, width = image.shape[:2]
-    x = img2tensor(image)[None].to(next(network.parameters()).device)
-    if isinstance(network, RRDBNet):  # for scales 2 and 1 it folds 2x2 and 4x4 pixels into channels
-        fold = 4 // network.scale
-        x = F.pad(x, (0, -width % fold, 0, -height % fold), mode='replicate')
-    with torch.inference_mode():
-        y = network(x)[0]
-    scale = y.shape[-1] // x.shape[-1]  # not every network says its scale
-    return to_8bit(y[:, : height * scale, : width * scale].permute(1, 2, 0).float().cpu().numpy()[..., ::-1])
-
-
-def upscale_files(
-    network: nn.Module, source: str | Path, output: str | Path, share: tuple[int, int] = (0, 1)
-) -> list[str]:
-    """Upscale a file or the images of a folder to `output/NAME.png`.
-
-    A file that cannot be read is logged, and the others go on.
+class Upscaler:
+    """Upscales NumPy images.
 
     Args:
-        network: SR network, on its device.
-        source: Image file or folder.
-        output: Folder, made if missing.
-        share: This process's rank, and how many there are: each takes its share of the images.
+        network: SR network for RGB images, on its device; it is changed for the precision.
+        precision: That it computes in; float32 if None.
+        tile: Largest side of the parts that the network sees at once, in pixels of the input. None: chosen by the free
+            memory for each image. 0: the whole image. It is halved when memory runs out.
+        overlap: Pixels of the input that tiles share, of which they fade into each other.
+        ensemble: Average over the image's eight flips and turns; takes eight times as long.
+        outscale: Of the result, to which the network's is resized; None for the network's own scale.
 
-    Returns:
-        Names of the files that failed.
+    Attributes:
+        scale: The network's.
 
     Raises:
-        InputNotFoundError: `source` does not exist.
-        InputError: The folder holds no image, or two of one name; `output` is a file or the input's own folder.
+        InputError: The network is not for RGB images; a tile or an outscale is impossible.
     """
-    source, output = Path(source), output_folder(output)
-    if not source.exists():
-        raise InputNotFoundError(f"no file or folder '{source}': check the path, which is relative to '{Path.cwd()}'")
-    paths = [source] if source.is_file() else list_images(source)
-    refuse_equal_stems(paths)
-    if output.resolve() == paths[0].parent.resolve():
-        raise InputError(f"output '{output}' is the folder of the input, whose files it would replace: name another")
-    failed = []
-    for path in tqdm(paths[share[0] :: share[1]], unit='image', disable=share[0] != 0):
+
+    def __init__(
+        self,
+        network: nn.Module,
+        precision: Precision | None = None,
+        tile: int | None = None,
+        overlap: int = OVERLAP,
+        ensemble: bool = False,
+        outscale: float | None = None,
+    ) -> None:
+        if tile is not None and tile != 0 and tile < LEAST_TILE:
+            raise InputError(f'tile: got {tile}, expected at least {LEAST_TILE} pixels, or 0 for the whole image')
+        if overlap < 0:
+            raise InputError(f'overlap: got {overlap}, expected 0 or more pixels')
+        if outscale is not None and not (math.isfinite(outscale) and outscale > 0):
+            raise InputError(f'outscale: got {outscale}, expected a number above 0, such as 2 or 3.5')
+        self.device = next(network.parameters()).device
+        self.precision = precision or Precision('fp32', self.device)
+        self.precision.set_products()
+        self.precision.prepare(network)
+        self.network = network.eval().requires_grad_(False).to(memory_format=torch.channels_last)
+        self.multiple = size_multiple(network)
+        self.tile = tile
+        self.overlap = overlap
+        self.run = ensemble_of(self._run) if ensemble else self._run
+        self.outscale = outscale
+        self.scale, self.bytes_per_pixel = probe(self._run, network, self.device)
+        self._most = math.inf  # what memory sufficed for
+
+    def __call__(self, image: np.ndarray) -> np.ndarray:
+        """Upscale an image.
+
+        Args:
+            image: `(H, W)` or `(H, W, 1)` gray, `(H, W, 3)` BGR, or `(H, W, 4)` BGR and alpha, as OpenCV has them;
+                uint8, uint16, or floating point in [0, 1].
+
+        Returns:
+            `(H * s, W * s)`, with the channels and the type of the image (floating point: float32). Gray is upscaled as
+            colour and turned to gray again, alpha is resized.
+
+        Raises:
+            InputError: The image is of another shape or type, or memory is too small for it.
+        """
+        check_image(image)
+        pixels = image if image.ndim == 3 else image[..., None]
+        height, width = (round(side * (self.outscale or self.scale)) or 1 for side in pixels.shape[:2])
+        colours = self._resized(self._upscaled(pixels[..., :3]), (height, width))
+        if pixels.shape[2] == 4:
+            alpha = np.ascontiguousarray(pixels[..., 3]).astype(colours.dtype, copy=False)
+            alpha = self._resized(alpha[..., None], (height, width))
+            colours = np.concatenate([colours, alpha], axis=2)
+        return colours if image.ndim == 3 else colours[..., 0]
+
+    def _upscaled(self, pixels: np.ndarray) -> np.ndarray:
+        """The network's result for `(H, W, 1 or 3)`."""
+        height, width, channels = pixels.shape
+        shape = (height * self.scale, width * self.scale, channels)
         try:
-            write_png(output / f'{path.stem}.png', upscale(network, read_image(path)))
-        except InputError as error:
-            logger.error('%s', error)
-            failed.append(path.name)
-    return failed
+            output = np.empty(shape, pixels.dtype if pixels.dtype.kind == 'u' else np.float32)
+        except MemoryError as error:
+            raise InputError(f'the upscaled image of {shape[1]}x{shape[0]} pixels does not fit into memory') from error
+        tile = self._tile_for(pixels, output.nbytes)
+        while True:
+            try:
+                self._fill(output, pixels, tile)
+                return output
+            except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
+                if not _is_out_of_memory(error):
+                    raise
+                needed = error
+            if tile <= LEAST_TILE:
+                raise InputError(f'memory is too small for tiles of {tile} pixels ({needed}): free some') from needed
+            tile = max(tile // 2, LEAST_TILE)
+            self._most = tile
+            logger.warning('out of memory: going on with tiles of %d pixels', tile)
+            if self.device.type == 'cuda':
+                torch.cuda.empty_cache()
+
+    def _tile_for(self, pixels: np.ndarray, output_bytes: int) -> int:
+        """Side of the tiles for an image; of all of it, if it is to be one."""
+        whole = max(pixels.shape[:2])
+        if self.tile is not None:
+            return int(min(self.tile or whole, whole, self._most))
+        free = free_memory(self.device)
+        most: float = CPU_TILE if self.device.type == 'cpu' or free is None else whole
+        if free is not None:
+            # what the result takes is not taken before it is written
+            left = free - (output_bytes if self.device.type == 'cpu' else 0)
+            most = min(most, math.sqrt(max(left, 0) / 2 / self.bytes_per_pixel))
+        return int(min(max(most, LEAST_TILE), whole, self._most))
+
+    def _fill(self, output: np.ndarray, pixels: np.ndarray, tile: int) -> None:
+        """Upscale in tiles into an array."""
+        unit, scale = self.multiple, self.scale
+        padding = [(0, -side % unit) for side in pixels.shape[:2]]
+        padded = np.pad(pixels, (*padding, (0, 0)), mode='edge') if any(end for _, end in padding) else pixels
+
+        def run(rows: Span, columns: Span) -> Tensor:
+            part = padded[rows.start * unit : rows.stop * unit, columns.start * unit : columns.stop * unit]
+            x = torch.from_numpy(to_float(part[..., ::-1])).permute(2, 0, 1)[None]  # (1, C, h, w), RGB
+            return self.run(x.to(self.device).expand(-1, 3, -1, -1))[0]
+
+        overlap = min(self.overlap, tile // 4)
+        size = (padded.shape[0] // unit, padded.shape[1] // unit)
+        done = 0
+        with torch.inference_mode():
+            for rows in enlarged_rows(run, size, unit * scale, -(-tile // unit), overlap // unit):
+                rows = rows[:, : output.shape[0] - done, : output.shape[1]]
+                output[done : done + rows.shape[1]] = _as_pixels(rows, output)
+                done += rows.shape[1]
+
+    def _run(self, x: Tensor) -> Tensor:
+        return self.precision.run(self.network, x.contiguous(memory_format=torch.channels_last))
+
+    def _resized(self, pixels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+        """To a size, `(H, W, C)`: bicubic if larger, averaged if smaller."""
+        if pixels.shape[:2] == size:
+            return pixels
+        how = cv2.INTER_AREA if size[0] < pixels.shape[0] else cv2.INTER_CUBIC
+        resized = cv2.resize(pixels, size[::-1], interpolation=how).reshape(*size, pixels.shape[2])
+        return resized.clip(0, 1) if resized.dtype.kind == 'f' else resized
+
+
+def load_upscaler(
+    path: str | Path,
+    device: str | None = None,
+    precision: str = 'fp32',
+    tile: int | None = None,
+    ensemble: bool = False,
+    outscale: float | None = None,
+) -> Upscaler:
+    """An `Upscaler` from a checkpoint: stage 2's `net_g_*.pth`, a published SR file, one of Real-ESRGAN's, ...
+
+    Args:
+        path: The file.
+        device: `cpu`, `cuda`, `cuda:1`, ...; the GPU if there is one by default.
+        precision: `fp32`, `tf32`, `bf16` or `fp16`, see `usrdu_basicsr.precision`.
+        tile: See `Upscaler`, as the others.
+
+    Raises:
+        InputNotFoundError: There is no such file.
+        InputError: It is damaged or of an unknown architecture; a setting is impossible here.
+    """
+    where = pick_device(device)
+    network = load_generator(path, where)
+    return Upscaler(network, Precision(precision, where), tile, ensemble=ensemble, outscale=outscale)
+
+
+def check_image(image: np.ndarray) -> None:
+    """Refuse what is no image.
+
+    Raises:
+        InputError: It is of another shape or type than those of `Upscaler.__call__`, or empty.
+    """
+    right_shape = image.ndim == 2 or (image.ndim == 3 and image.shape[2] in (1, 3, 4))
+    if not right_shape or not image.size:
+        raise InputError(f'image: got shape {image.shape}, expected (H, W), or (H, W, C) with 1, 3 or 4 channels')
+    if image.dtype not in (np.uint8, np.uint16) and image.dtype.kind != 'f':
+        raise InputError(f'image: got {image.dtype}, expected uint8, uint16, or floating point in [0, 1]')
+
+
+def _as_pixels(rows: Tensor, like: np.ndarray) -> np.ndarray:
+    """`(3, h, w)` RGB in [0, 1] to `(h, w, C)` with the channels (BGR) and the type of `like`."""
+    rows = rows.clamp(0, 1)
+    if like.shape[2] == 1:
+        rows = (rows * rows.new_tensor(LUMA)[:, None, None]).sum(0, keepdim=True)
+    if like.dtype.kind == 'u':
+        rows = (rows * np.iinfo(like.dtype).max).round().to(torch.uint8 if like.dtype == np.uint8 else torch.int32)
+    return rows.permute(1, 2, 0).cpu().numpy()[..., ::-1]
+
+
+def _is_out_of_memory(error: BaseException) -> bool:
+    """Of a GPU, of NumPy, or of torch on a CPU, which has no class of its own for that."""
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error)

@@ -1,0 +1,33 @@
+"""Write a trained SR network (stage 2) as safetensors, ONNX and torch.export files, compared with PyTorch."""
+
+import argparse
+
+from usrdu_basicsr import register
+from usrdu_basicsr.pipeline.command_line import run_script
+
+FORMATS = ('safetensors', 'onnx', 'pt2')
+
+
+def main() -> int:
+    """Exit status: 0."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('--model_path', required=True, help="stage 2's net_g_*.pth, or any RRDBNet or SRVGGNetCompact")
+    parser.add_argument('-o', '--output', required=True, help='folder to write files of the same name into')
+    parser.add_argument('--format', nargs='+', choices=FORMATS, default=FORMATS, help='default: all')
+    parser.add_argument('--license', default='not stated', help='of the weights, to write into the files')
+    parser.add_argument('-opt', help='options file of the training, whose network_g describes any other architecture')
+    parser.add_argument('--overwrite', action='store_true', help='replace what is there')
+    args = parser.parse_args()
+
+    register()
+    from usrdu_basicsr._launch import read_network_options
+    from usrdu_basicsr.export.export import export_network
+
+    options = read_network_options(args.opt) if args.opt else None
+    for file in export_network(args.model_path, args.output, args.format, args.license, options, args.overwrite):
+        print(f'{file.path}: {file.size / 1e6:.1f} MB, differs from PyTorch by at most {file.difference:.1e}')
+    return 0
+
+
+if __name__ == '__main__':
+    run_script(main)

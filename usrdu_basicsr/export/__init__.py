@@ -1,0 +1,1 @@
+"""Trained SR networks in the formats of other programs."""
