@@ -7,6 +7,7 @@ import argparse
 import copy
 import json
 import time
+from pathlib import Path
 
 import numpy as np
 
@@ -20,12 +21,12 @@ def main() -> int:
     """Exit status: 0."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('--model_path', help='checkpoint (default: RRDBNet, 64 features, 23 blocks, random weights)')
-    parser.add_argument('-i', '--input', help='photo to take a part of (default: one of scikit-image)')
+    parser.add_argument('-i', '--input', type=Path, help='photo to take a part of (default: one of scikit-image)')
     parser.add_argument('--size', type=positive, nargs=2, default=(128, 192), metavar=('HEIGHT', 'WIDTH'))
     parser.add_argument('--precisions', nargs='+', default=['fp32', 'bf16'])
     parser.add_argument('--tiles', type=int, nargs='+', default=[0], help='0 for the whole image (default: 0)')
     parser.add_argument('--repeat', type=positive, default=3, help='rounds, of which the fastest counts')
-    parser.add_argument('--output', help='JSON file for the results')
+    parser.add_argument('--json', type=Path, help='file for the results')
     add_device(parser)
     args = parser.parse_args()
 
@@ -79,10 +80,10 @@ def main() -> int:
         faster = best['published way'] / seconds
         print(f'| {name} | {seconds:.2f} | {faster:.1f} | {memory[name]:.0f} | {psnr:.1f} |')
         rows.append({'way': name, 'seconds': seconds, 'megabytes': memory[name], 'psnr': psnr})
-    if args.output:
+    if args.json:
         versions = {'torch': torch.__version__, 'usrdu_basicsr': __version__, 'threads': torch.get_num_threads()}
         content = {'size': [height, width], 'device': str(device), **versions, 'ways': rows}
-        write_text(args.output, json.dumps(content, indent=2) + '\n')
+        write_text(args.json, json.dumps(content, indent=2) + '\n')
     return 0
 
 

@@ -201,6 +201,9 @@ def test_settings_that_are_refused(net: nn.Module, settings: dict, message: str)
         (np.zeros((0, 4, 3), np.uint8), 'got shape'),
         (np.zeros((3, 4, 3), np.int64), 'got int64, expected uint8'),
         (np.zeros((3, 4), bool), 'got bool'),
+        (np.full((3, 4), 200.0), r'got float64 from 200 to 200, expected \[0, 1\]: divide'),
+        (np.full((3, 4), np.nan, np.float32), 'got float32 from nan'),
+        (np.full((3, 4), -0.1), r'from -0.1 to -0.1'),
     ],
 )
 def test_what_is_no_image(net: nn.Module, image: np.ndarray, message: str):

@@ -13,7 +13,7 @@ from usrdu_basicsr.images import to_8bit, to_float
 from usrdu_basicsr.ops.sampling import sample_laplace
 from usrdu_basicsr.pipeline.generate import predict, ready_to_predict
 from usrdu_basicsr.pipeline.load_network import load_dsn, pick_device
-from usrdu_basicsr.pipeline.upscale import check_image
+from usrdu_basicsr.pipeline.pixels import check_image
 from usrdu_basicsr.precision import Precision
 
 

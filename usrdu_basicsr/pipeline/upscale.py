@@ -6,7 +6,6 @@ import logging
 import math
 from pathlib import Path
 
-import cv2
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -17,6 +16,7 @@ from usrdu_basicsr.pipeline.blending import Span, enlarged_rows
 from usrdu_basicsr.pipeline.ensemble import ensemble_of
 from usrdu_basicsr.pipeline.free_memory import free_memory
 from usrdu_basicsr.pipeline.load_network import load_generator, pick_device
+from usrdu_basicsr.pipeline.pixels import as_pixels, check_image, resized
 from usrdu_basicsr.pipeline.probe import probe, size_multiple
 from usrdu_basicsr.precision import Precision
 
@@ -24,7 +24,6 @@ logger = logging.getLogger(__name__)
 OVERLAP = 32  # pixels of the input that tiles share: what a network makes of a pixel hardly depends on more around it
 LEAST_TILE = 32
 CPU_TILE = 256  # more is slower: the caches do not hold it
-LUMA = (0.299, 0.587, 0.114)  # of RGB (ITU-R BT.601), as OpenCV's and Pillow's
 
 
 class Upscaler:
@@ -91,10 +90,10 @@ class Upscaler:
         check_image(image)
         pixels = image if image.ndim == 3 else image[..., None]
         height, width = (round(side * (self.outscale or self.scale)) or 1 for side in pixels.shape[:2])
-        colours = self._resized(self._upscaled(pixels[..., :3]), (height, width))
+        colours = resized(self._upscaled(pixels[..., :3]), (height, width))
         if pixels.shape[2] == 4:
             alpha = np.ascontiguousarray(pixels[..., 3]).astype(colours.dtype, copy=False)
-            alpha = self._resized(alpha[..., None], (height, width))
+            alpha = resized(alpha[..., None], (height, width))
             colours = np.concatenate([colours, alpha], axis=2)
         return colours if image.ndim == 3 else colours[..., 0]
 
@@ -153,19 +152,11 @@ class Upscaler:
         with torch.inference_mode():
             for rows in enlarged_rows(run, size, unit * scale, -(-tile // unit), overlap // unit):
                 rows = rows[:, : output.shape[0] - done, : output.shape[1]]
-                output[done : done + rows.shape[1]] = _as_pixels(rows, output)
+                output[done : done + rows.shape[1]] = as_pixels(rows, output)
                 done += rows.shape[1]
 
     def _run(self, x: Tensor) -> Tensor:
         return self.precision.run(self.network, x.contiguous(memory_format=torch.channels_last))
-
-    def _resized(self, pixels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-        """To a size, `(H, W, C)`: bicubic if larger, averaged if smaller."""
-        if pixels.shape[:2] == size:
-            return pixels
-        how = cv2.INTER_AREA if size[0] < pixels.shape[0] else cv2.INTER_CUBIC
-        resized = cv2.resize(pixels, size[::-1], interpolation=how).reshape(*size, pixels.shape[2])
-        return resized.clip(0, 1) if resized.dtype.kind == 'f' else resized
 
 
 def load_upscaler(
@@ -191,29 +182,6 @@ def load_upscaler(
     where = pick_device(device)
     network = load_generator(path, where)
     return Upscaler(network, Precision(precision, where), tile, ensemble=ensemble, outscale=outscale)
-
-
-def check_image(image: np.ndarray) -> None:
-    """Refuse what is no image.
-
-    Raises:
-        InputError: It is of another shape or type than those of `Upscaler.__call__`, or empty.
-    """
-    right_shape = image.ndim == 2 or (image.ndim == 3 and image.shape[2] in (1, 3, 4))
-    if not right_shape or not image.size:
-        raise InputError(f'image: got shape {image.shape}, expected (H, W), or (H, W, C) with 1, 3 or 4 channels')
-    if image.dtype not in (np.uint8, np.uint16) and image.dtype.kind != 'f':
-        raise InputError(f'image: got {image.dtype}, expected uint8, uint16, or floating point in [0, 1]')
-
-
-def _as_pixels(rows: Tensor, like: np.ndarray) -> np.ndarray:
-    """`(3, h, w)` RGB in [0, 1] to `(h, w, C)` with the channels (BGR) and the type of `like`."""
-    rows = rows.clamp(0, 1)
-    if like.shape[2] == 1:
-        rows = (rows * rows.new_tensor(LUMA)[:, None, None]).sum(0, keepdim=True)
-    if like.dtype.kind == 'u':
-        rows = (rows * np.iinfo(like.dtype).max).round().to(torch.uint8 if like.dtype == np.uint8 else torch.int32)
-    return rows.permute(1, 2, 0).cpu().numpy()[..., ::-1]
 
 
 def _is_out_of_memory(error: BaseException) -> bool:
