@@ -31,14 +31,19 @@ def main() -> int:
         help='largest side of the parts seen at once, in pixels of the input; 0 for whole images (default: as memory'
         ' allows). Halved when memory runs out',
     )
-    parser.add_argument('--overlap', type=int, default=32, help='pixels that tiles share (default: %(default)s)')
+    parser.add_argument(
+        '--overlap',
+        type=int,
+        default=32,
+        help='pixels that tiles share, a quarter of a tile at most (default: %(default)s)',
+    )
     parser.add_argument(
         '--precision', default='fp32', help='fp32, or tf32, bf16, fp16 where the device has it (default: %(default)s)'
     )
     parser.add_argument('--ensemble', action='store_true', help='average over eight flips and turns: 8 times the time')
     parser.add_argument('--suffix', default='', help='of the names of the results (default: none)')
     parser.add_argument('--ext', default='png', help="png, jpg, webp, or auto for the input's (default: %(default)s)")
-    parser.add_argument('--overwrite', action='store_true', help='make results anew that are there')
+    parser.add_argument('--overwrite', action='store_true', help='make anew what is there, with other settings, say')
     parser.add_argument(
         '--workers', type=positive, default=2, help='threads to read, and as many to write (default: %(default)s)'
     )
@@ -59,8 +64,11 @@ def main() -> int:
     network = load_generator(args.model_path, device, described)
     precision = Precision(args.precision, device)
     upscaler = Upscaler(network, precision, args.tile, args.overlap, args.ensemble, args.outscale)
+    scale = args.outscale or upscaler.scale
     newer_than = Path(args.model_path).expanduser().stat().st_mtime
-    report = upscale_files(upscaler, args.input, args.output, naming, newer_than, args.overwrite, args.workers, share)
+    report = upscale_files(
+        upscaler, args.input, args.output, naming, newer_than, scale, args.overwrite, args.workers, share
+    )
     print(f'{len(report.written)} written, {len(report.skipped)} there already, {len(report.failed)} failed')
     return exit_status(bool(report.failed), share)
 

@@ -61,6 +61,9 @@ def test_something_else(tmp_path: Path):
     torch.save([1, 2], path)
     with pytest.raises(InputError, match='holds a list, expected a dictionary'):
         read_checkpoint(path)
+    torch.save({'params': print}, path)  # torch's own message is how to run it all the same
+    with pytest.raises(InputError, match=r'\(it holds more than tensors and plain values, which might run code\)$'):
+        read_checkpoint(path)
 
 
 def test_a_failed_write_leaves_what_was_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

@@ -204,12 +204,20 @@ def test_a_file_that_is_there_is_replaced_on_request_alone(tmp_path: Path):
     assert read_metadata(file.path)['license'] == 'not stated'
 
 
-def test_options_of_a_folder_with_several_are_not_known(tmp_path: Path):
+def test_options_of_a_folder_with_several_are_not_known(tmp_path: Path, caplog: pytest.LogCaptureFixture):
     checkpoint = save(tmp_path / 'models' / 'net.pth', NETWORKS['srvgg2'][0]())
     for name in ('a.yml', 'b.yml'):
         (tmp_path / name).write_text(OPTIONS, encoding='utf-8')
     (file,) = export_network(checkpoint, tmp_path, ['safetensors'])
     assert read_metadata(file.path)['training_options_sha256'] == 'not known'
+    assert 'has several options files (a.yml, b.yml): name that of the training with -opt' in caplog.text
+
+
+def test_options_of_a_folder_that_cannot_be_read(tmp_path: Path):
+    checkpoint = save(tmp_path / 'models' / 'net.pth', NETWORKS['srvgg2'][0]())
+    (tmp_path / 'train.yml').write_text('name: [', encoding='utf-8')
+    with pytest.raises(InputError, match=r'options of the experiment, in place of which -opt can name others: .*YAML'):
+        list(export_network(checkpoint, tmp_path, ['safetensors']))
 
 
 def test_another_network_needs_its_options(tmp_path: Path):

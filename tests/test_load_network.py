@@ -68,7 +68,9 @@ def test_settings_that_a_network_refuses(tmp_path: Path):
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason='needs a machine without a GPU')
-@pytest.mark.parametrize('name', ['cuda', 'cuda:1', 'gpu'])
+@pytest.mark.parametrize('name', ['cuda', 'cuda:1', 'gpu', 'mps'])
 def test_a_device_that_is_not_there(name: str):
-    with pytest.raises(InputError, match=f"device '{name}': (torch can use 0 CUDA GPUs here|expected cpu, cuda)"):
+    with pytest.raises(
+        InputError, match=f"device '{name}': torch can(not use it here; expected cpu| use 0 CUDA GPUs here)"
+    ):
         pick_device(name)

@@ -8,11 +8,11 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from PIL import Image, ImageCms, ImageOps
+from PIL import Image, ImageCms, ImageOps, PngImagePlugin
 
 from photos import photo
 from usrdu_basicsr.errors import InputError
-from usrdu_basicsr.images import read_image
+from usrdu_basicsr.images import image_size, read_image
 from usrdu_basicsr.picture import Picture, read_picture, write_picture
 
 PROFILE = ImageCms.ImageCmsProfile(ImageCms.createProfile('sRGB')).tobytes()
@@ -106,6 +106,53 @@ def test_a_profile_for_other_channels_is_told_of(tmp_path: Path, caplog: pytest.
     Image.fromarray(COLOUR[..., ::-1]).convert('CMYK').save(tmp_path / 'print.jpg', icc_profile=bytes(profile))
     assert read_picture(tmp_path / 'print.jpg').icc_profile is None
     assert "print.jpg': its colour profile is for CMYK" in caplog.text
+
+
+def test_metadata_of_any_size(tmp_path: Path):
+    """Pillow refuses long texts, such as the workflows that some programs write, and large profiles."""
+    texts = PngImagePlugin.PngInfo()
+    texts.add_text('workflow', 'x' * 3_000_000, zip=True)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    profile = PROFILE + bytes(3_000_000)
+    image = Image.fromarray(COLOUR[..., ::-1])
+    image.save(tmp_path / 'long.png', pnginfo=texts, exif=exif, icc_profile=profile)
+    limits = Image.MAX_IMAGE_PIXELS, PngImagePlugin.MAX_TEXT_CHUNK
+    got = read_picture(tmp_path / 'long.png')
+    np.testing.assert_array_equal(got.pixels, np.rot90(COLOUR, -1))
+    assert got.icc_profile == profile
+    assert limits == (Image.MAX_IMAGE_PIXELS, PngImagePlugin.MAX_TEXT_CHUNK)
+    assert image_size(tmp_path / 'long.png') == (20, 12)
+
+
+def test_a_photo_of_more_pixels_than_pillow_takes(tmp_path: Path):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.new('L', (13500, 13300)).save(tmp_path / 'huge.jpg', exif=exif, icc_profile=PROFILE)
+    assert read_picture(tmp_path / 'huge.jpg').pixels.shape == (13500, 13300, 1)
+
+
+def test_gray_with_transparency(tmp_path: Path):
+    gray = Image.fromarray(np.arange(240, dtype=np.uint8).reshape(12, 20))
+    gray.save(tmp_path / 'gray.png', transparency=7)
+    got = read_picture(tmp_path / 'gray.png').pixels
+    assert got.shape == (12, 20, 4) and np.array_equal(got[..., 0], np.asarray(gray))
+    np.testing.assert_array_equal(got[..., 3], np.where(np.asarray(gray) == 7, 0, 255))
+
+
+def test_pages_are_told_of(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    image = Image.fromarray(COLOUR[..., ::-1])
+    image.save(tmp_path / 'pages.tif', save_all=True, append_images=[image])
+    np.testing.assert_array_equal(read_picture(tmp_path / 'pages.tif').pixels, COLOUR)
+    assert "pages.tif' has several pages or frames: the first one is taken" in caplog.text
+
+
+def test_gray_webp_has_no_profile_of_gray(tmp_path: Path):
+    profile = PROFILE[:16] + b'GRAY' + PROFILE[20:]
+    write_picture(tmp_path / 'gray.webp', Picture(GRAY, profile))
+    assert read_picture(tmp_path / 'gray.webp').icc_profile is None
+    write_picture(tmp_path / 'gray.png', Picture(GRAY, profile))
+    assert read_picture(tmp_path / 'gray.png').icc_profile == profile
 
 
 def test_deep_tiffs(tmp_path: Path):

@@ -133,6 +133,12 @@ def test_the_script(tmp_path: Path):
         ('params', {'RRDBNet_U.conv_last.weight': None}, r'1 missing \(conv_last.weight\)'),
         ('params', {'RRDBNet_U.RRDB_trunk.1.RDB2.conv3.weight': torch.ones(8, 32, 1, 1)}, r'body.1.rdb2.conv3.weight'),
         ('params', {'RRDBNet_U.conv_first.weight': torch.ones(3)}, 'conv_first.weight'),
+        ('params', {'RRDBNet_U.HRconv.bias': torch.ones(16, dtype=torch.int32)}, r'1 no dense floating-point'),
+        (
+            'params',
+            {'RRDBNet_U.HRconv.bias': torch.ones(16).to_sparse()},
+            r'no dense floating-point \(conv_hr.bias\)',
+        ),
         ('params', {'RRDBNet_X.weight': torch.ones(3)}, r'1 unexpected \(RRDBNet_X.weight\)'),
         ('params', {'RRDBNet_var.block_output.bias': None}, r'1 missing \(conv_mean.bias\)'),
     ],
@@ -152,6 +158,11 @@ def test_other_files_are_refused(tmp_path: Path):
         ({'gen': {'a': 1}}, 'holds no network'),
         ({'params': {'RRDBNet_U.x': 'text'}}, 'holds no network'),
         ({'model.weight': torch.ones(2)}, 'neither RRDBNet nor SRVGGNetCompact'),
+        ({1: torch.ones(2)}, 'holds no network'),
+        ({'params': {1: torch.ones(2)}}, 'holds no network'),
+        ({'params': {'RRDBNet_U.conv_last.weight': torch.ones(3, 16, 3, 3)}}, 'neither RRDBNet nor'),
+        ({'params': {'RRDBNet_U.trunk_conv.weight': torch.ones(16, 16, 3, 3)}}, 'does not fit RRDBNet: .* missing'),
+        ({'gen': {'per_var.0.weight': torch.ones(64, 64, 3, 3)}}, 'does not fit UncertaintyDSN: .* missing'),
     ):
         with pytest.raises(InputError, match=message):
             convert_checkpoint(saved(tmp_path / 'file.pth', content), tmp_path / 'out')
@@ -185,3 +196,9 @@ def test_a_file_of_ours_is_read_as_before(tmp_path: Path):
     path = saved(tmp_path / 'net.pth', {'params': first, 'params_ema': average})
     assert torch.equal(read_weights(path, 'params', ['b'])['a'], torch.zeros(2))
     assert torch.equal(read_weights(path, 'params_ema', ['b'])['a'], torch.ones(2))
+
+
+def test_our_safetensors_are_told_from_checkpoints(tmp_path: Path):
+    (tmp_path / 'net.safetensors').touch()
+    with pytest.raises(InputError, match=r"net.safetensors' is an export for other programs: give the .pth"):
+        load_generator(tmp_path / 'net.safetensors', CPU)

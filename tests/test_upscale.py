@@ -184,8 +184,9 @@ def test_networks_that_cannot_upscale_photos():
         ({'tile': 31}, 'tile: got 31, expected at least 32 pixels, or 0'),
         ({'tile': -1}, 'tile: got -1'),
         ({'overlap': -1}, 'overlap: got -1'),
-        ({'outscale': 0.0}, r'outscale: got 0.0, expected a number above 0'),
+        ({'outscale': 0.0}, r'outscale: got 0.0, expected a number from above 0 to 10000'),
         ({'outscale': float('nan')}, 'outscale: got nan'),
+        ({'outscale': 1e300}, 'outscale: got 1e\\+300'),
     ],
 )
 def test_settings_that_are_refused(net: nn.Module, settings: dict, message: str):
@@ -201,6 +202,7 @@ def test_settings_that_are_refused(net: nn.Module, settings: dict, message: str)
         (np.zeros((0, 4, 3), np.uint8), 'got shape'),
         (np.zeros((3, 4, 3), np.int64), 'got int64, expected uint8'),
         (np.zeros((3, 4), bool), 'got bool'),
+        ([[1, 2]], r'got list, expected a NumPy array, BGR as OpenCV has it \(of Pillow'),
         (np.full((3, 4), 200.0), r'got float64 from 200 to 200, expected \[0, 1\]: divide'),
         (np.full((3, 4), np.nan, np.float32), 'got float32 from nan'),
         (np.full((3, 4), -0.1), r'from -0.1 to -0.1'),
@@ -229,7 +231,15 @@ class Hungry(nn.Module):
 ON_CPU = "[enforce fail at alloc_cpu.cpp:127] err == 0. DefaultCPUAllocator: can't allocate memory: you tried"
 
 
-@pytest.mark.parametrize('error', [torch.OutOfMemoryError('CUDA out of memory'), RuntimeError(ON_CPU), MemoryError()])
+@pytest.mark.parametrize(
+    'error',
+    [
+        torch.OutOfMemoryError('CUDA out of memory'),
+        RuntimeError(ON_CPU),
+        RuntimeError('could not create a primitive'),
+        MemoryError(),
+    ],
+)
 def test_tiles_are_halved_when_memory_runs_out(net: nn.Module, error: Exception, caplog: pytest.LogCaptureFixture):
     image = photo(height=180, width=200).astype(np.float32) / 255
     hungry = Hungry(net, 60 * 60, error)
@@ -260,7 +270,7 @@ def test_tiles_follow_from_the_free_memory(net: nn.Module, monkeypatch: pytest.M
     for free, most in (
         (None, 256),
         (10**12, 256),
-        (10**6, 32),
+        (image.size * 4 + 10**5, 32),
         (image.size * 4 + 2 * upscale.bytes_per_pixel * 100**2, 100),
     ):
         monkeypatch.setattr(module, 'free_memory', lambda device, free=free: free)
@@ -268,6 +278,31 @@ def test_tiles_follow_from_the_free_memory(net: nn.Module, monkeypatch: pytest.M
         upscale(image)
         largest = max(max(size) for size in upscale.network.seen)
         assert most / 2 < largest <= most
+
+
+def test_a_result_that_does_not_fit(net: nn.Module, monkeypatch: pytest.MonkeyPatch):
+    with pytest.raises(InputError, match=r'image of \d+x\d+ pixels takes .* GB are free: choose another outscale'):
+        Upscaler(net, outscale=1e4)(photo())
+    monkeypatch.setattr(module, 'free_memory', lambda device: None)  # where that cannot be told
+    with pytest.raises(InputError, match=r'cannot resize the result to .*: choose another outscale'):
+        Upscaler(net, outscale=1e4)(photo())
+
+
+def test_weights_that_are_no_numbers():
+    broken = SRVGGNetCompact(num_feat=4, num_conv=1, upscale=2)
+    broken.body[0].bias.data.fill_(float('nan'))
+    with pytest.raises(InputError, match="the network's result is not finite"):
+        Upscaler(broken)(photo())
+
+
+def test_arrays_of_other_layouts(net: nn.Module):
+    image = photo(height=20, width=24)
+    upscale = Upscaler(net)
+    expected = upscale(image)
+    for other in (np.asfortranarray(image), image[..., ::-1].copy()[..., ::-1], np.dstack([image, image])[..., :3]):
+        np.testing.assert_array_equal(upscale(other), expected)
+    deep = image.astype(np.uint16) * 257
+    np.testing.assert_array_equal(upscale(deep.astype('>u2')), upscale(deep))
 
 
 def test_the_memory_that_is_free():

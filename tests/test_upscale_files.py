@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import shutil
 import time
+import weakref
 from pathlib import Path
 
 import cv2
@@ -48,7 +50,7 @@ def test_a_folder_with_all_below_it(photos: Path, tmp_path: Path, caplog: pytest
     report = upscale_files(doubled, [photos], tmp_path / 'out')
     assert names(tmp_path / 'out') == ['astronaut.png', 'more/of/astronaut.png']
     assert [Path(path).name for path in report.failed] == ['broken.png'] and len(report.written) == 2
-    assert '1 files are no images by their endings and are left out' in caplog.text and 'notes.txt' in caplog.text
+    assert '1 files are no images, or links to nothing, and are left out' in caplog.text and 'notes.txt' in caplog.text
     assert "cannot read image '" in caplog.text and 'hidden' not in caplog.text
     result = cv2.imread(str(tmp_path / 'out' / 'astronaut.png'))
     np.testing.assert_array_equal(result, doubled(photo(height=16, width=20)))
@@ -79,21 +81,46 @@ def test_results_within_the_input_are_no_input(photos: Path):
     assert names(photos / 'out') == ['astronaut.png', 'more/of/astronaut.png']
 
 
-def test_sources(photos: Path, tmp_path: Path):
+def test_sources(photos: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture):
     """Files, patterns and folders, in the order given; none twice."""
     a, b = photos / 'astronaut.png', photos / 'more' / 'of' / 'astronaut.JPG'
     (photos / 'broken.png').unlink()
     for sources, expected in (
         ([a], {a: Path()}),
         ([photos / '*.png'], {a: Path()}),
-        ([photos / '**' / '*.JPG'], {b: Path()}),
-        ([photos / 'm*'], {b: Path('of')}),
+        ([photos / '**' / '*.JPG'], {b: Path('more/of')}),
+        ([photos / '*', photos], {a: Path(), b: Path('more/of')}),
+        ([photos / 'm*'], {b: Path('more/of')}),
         ([photos], {a: Path(), b: Path('more/of')}),
         ([b, photos], {b: Path(), a: Path()}),
     ):
         assert find_inputs(sources, tmp_path / 'out') == expected
+    (photos / 'gone.png').symlink_to('nowhere')  # neither file nor folder, as is
+    os.mkfifo(photos / 'pipe.png')
+    assert find_inputs([photos, photos / '*.png'], tmp_path / 'out') == {a: Path(), b: Path('more/of')}
+    assert "are no images, or links to nothing, and are left out: '" in caplog.text and 'gone.png' in caplog.text
+    with pytest.raises(InputError, match='no image in'):
+        find_inputs([photos / 'pipe.png'], tmp_path / 'out')
     shutil.copy(a, photos / 'a[1].png')  # a name that looks like a pattern
     assert find_inputs([photos / 'a[1].png'], tmp_path / 'out') == {photos / 'a[1].png': Path()}
+
+
+@pytest.mark.parametrize('source', ['in', 'in/*.png'])
+def test_results_beside_their_images(photos: Path, tmp_path: Path, source: str):
+    (photos / 'broken.png').unlink()
+    for count in (0, 1):
+        report = upscale_files(doubled, [tmp_path / source], photos, Naming('_x2'))
+        assert len(report.skipped) == count * len(report.written + report.skipped) and not report.failed
+    assert (photos / 'astronaut_x2.png').exists() and not (photos / 'astronaut_x2_x2.png').exists()
+
+
+def test_results_of_another_size_are_made_anew(photos: Path, tmp_path: Path):
+    (photos / 'broken.png').unlink()
+    for scale, count in ((2, 2), (2, 0), (3, 2), (None, 0)):
+        written = upscale_files(doubled, [photos], tmp_path / 'out', scale=scale).written
+        assert len(written) == count
+        if scale == 2:  # from here on
+            assert cv2.imread(str(tmp_path / 'out' / 'astronaut.png')).shape == (32, 40, 3)
 
 
 @pytest.mark.parametrize(
@@ -140,6 +167,8 @@ def test_one_failure_does_not_stop_the_rest(photos: Path, tmp_path: Path):
     """Of reading, upscaling or writing."""
     cv2.imwrite(str(photos / 'alpha.png'), np.zeros((4, 4, 4), np.uint8))
     cv2.imwrite(str(photos / 'huge.png'), np.zeros((5, 5, 3), np.uint8))
+    cv2.imwrite(str(photos / 'taken.png'), np.zeros((6, 6, 3), np.uint8))
+    (tmp_path / 'out' / 'taken.jpg').mkdir(parents=True)
 
     def upscale(image: np.ndarray) -> np.ndarray:
         if image.shape[0] == 5:
@@ -147,7 +176,7 @@ def test_one_failure_does_not_stop_the_rest(photos: Path, tmp_path: Path):
         return doubled(image)
 
     report = upscale_files(upscale, [photos], tmp_path / 'out', Naming(ext='jpg'))
-    assert sorted(Path(path).name for path in report.failed) == ['alpha.png', 'broken.png', 'huge.png']
+    assert sorted(Path(path).name for path in report.failed) == ['alpha.png', 'broken.png', 'huge.png', 'taken.png']
     assert names(tmp_path / 'out') == ['astronaut.jpg', 'more/of/astronaut.jpg']
 
 
@@ -159,6 +188,27 @@ def test_the_disk_is_full(photos: Path, tmp_path: Path, monkeypatch: pytest.Monk
     with pytest.raises(WriteError, match='No space left on device'):
         upscale_files(doubled, [photos], tmp_path / 'out')
     assert names(tmp_path / 'out') == []
+
+
+def test_results_that_wait_are_few(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Results of large images are gigabytes: no more of them are alive than there are workers."""
+    write_photos(tmp_path / 'in', 4, 16, 20)
+    made: list[weakref.ref] = []
+    most = []
+
+    class Result(np.ndarray):
+        """An array that can be watched."""
+
+    def upscale(image: np.ndarray) -> np.ndarray:
+        gc.collect()
+        most.append(sum(one() is not None for one in made))
+        result = doubled(image).view(Result)
+        made.append(weakref.ref(result))
+        return result
+
+    monkeypatch.setattr('usrdu_basicsr.pipeline.upscale_files.write_picture', lambda *_: time.sleep(0.05))
+    upscale_files(upscale, [tmp_path / 'in'], tmp_path / 'out', workers=2)
+    assert len(most) == 4 and max(most) <= 1  # and the one that is made
 
 
 def test_shares(photos: Path, tmp_path: Path):
@@ -182,7 +232,7 @@ def test_no_file_is_overwritten(tmp_path: Path):
         with pytest.raises(InputError, match='is an input, which the result would replace'):
             upscale_files(doubled, [source], tmp_path / 'out' / '..' / 'in')
     write_photos(tmp_path / 'in', 1, 16, 20, 'jpg')
-    with pytest.raises(InputError, match=r"would both be '.*astronaut.png': rename one, or use --ext auto"):
+    with pytest.raises(InputError, match=r"would both be '.*astronaut.png': use --ext auto, or rename one"):
         upscale_files(doubled, [tmp_path / 'in'], tmp_path / 'out')
     assert path.read_bytes() == before and not (tmp_path / 'out').exists()
     assert len(upscale_files(doubled, [tmp_path / 'in'], tmp_path / 'out', Naming(ext='auto')).written) == 2

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from usrdu_basicsr.pipeline.upscale import Upscaler as Upscaler
     from usrdu_basicsr.pipeline.upscale import load_upscaler as load_upscaler
 
+__all__ = ['LRSampler', 'Upscaler', 'load_sampler', 'load_upscaler', 'register']
 __version__ = '0.1.0'
 
 _KINDS = {'archs': '_arch', 'losses': '_loss', 'data': '_dataset', 'models': '_model', 'metrics': '_metric'}

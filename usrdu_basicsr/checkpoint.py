@@ -50,11 +50,15 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     path = Path(path).expanduser()
     if not path.is_file():
         raise InputNotFoundError(f"no checkpoint '{path}': check the path, which is relative to '{Path.cwd()}'")
+    if path.suffix == '.safetensors':
+        raise InputError(f"checkpoint '{path}' is an export for other programs: give the .pth that it was made of")
     try:
         _check_sums(path)
         content = torch.load(path, map_location='cpu', weights_only=True)
     except DAMAGED as error:
         reason = str(error).strip().split('\n')[0]
+        if 'weights_only' in str(error):  # torch's own advice is to run the code in it
+            reason = 'it holds more than tensors and plain values, which might run code'
         raise InputError(f"cannot read checkpoint '{path}': it is damaged or not a checkpoint ({reason})") from error
     if not isinstance(content, dict):
         raise InputError(f"checkpoint '{path}' holds a {type(content).__name__}, expected a dictionary of weights")
@@ -95,9 +99,15 @@ def read_weights(path: str | Path, key: str, names: Collection[str]) -> dict[str
         weights: Any = most_alike(published, names)
     else:
         weights = content.get(key, content.get('params', content))
-    if not isinstance(weights, dict) or not weights or not all(isinstance(v, Tensor) for v in weights.values()):
+    named = isinstance(weights, dict) and weights and all(isinstance(name, str) for name in weights)
+    if not named or not all(isinstance(value, Tensor) for value in weights.values()):
         raise InputError(f"checkpoint '{path}' holds no network under '{key}': it has {', '.join(map(str, content))}")
     return {name.removeprefix('module.'): value for name, value in weights.items()}
+
+
+def _is_like(weight: Tensor, own: Tensor) -> bool:
+    """Whether a weight is dense, and real numbers if the network's is."""
+    return weight.layout == own.layout and weight.is_floating_point() == own.is_floating_point()
 
 
 def check_weights(net: nn.Module, weights: Mapping[str, Tensor], path: str | Path) -> None:
@@ -112,6 +122,7 @@ def check_weights(net: nn.Module, weights: Mapping[str, Tensor], path: str | Pat
     for kind, names in {
         'missing': [n for n in own if n not in weights],
         'unexpected': [n for n in weights if n not in own],
+        'no dense floating-point': [n for n in shapes if not _is_like(weights[n], own[n])],
         'misshapen': [n + shapes[n] for n in shapes if weights[n].shape != own[n].shape],
     }.items():
         if names:

@@ -41,7 +41,7 @@ def image_size(path: Path) -> tuple[int, int]:
             may_turn = kind == 'JPEG' or 'exif' in image.info
             turned = may_turn and kind != 'TIFF' and image.getexif().get(EXIF_ORIENTATION, 1) >= 5
         odd = not _ends_well(path, kind)
-    except (UnidentifiedImageError, Image.DecompressionBombError, OSError):
+    except (UnidentifiedImageError, Image.DecompressionBombError, OSError, ValueError):
         odd = True
     if odd:
         height, width = read_image(path).shape[:2]

@@ -5,13 +5,16 @@ from __future__ import annotations
 import io
 import logging
 import struct
+import threading
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, PngImagePlugin, UnidentifiedImageError
 
 from usrdu_basicsr.errors import InputError
 from usrdu_basicsr.files import read_bytes, write_whole
@@ -21,6 +24,8 @@ logger = logging.getLogger(__name__)
 FORMATS = {'.png': 'PNG', '.jpg': 'JPEG', '.jpeg': 'JPEG', '.webp': 'WEBP'}
 QUALITY = 95  # of JPEG and WebP: higher than most photos come with
 PNG_SIGNATURE_AND_HEADER = 8 + 25
+ANY_SIZE = 2**31
+_pillow = threading.Lock()
 PROFILE_OF_CHANNELS = {1: b'GRAY', 3: b'RGB ', 4: b'RGB '}
 
 
@@ -48,12 +53,19 @@ def read_picture(path: Path) -> Picture:
     pixels = decode_with(cv2.IMREAD_UNCHANGED, content, str(path))
     pixels = pixels if pixels.ndim == 3 else pixels[..., None]
     try:
-        with Image.open(io.BytesIO(content)) as header:
+        with _headers_of_any_size(), Image.open(io.BytesIO(content)) as header:
             kind, profile = header.format, header.info.get('icc_profile')
             # a PNG's getexif() decodes the image unless its header had an EXIF chunk
             exif = header.getexif() if kind == 'JPEG' or 'exif' in header.info else {}
-    except (UnidentifiedImageError, Image.DecompressionBombError, OSError):
+            if getattr(header, 'n_frames', 1) > 1:
+                logger.warning("'%s' has several pages or frames: the first one is taken", path)
+            if 'transparency' in header.info and pixels.shape[2] == 1 and pixels.dtype == np.uint8:
+                alpha = np.asarray(header.convert('LA').getchannel('A'))  # OpenCV has no gray with transparency
+                pixels = np.dstack([pixels, pixels, pixels, alpha])
+    except UnidentifiedImageError:
         return Picture(pixels)  # it is of a kind that OpenCV alone reads
+    except (OSError, ValueError, SyntaxError) as error:  # of its metadata, as OpenCV has read the pixels
+        raise InputError(f"cannot read what '{path}' says of itself ({error}): save it anew, or remove it") from error
     if kind != 'TIFF':  # these OpenCV turns in any case
         pixels = _turned(pixels, exif.get(EXIF_ORIENTATION, 1))
     if profile and profile[16:20] != PROFILE_OF_CHANNELS.get(pixels.shape[2]):
@@ -61,6 +73,19 @@ def read_picture(path: Path) -> Picture:
         logger.warning("'%s': its colour profile is for %s, which it was converted from without it", path, space)
         profile = None
     return Picture(pixels, profile or None)
+
+
+@contextmanager
+def _headers_of_any_size() -> Iterator[None]:
+    """Pillow without its limits of pixels and text: OpenCV has decoded the image, and metadata is all that is read."""
+    with _pillow:
+        before = Image.MAX_IMAGE_PIXELS, PngImagePlugin.MAX_TEXT_CHUNK, PngImagePlugin.MAX_TEXT_MEMORY
+        try:
+            Image.MAX_IMAGE_PIXELS = None
+            PngImagePlugin.MAX_TEXT_CHUNK = PngImagePlugin.MAX_TEXT_MEMORY = ANY_SIZE
+            yield
+        finally:
+            Image.MAX_IMAGE_PIXELS, PngImagePlugin.MAX_TEXT_CHUNK, PngImagePlugin.MAX_TEXT_MEMORY = before
 
 
 def _turned(pixels: np.ndarray, orientation: int) -> np.ndarray:
@@ -102,7 +127,9 @@ def _encode(picture: Picture, path: Path) -> bytes:
         raise InputError(f"'{path}': {kind} holds images of up to {largest} pixels a side: use --ext png")
     colours = pixels[..., 0] if pixels.shape[2] == 1 else pixels[..., [2, 1, 0, 3][: pixels.shape[2]]]
     buffer = io.BytesIO()
-    Image.fromarray(colours).save(buffer, kind, quality=QUALITY, icc_profile=picture.icc_profile or b'')
+    # WebP has no gray: a profile for it would not fit
+    profile = None if kind == 'WEBP' and pixels.shape[2] == 1 else picture.icc_profile
+    Image.fromarray(colours).save(buffer, kind, quality=QUALITY, icc_profile=profile or b'')
     return buffer.getvalue()
 
 

@@ -44,6 +44,10 @@ def networks_of(content: Mapping[str, Any]) -> dict[str, Weights]:
     Returns:
         The networks of the file by role, of `dsn`, `discriminator` and `srn`; none if the file is of another kind.
     """
+    if not all(
+        isinstance(name, str) for part in (content, *content.values()) if isinstance(part, Mapping) for name in part
+    ):
+        return {}
     if isinstance(content.get('gen'), Mapping):
         networks = {'dsn': _renamed(content['gen'], DSN_NAMES)}
         if isinstance(content.get('dis'), Mapping):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,9 +14,11 @@ from torch import nn
 
 from usrdu_basicsr import __version__
 from usrdu_basicsr._launch import read_options_file
+from usrdu_basicsr.errors import InputError
 from usrdu_basicsr.files import read_bytes
 from usrdu_basicsr.pipeline.probe import probe, size_multiple
 
+logger = logging.getLogger(__name__)
 NOT_STATED = 'not stated'
 NOT_KNOWN = 'not known'
 
@@ -60,8 +63,16 @@ def experiment_options(checkpoint: Path) -> Any:
         InputError: The file cannot be read, or is not valid YAML.
     """
     models = checkpoint.resolve().parent
-    found = list(models.parent.glob('*.yml')) if models.name == 'models' else []
-    return read_options_file(str(found[0])) if len(found) == 1 else None
+    found = sorted(models.parent.glob('*.yml')) if models.name == 'models' else []
+    if len(found) > 1:
+        names = ', '.join(path.name for path in found)
+        logger.warning("'%s' has several options files (%s): name that of the training with -opt", models.parent, names)
+    if len(found) != 1:
+        return None
+    try:
+        return read_options_file(str(found[0]))
+    except InputError as error:
+        raise InputError(f'options of the experiment, in place of which -opt can name others: {error}') from error
 
 
 def options_sha256(options: Mapping[str, Any]) -> str:

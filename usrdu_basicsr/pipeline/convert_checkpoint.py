@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from usrdu_basicsr.checkpoint import check_weights, read_checkpoint, read_weights, write_checkpoint
 from usrdu_basicsr.errors import InputError
 from usrdu_basicsr.files import output_folder
-from usrdu_basicsr.pipeline.load_network import load_dsn, load_generator
+from usrdu_basicsr.pipeline.load_network import load_dsn, load_generator, scale_of
 from usrdu_basicsr.published_names import networks_of
 
 CPU = torch.device('cpu')
@@ -57,7 +57,7 @@ def _own(weight: Tensor) -> Tensor:
 
 
 def _describe(network: nn.Module) -> str:
-    scale = getattr(network, 'scale', getattr(network, 'upscale', None))
+    scale = scale_of(network)
     millions = sum(parameter.numel() for parameter in network.parameters()) / 1e6
     return f'{type(network).__name__}{f", scale {scale}" if scale else ""}, {millions:.2f} million weights'
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +20,9 @@ from usrdu_basicsr.errors import InputError
 from usrdu_basicsr.pipeline.build import build
 
 Weights = Mapping[str, Tensor]
-# What tells a network by its weights
-OF_DSN = 'log_scale_head.0.weight'
-OF_RRDB = 'body.0.rdb1.conv1.weight'
+# What tells a network by its weights, though some be missing: those are named later
+OF_DSN = ('log_scale_head.0.weight', 'feature_head.0.weight')
+OF_RRDB = ('body.0.rdb1.conv1.weight', 'conv_body.weight', 'conv_up1.weight')
 OF_SRVGG = ('body.0.weight', 'body.1.weight')
 
 
@@ -34,8 +34,10 @@ def pick_device(name: str | None = None) -> torch.device:
     """
     try:
         device = torch.device(_device_name(name))
-    except RuntimeError as error:
-        raise InputError(f"device '{name}': expected cpu, cuda, cuda:1, ...") from error
+        if device.type != 'cuda':
+            torch.empty(1, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:  # by the kind of device
+        raise InputError(f"device '{name}': torch cannot use it here; expected cpu, cuda, cuda:1, ...") from error
     if device.type == 'cuda' and (device.index or 0) >= torch.cuda.device_count():
         raise InputError(f"device '{name}': torch can use {torch.cuda.device_count()} CUDA GPUs here; choose cpu")
     return device
@@ -55,8 +57,8 @@ def load_dsn(path: str | Path, device: torch.device) -> UncertaintyDSN:
         InputNotFoundError: There is no such file.
         InputError: It is damaged or holds no DSN.
     """
-    weights = read_weights(path, 'params_ema', [OF_DSN])
-    if OF_DSN not in weights:
+    weights = read_weights(path, 'params_ema', OF_DSN)
+    if not _has_any(weights, OF_DSN):
         raise InputError(f"checkpoint '{path}' holds no UncertaintyDSN: give the net_g_*.pth of a stage 1 experiment")
     options = dsn_options(weights)
     if (options['num_in_ch'], options['num_out_ch']) != (3, 3):
@@ -69,7 +71,7 @@ def dsn_options(weights: Weights) -> dict[str, Any]:
     return {
         'num_in_ch': _size(weights, 'conv_first.0.weight', 1, 3),
         'num_out_ch': _size(weights, 'log_scale_head.4.weight', 0, 3),
-        'num_feat': _size(weights, OF_DSN, 0),
+        'num_feat': _size(weights, OF_DSN[0], 0),
         'num_block': _count(weights, 'body'),
         'scale': 2 ** sum(name.startswith('down.') and value.ndim == 4 for name, value in weights.items()),
         'residual': 'conv_correction.weight' in weights,
@@ -92,12 +94,12 @@ def load_generator(path: str | Path, device: torch.device, network: Mapping[str,
         InputNotFoundError: There is no such file.
         InputError: It is damaged, a DSN, or of an unknown architecture.
     """
-    weights = read_weights(path, 'params_ema', [OF_RRDB])
+    weights = read_weights(path, 'params_ema', OF_RRDB)
     if network is not None:
         return _ready(build(ARCH_REGISTRY, network, 'network_g: '), weights, path, device)
-    if OF_DSN in weights:
+    if _has_any(weights, OF_DSN):
         raise InputError(f"checkpoint '{path}' is a stage 1 DSN, which reduces images: give stage 2's net_g_*.pth")
-    if OF_RRDB in weights:
+    if _has_any(weights, OF_RRDB):
         return _ready(RRDBNet(**_rrdb_options(weights)), weights, path, device)
     if all(name in weights for name in OF_SRVGG):
         return _ready(SRVGGNetCompact(**_srvgg_options(weights)), weights, path, device)
@@ -118,9 +120,9 @@ def _rrdb_options(weights: Weights) -> dict[str, Any]:
         'num_in_ch': num_out_ch,
         'num_out_ch': num_out_ch,
         'scale': 4 // max(fold, 1),
-        'num_feat': _size(weights, OF_RRDB, 1),
+        'num_feat': _size(weights, OF_RRDB[0], 1),
         'num_block': _count(weights, 'body'),
-        'num_grow_ch': _size(weights, OF_RRDB, 0),
+        'num_grow_ch': _size(weights, OF_RRDB[0], 0),
     }
 
 
@@ -141,6 +143,10 @@ def _size(weights: Weights, name: str, dimension: int, otherwise: int = 1) -> in
     """Of a parameter along a dimension; `otherwise` if it is not there, which the check of the weights will tell."""
     shape = weights[name].shape if name in weights else ()
     return shape[dimension] if dimension < len(shape) and shape[dimension] > 0 else otherwise
+
+
+def _has_any(weights: Weights, names: Sequence[str]) -> bool:
+    return any(name in weights for name in names)
 
 
 def _count(weights: Weights, prefix: str) -> int:

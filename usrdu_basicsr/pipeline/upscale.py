@@ -16,13 +16,15 @@ from usrdu_basicsr.pipeline.blending import Span, enlarged_rows
 from usrdu_basicsr.pipeline.ensemble import ensemble_of
 from usrdu_basicsr.pipeline.free_memory import free_memory
 from usrdu_basicsr.pipeline.load_network import load_generator, pick_device
-from usrdu_basicsr.pipeline.pixels import as_pixels, check_image, resized
+from usrdu_basicsr.pipeline.pixels import as_pixels, check_image, resized, scaled_size
 from usrdu_basicsr.pipeline.probe import probe, size_multiple
 from usrdu_basicsr.precision import Precision
 
 logger = logging.getLogger(__name__)
 OVERLAP = 32  # pixels of the input that tiles share: what a network makes of a pixel hardly depends on more around it
 LEAST_TILE = 32
+MOST_OUTSCALE = 10_000
+ON_CPU = ("can't allocate memory", 'could not create a primitive', 'could not create a memory')  # torch's, oneDNN's
 CPU_TILE = 256  # more is slower: the caches do not hold it
 
 
@@ -34,7 +36,7 @@ class Upscaler:
         precision: That it computes in; float32 if None.
         tile: Largest side of the parts that the network sees at once, in pixels of the input. None: chosen by the free
             memory for each image. 0: the whole image. It is halved when memory runs out.
-        overlap: Pixels of the input that tiles share, of which they fade into each other.
+        overlap: Pixels of the input that tiles share, in which they fade into each other; a quarter of a tile at most.
         ensemble: Average over the image's eight flips and turns; takes eight times as long.
         outscale: Of the result, to which the network's is resized; None for the network's own scale.
 
@@ -58,8 +60,8 @@ class Upscaler:
             raise InputError(f'tile: got {tile}, expected at least {LEAST_TILE} pixels, or 0 for the whole image')
         if overlap < 0:
             raise InputError(f'overlap: got {overlap}, expected 0 or more pixels')
-        if outscale is not None and not (math.isfinite(outscale) and outscale > 0):
-            raise InputError(f'outscale: got {outscale}, expected a number above 0, such as 2 or 3.5')
+        if outscale is not None and not 0 < outscale <= MOST_OUTSCALE:  # nor not a number
+            raise InputError(f'outscale: got {outscale}, expected a number from above 0 to {MOST_OUTSCALE}')
         self.device = next(network.parameters()).device
         self.precision = precision or Precision('fp32', self.device)
         self.precision.set_products()
@@ -89,7 +91,14 @@ class Upscaler:
         """
         check_image(image)
         pixels = image if image.ndim == 3 else image[..., None]
-        height, width = (round(side * (self.outscale or self.scale)) or 1 for side in pixels.shape[:2])
+        height, width = scaled_size(pixels.shape[:2], self.outscale or self.scale)
+        largest = max(height * width, pixels.shape[0] * pixels.shape[1] * self.scale**2)
+        needed, free = largest * pixels.shape[2] * pixels.itemsize, free_memory(torch.device('cpu'))
+        if free is not None and needed > free:  # a system may promise more than it has, and end the process later
+            gigabytes = f'{needed / 1e9:.1f} GB, and {free / 1e9:.1f} GB are free'
+            raise InputError(
+                f'the upscaled image of {width}x{height} pixels takes {gigabytes}: choose another outscale'
+            )
         colours = resized(self._upscaled(pixels[..., :3]), (height, width))
         if pixels.shape[2] == 4:
             alpha = np.ascontiguousarray(pixels[..., 3]).astype(colours.dtype, copy=False)
@@ -186,4 +195,4 @@ def load_upscaler(
 
 def _is_out_of_memory(error: BaseException) -> bool:
     """Of a GPU, of NumPy, or of torch on a CPU, which has no class of its own for that."""
-    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error)
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or any(text in str(error) for text in ON_CPU)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -14,13 +15,16 @@ from typing import TypeVar
 import numpy as np
 from tqdm import tqdm
 
-from usrdu_basicsr.errors import InputError
+from usrdu_basicsr.errors import InputError, WriteError
 from usrdu_basicsr.files import output_folder
+from usrdu_basicsr.images import image_size
 from usrdu_basicsr.picture import FORMATS, Picture, read_picture, write_picture
 from usrdu_basicsr.pipeline.find_inputs import find_inputs
+from usrdu_basicsr.pipeline.pixels import scaled_size
 
 logger = logging.getLogger(__name__)
-Item = TypeVar('Item')
+# Errors of writing that the next image would meet too: a full disk or quota, a disk that cannot be written
+OF_ALL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 Result = TypeVar('Result')
 
 
@@ -63,6 +67,7 @@ def upscale_files(
     output: str | Path,
     naming: Naming | None = None,
     newer_than: float = 0,
+    scale: float | None = None,
     overwrite: bool = False,
     workers: int = 2,
     share: tuple[int, int] = (0, 1),
@@ -70,7 +75,7 @@ def upscale_files(
     """Upscale images to a folder, which gets the subfolders of the input.
 
     Depth, gray, transparency and colour profile are kept, EXIF orientation is applied. Results that are there and not
-    older than the input are skipped. A file that cannot be read is logged, and the others go on.
+    older than the input are skipped. A file that cannot be read or written is logged, and the others go on.
 
     Args:
         upscale: See `Upscaler.__call__`.
@@ -78,8 +83,9 @@ def upscale_files(
         output: Folder, made if missing.
         naming: Of the results.
         newer_than: Time of the network's file: older results are made anew.
+        scale: Of the results, if known: those of another size are made anew.
         overwrite: Make all anew.
-        workers: Threads that read, and as many that write; so many images are kept ready.
+        workers: Threads that read, and as many that write; so many images and so many results are in memory at most.
         share: This process's rank, and how many there are: each takes its share of the images.
 
     Returns:
@@ -88,34 +94,45 @@ def upscale_files(
     Raises:
         InputNotFoundError: An input does not exist.
         InputError: No image is among the inputs; two results would share a name, or one replace its input.
-        WriteError: A result cannot be written, the disk being full, say.
+        WriteError: The disk is full or cannot be written.
     """
     output, naming = output_folder(output), naming or Naming()
     targets = _targets(find_inputs(sources, output), output, naming)
     report = UpscaleReport()
     todo = []
-    for path, target in list(targets.items())[share[0] :: share[1]]:
-        there = target.is_file() and target.stat().st_mtime >= max(path.stat().st_mtime, newer_than)
-        if there and not overwrite:
+    for path in list(targets)[share[0] :: share[1]]:
+        if not overwrite and _is_there(path, targets[path], newer_than, scale):
             report.skipped.append(str(path))
         else:
             todo.append(path)
 
     with ThreadPoolExecutor(workers) as readers, ThreadPoolExecutor(workers) as writers:
-        reading = _ahead(lambda path: readers.submit(read_picture, path), todo, workers)
+        reading = _ahead(((path, readers.submit(read_picture, path)) for path in todo), workers)
 
-        def results() -> Iterator[tuple[Path, Picture]]:
+        def writing() -> Iterator[tuple[Path, Future[None]]]:
             for path, future in reading:
                 with _failing(path, report):
                     picture = future.result()
-                    yield path, Picture(_integers(upscale(picture.pixels)), picture.icc_profile)
+                    result = _integers(upscale(picture.pixels))
+                    yield path, writers.submit(write_picture, targets[path], Picture(result, picture.icc_profile))
+                    del picture, result  # while the next one is made
 
-        writing = _ahead(lambda each: writers.submit(write_picture, targets[each[0]], each[1]), results(), workers)
-        for (path, _), future in tqdm(writing, unit='image', total=len(todo), disable=share[0] != 0):
+        for path, future in tqdm(_ahead(writing(), workers), unit='image', total=len(todo), disable=share[0] != 0):
             with _failing(path, report):
                 future.result()
                 report.written.append(str(path))
     return report
+
+
+def _is_there(path: Path, target: Path, newer_than: float, scale: float | None) -> bool:
+    """Whether an image's result is there, newer than the image and the network, and of the right size."""
+    if not target.is_file() or target.stat().st_mtime < max(path.stat().st_mtime, newer_than):
+        return False
+    try:
+        size, result = image_size(path), image_size(target)
+    except InputError:
+        return False
+    return scale is None or result == scaled_size(size, scale)
 
 
 def _targets(inputs: Mapping[Path, Path], output: Path, naming: Naming) -> dict[Path, Path]:
@@ -124,28 +141,31 @@ def _targets(inputs: Mapping[Path, Path], output: Path, naming: Naming) -> dict[
     Raises:
         InputError: Two are one, or one is an input.
     """
-    targets: dict[Path, Path] = {}
+    targets = {path: output / below / naming.of(path) for path, below in inputs.items()}
+    if naming.suffix:  # results beside their images, of an earlier run
+        results = {target.resolve() for target in targets.values()}
+        targets = {path: target for path, target in targets.items() if path.resolve() not in results}
+    sources = {path.resolve() for path in targets}
     origins: dict[Path, Path] = {}
-    sources = {path.resolve() for path in inputs}
-    for path, below in inputs.items():
-        target = output / below / naming.of(path)
+    for path, target in targets.items():
         if target in origins:
-            both = f"'{origins[target]}' and '{path}'"
-            raise InputError(f"the results of {both} would both be '{target}': rename one, or use --ext auto")
+            other = origins[target]
+            remedy = 'name the folder above both, or rename one'
+            if naming.ext != 'auto' and path.suffix.lower() != other.suffix.lower():
+                remedy = 'use --ext auto, or rename one'
+            raise InputError(f"the results of '{other}' and '{path}' would both be '{target}': {remedy}")
         if target.resolve() in sources:
             raise InputError(f"'{target}' is an input, which the result would replace: name another folder or a suffix")
-        targets[path], origins[target] = target, path
+        origins[target] = path
     return targets
 
 
-def _ahead(
-    submit: Callable[[Item], Future[Result]], items: Iterable[Item], count: int
-) -> Iterator[tuple[Item, Future[Result]]]:
-    """Items with their futures, in order, while up to `count` that follow are worked on."""
-    pending: deque[tuple[Item, Future[Result]]] = deque()
-    for item in items:
-        pending.append((item, submit(item)))
-        if len(pending) > count:
+def _ahead(pairs: Iterable[tuple[Path, Future[Result]]], count: int) -> Iterator[tuple[Path, Future[Result]]]:
+    """The same pairs, of which up to `count` are begun at a time."""
+    pending: deque[tuple[Path, Future[Result]]] = deque()
+    for pair in pairs:
+        pending.append(pair)
+        if len(pending) >= count:
             yield pending.popleft()
     yield from pending
 
@@ -155,8 +175,11 @@ def _failing(path: Path, report: UpscaleReport) -> Iterator[None]:
     """Log and note an image that cannot be read, upscaled or written; others go on."""
     try:
         yield
-    except (InputError, MemoryError) as error:
-        logger.error('%s', error if isinstance(error, InputError) else f"'{path}' does not fit into memory ({error})")
+    except (InputError, WriteError, MemoryError) as error:
+        if isinstance(error.__cause__, OSError) and error.__cause__.errno in OF_ALL:
+            raise
+        reason = f'does not fit into memory ({error})' if isinstance(error, MemoryError) else str(error)
+        logger.error('%s', reason if str(path) in reason else f"'{path}': {reason}")
         report.failed.append(str(path))
 
 
