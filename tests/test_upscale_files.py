@@ -200,6 +200,7 @@ def test_results_that_wait_are_few(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         """An array that can be watched."""
 
     def upscale(image: np.ndarray) -> np.ndarray:
+        time.sleep(0.01)  # a writer lets go of a result a moment after it has told that it is written
         gc.collect()
         most.append(sum(one() is not None for one in made))
         result = doubled(image).view(Result)
