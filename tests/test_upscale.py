@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from pathlib import Path
 
 import cv2
@@ -220,11 +221,16 @@ class Hungry(nn.Module):
         super().__init__()
         self.net, self.most, self.error = net, most, error
         self.seen: list[tuple[int, ...]] = []
+        self.held: list[weakref.ref] = []
+        self.most_held = 0
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         self.seen.append(tuple(x.shape[2:]))
+        self.most_held = max(self.most_held, sum(one() is not None for one in self.held))
+        features = x + 1
+        self.held.append(weakref.ref(features))
         if x.shape[2] * x.shape[3] > self.most:
-            raise self.error
+            raise type(self.error)(*self.error.args)  # a new one, as it holds the frames it came through
         return self.net(x)
 
 
@@ -246,6 +252,7 @@ def test_tiles_are_halved_when_memory_runs_out(net: nn.Module, error: Exception,
     upscale = Upscaler(hungry, tile=200, overlap=16)
     assert psnr(upscale(image), expected(net, image)) > 60
     assert 'going on with tiles of 100 pixels' in caplog.text and 'going on with tiles of 50 pixels' in caplog.text
+    assert hungry.most_held == 0  # what a failed pass had made is gone when the next begins
     hungry.seen.clear()
     upscale(image)  # the next image begins with what sufficed
     assert max(max(size) for size in hungry.seen) <= 50

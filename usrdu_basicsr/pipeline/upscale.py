@@ -122,9 +122,10 @@ class Upscaler:
             except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
                 if not _is_out_of_memory(error):
                     raise
-                needed = error
+                # not the error itself, which would keep the tensors of the failed pass
+                reason = str(error).strip().split('\n')[0]
             if tile <= LEAST_TILE:
-                raise InputError(f'memory is too small for tiles of {tile} pixels ({needed}): free some') from needed
+                raise InputError(f'memory is too small for tiles of {tile} pixels ({reason}): free some')
             tile = max(tile // 2, LEAST_TILE)
             self._most = tile
             logger.warning('out of memory: going on with tiles of %d pixels', tile)
