@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from usrdu_basicsr.errors import InputError, InputNotFoundError
+from usrdu_basicsr.errors import InputError, InputNotFoundError, first_line
 from usrdu_basicsr.files import write_whole
 from usrdu_basicsr.published_names import most_alike, networks_of
 
@@ -56,7 +56,7 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
         _check_sums(path)
         content = torch.load(path, map_location='cpu', weights_only=True)
     except DAMAGED as error:
-        reason = str(error).strip().split('\n')[0]
+        reason = first_line(error)
         if 'weights_only' in str(error):  # torch's own advice is to run the code in it
             reason = 'it holds more than tensors and plain values, which might run code'
         raise InputError(f"cannot read checkpoint '{path}': it is damaged or not a checkpoint ({reason})") from error

@@ -19,3 +19,13 @@ class WriteError(UserError, OSError):
 
 class DivergenceError(UserError, ArithmeticError):
     """The losses of a training are not numbers any more."""
+
+
+def first_line(error: BaseException) -> str:
+    """Of an error's message, whose other lines are of its library's insides."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
+def in_one_line(error: BaseException) -> str:
+    """An error's message, of which each line says something."""
+    return ' '.join(str(error).split())

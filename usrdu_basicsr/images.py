@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from usrdu_basicsr.errors import InputError
+from usrdu_basicsr.errors import InputError, in_one_line
 from usrdu_basicsr.files import input_folder, list_files, read_bytes, write_whole
 
 EXTENSIONS = frozenset({'.png', '.jpg', '.jpeg', '.bmp', '.tif', '.tiff', '.webp', '.ppm', '.pgm'})
@@ -92,8 +92,7 @@ def decode_with(flags: int, content: bytes, name: str) -> np.ndarray:
     try:
         image = cv2.imdecode(np.frombuffer(content, np.uint8), flags)
     except cv2.error as error:
-        text = ' '.join(str(error).split())  # of several lines
-        raise InputError(f"cannot read image '{name}': replace or remove it ({text})") from error
+        raise InputError(f"cannot read image '{name}': replace or remove it ({in_one_line(error)})") from error
     if image is None:
         raise InputError(f"cannot read image '{name}': it is damaged or not an image; replace or remove it")
     if image.dtype.kind == 'f' and not np.isfinite(image).all():
@@ -129,9 +128,8 @@ def encode_png(image: np.ndarray, name: str, compression: int | None = None) -> 
     try:
         return cv2.imencode('.png', image, settings)[1].tobytes()
     except cv2.error as error:
-        text = ' '.join(str(error).split())  # of several lines
         raise InputError(
-            f"cannot make a PNG of image '{name}' of {image.shape[1]}x{image.shape[0]} ({text})"
+            f"cannot make a PNG of image '{name}' of {image.shape[1]}x{image.shape[0]} ({in_one_line(error)})"
         ) from error
 
 

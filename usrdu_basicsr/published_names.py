@@ -26,7 +26,7 @@ ESRGAN_NAMES = (
     (r'^upconv(\d)\.', r'conv_up\1.'),
     (r'^HRconv\.', 'conv_hr.'),
 )
-IN_SR_FILE = {'RRDBNet_U.': ESRGAN_NAMES, 'RRDBNet_var.': DSN_NAMES}
+IN_SR_FILE = {'srn': ('RRDBNet_U.', ESRGAN_NAMES), 'dsn': ('RRDBNet_var.', DSN_NAMES)}
 
 
 def networks_of(content: Mapping[str, Any]) -> dict[str, Weights]:
@@ -58,14 +58,13 @@ def networks_of(content: Mapping[str, Any]) -> dict[str, Weights]:
         return {}
     weights = _renamed(weights, ())
     if any(name.startswith('RRDBNet_U.') for name in weights):
-        parts = {}
-        for prefix, names in IN_SR_FILE.items():
-            part = {name.removeprefix(prefix): value for name, value in weights.items() if name.startswith(prefix)}
-            parts[prefix] = _renamed(part, names)
-        # what is in neither stays, to be refused by name
-        rest = {name: value for name, value in weights.items() if not name.startswith(tuple(IN_SR_FILE))}
-        srn, dsn = parts.values()
-        return {'srn': srn | rest} | ({'dsn': dsn} if dsn else {})
+        networks = {}
+        for role, (prefix, names) in IN_SR_FILE.items():
+            part = {name: value for name, value in weights.items() if name.startswith(prefix)}
+            weights = {name: value for name, value in weights.items() if name not in part}
+            networks[role] = _renamed({name.removeprefix(prefix): value for name, value in part.items()}, names)
+        networks['srn'] |= weights  # what is in neither, to be refused by name
+        return {role: network for role, network in networks.items() if network}
     if any(name.startswith('RRDB_trunk.') for name in weights):
         return {'srn': _renamed(weights, ESRGAN_NAMES)}
     return {}

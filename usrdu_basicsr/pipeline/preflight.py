@@ -13,7 +13,7 @@ from usrdu_basicsr._resume import resumes
 from usrdu_basicsr.checkpoint import check_weights, read_weights
 from usrdu_basicsr.data.cropping import check_holds_crop
 from usrdu_basicsr.data.kernel_set import read_kernel_set
-from usrdu_basicsr.errors import InputError, UserError
+from usrdu_basicsr.errors import InputError, UserError, first_line
 from usrdu_basicsr.models.step_settings import StepSettings, device_of
 from usrdu_basicsr.pipeline.basicsr_sources import list_of, open_basicsr_source, paired_names
 from usrdu_basicsr.pipeline.build import build
@@ -70,7 +70,7 @@ def _check_device(opt: Mapping[str, Any]) -> None:
         try:
             torch.compile(torch.neg)(torch.ones(1, device=device))
         except RuntimeError as error:  # torch's own compilers' errors are of this kind
-            reason = str(error).strip().splitlines()[0]
+            reason = first_line(error)
             raise InputError(
                 f'train: compile: torch cannot compile for the {device.type} here ({reason}): it needs a C++ compiler,'
                 ' and Triton on a GPU; install them or write false'

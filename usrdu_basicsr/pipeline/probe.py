@@ -9,7 +9,7 @@ import torch
 from basicsr.archs.rrdbnet_arch import RRDBNet
 from torch import Tensor, nn
 
-from usrdu_basicsr.errors import InputError
+from usrdu_basicsr.errors import InputError, first_line
 from usrdu_basicsr.pipeline.load_network import scale_of
 
 SIDE = 32
@@ -54,8 +54,7 @@ def probe(run: Callable[[Tensor], Tensor], network: nn.Module, device: torch.dev
         with torch.inference_mode():
             y = run(torch.zeros(1, 3, side, side, device=device))
     except (RuntimeError, ValueError) as error:
-        reason = str(error).strip().split('\n')[0]
-        raise InputError(f'{name} cannot upscale ({reason}): {expected}') from error
+        raise InputError(f'{name} cannot upscale ({first_line(error)}): {expected}') from error
     finally:
         for hook in hooks:
             hook.remove()

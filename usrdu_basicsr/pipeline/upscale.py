@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from usrdu_basicsr.errors import InputError
+from usrdu_basicsr.errors import InputError, first_line
 from usrdu_basicsr.images import to_float
 from usrdu_basicsr.pipeline.blending import Span, enlarged_rows
 from usrdu_basicsr.pipeline.ensemble import ensemble_of
@@ -123,7 +123,7 @@ class Upscaler:
                 if not _is_out_of_memory(error):
                     raise
                 # not the error itself, which would keep the tensors of the failed pass
-                reason = str(error).strip().split('\n')[0]
+                reason = first_line(error)
             if tile <= LEAST_TILE:
                 raise InputError(f'memory is too small for tiles of {tile} pixels ({reason}): free some')
             tile = max(tile // 2, LEAST_TILE)
