@@ -20,7 +20,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('-i', '--input', help="a photo (default: scikit-image's astronaut)")
     parser.add_argument('--batch', type=positive, nargs='+', default=[1, 16], help='photos at once (default: 1 16)')
-    parser.add_argument('--rounds', type=positive, default=3, help='times each is run (default: %(default)s)')
+    parser.add_argument('--rounds', type=positive, default=5, help='times each is run (default: %(default)s)')
     add_device(parser)
     args = parser.parse_args()
 

@@ -88,12 +88,12 @@ def _spectral(weight: Tensor, u: Tensor) -> nn.Conv2d:
 
 def _discriminator(gans: KernelGANs, run: int) -> nn.Sequential:
     nets = gans.discriminators
-    layers: list[nn.Module] = [_spectral(nets.first[run].detach(), nets.first_u[run])]
-    for i, weight in enumerate(nets.hidden[run].detach()):
+    layers: list[nn.Module] = [_spectral(nets.first[run].detach(), nets.u[0, run])]
+    for i, weight in enumerate(nets.hidden[:, run].detach()):
         norm = nn.BatchNorm2d(len(weight)).to(weight)
-        norm.weight.data.copy_(nets.norm_weight[run, i])
-        norm.bias.data.copy_(nets.norm_bias[run, i])
-        layers += [_spectral(weight[..., None, None], nets.hidden_u[run, i]), norm, nn.ReLU(True)]
-    last = _spectral(nets.last[run].detach()[..., None, None], nets.last_u[run])
+        norm.weight.data.copy_(nets.norm_weight[i, run])
+        norm.bias.data.copy_(nets.norm_bias[i, run])
+        layers += [_spectral(weight[..., None, None], nets.u[1 + i, run]), norm, nn.ReLU(True)]
+    last = _spectral(nets.last[run].detach()[..., None, None], torch.ones(1))
     last.bias.data.copy_(nets.last_bias[run].flatten())
     return nn.Sequential(*layers, last, nn.Sigmoid())

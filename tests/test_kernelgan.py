@@ -46,15 +46,14 @@ def published_gans(dtype: torch.dtype) -> KernelGANs:
                 weight.abs_()
         nets = gans.discriminators
         nets.first[0] = seeded_tensor('KD.first_layer.weight_orig', nets.first.shape[1:])
-        nets.first_u[0] = F.normalize(seeded_tensor('KD.first_layer.weight_u', (64,)), dim=0)
+        nets.u[0, 0] = F.normalize(seeded_tensor('KD.first_layer.weight_u', (64,)), dim=0)
         for i in range(5):
             name = f'KD.feature_block.{3 * i}.weight'
-            nets.hidden[0, i] = seeded_tensor(f'{name}_orig', (64, 64, 1, 1)).flatten(1)
-            nets.hidden_u[0, i] = F.normalize(seeded_tensor(f'{name}_u', (64,)), dim=0)
-            nets.norm_weight[0, i] = 1 + seeded_tensor(f'KD.feature_block.{3 * i + 1}.weight', (64,))
-            nets.norm_bias[0, i] = seeded_tensor(f'KD.feature_block.{3 * i + 1}.bias', (64,))
+            nets.hidden[i, 0] = seeded_tensor(f'{name}_orig', (64, 64, 1, 1)).flatten(1)
+            nets.u[1 + i, 0] = F.normalize(seeded_tensor(f'{name}_u', (64,)), dim=0)
+            nets.norm_weight[i, 0] = 1 + seeded_tensor(f'KD.feature_block.{3 * i + 1}.weight', (64,))
+            nets.norm_bias[i, 0] = seeded_tensor(f'KD.feature_block.{3 * i + 1}.bias', (64,))
         nets.last[0] = seeded_tensor('KD.final_layer.0.weight_orig', (1, 64, 1, 1)).flatten(1)
-        nets.last_u[0] = F.normalize(seeded_tensor('KD.final_layer.0.weight_u', (1,)), dim=0)
         nets.last_bias[0] = seeded_tensor('KD.final_layer.0.bias', (1,))
     gans.generators.to(dtype)
     gans.discriminators.to(dtype)
@@ -141,10 +140,12 @@ def test_initial_weights():
         (generators.weights['layer1'], 49 + 64 * 49),
         (generators.weights['layer2'], 2 * 64 * 25),
         (discriminators.first, 3 * 49 + 64 * 49),
-        (discriminators.hidden, 128),
+        (discriminators.hidden.transpose(0, 1), 128),
     ):
         assert weight.std().item() == pytest.approx(0.1 * (2 / fans) ** 0.5, rel=0.05)
         assert not torch.equal(weight[0], weight[1])
+    for by_layer in (discriminators.norm_weight, discriminators.u):
+        assert not torch.equal(by_layer[:, 0], by_layer[:, 1])
     assert discriminators.norm_weight.mean().item() == pytest.approx(1, abs=0.005)
     assert discriminators.norm_weight.std().item() == pytest.approx(0.02, rel=0.1)
 

@@ -137,7 +137,7 @@ class CropSequence:
         """Crops for the generator `(R, 3, 64, 64)` in [-1, 1], their bicubic reduction `(R, 3, 26, 26)`, and crops for
         the discriminator `(R, 3, 26, 26)` in [0, 1].
         """
-        return self.g_crops[iteration] * 2 - 1, self.targets[iteration], self.d_crops[iteration]
+        return self.g_crops[iteration].mul_(2).sub_(1), self.targets[iteration], self.d_crops[iteration]
 
 
 class _Stack:
@@ -153,18 +153,17 @@ class _Crops:
     """Crops of a stack's images at given corners."""
 
     def __init__(self, stack: _Stack, which: Sequence[int], corners: np.ndarray, size: int) -> None:
-        self.values = stack.values
+        self.rows = stack.values.unfold(0, size, 1)  # the `size` pixels from each one on: a view
         device = stack.values.device
         heights, widths = (np.array([stack.shapes[image][axis] for image in which]) for axis in (1, 2))
         first = stack.starts[list(which)] + corners[..., 0] * widths + corners[..., 1]
         self.first = torch.from_numpy(first).to(device)  # (iterations, R)
-        rows, columns = np.mgrid[:size, :size]
-        offsets = np.arange(3)[:, None, None] * (heights * widths)[:, None, None, None]
-        offsets = offsets + rows * widths[:, None, None, None] + columns
-        self.offsets = torch.from_numpy(offsets).to(device)  # (R, 3, size, size)
+        offsets = np.arange(3)[:, None] * (heights * widths)[:, None, None] + np.arange(size) * widths[:, None, None]
+        self.offsets = torch.from_numpy(offsets).to(device)  # of each row, (R, 3, size)
 
     def __getitem__(self, iteration: int) -> Tensor:
-        return self.values.take(self.offsets + self.first[iteration, :, None, None, None])
+        starts = self.offsets + self.first[iteration, :, None, None]
+        return self.rows.index_select(0, starts.flatten()).view(*starts.shape, -1)
 
 
 def _gray(image: Tensor) -> np.ndarray:

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
+
+from usrdu_basicsr.ops.patches import sum_patches
 
 WIDTH = 64
 KERNEL_SIZE = 13  # of the whole: 7 + 5 + 3 - 2
@@ -49,13 +50,13 @@ class KernelGenerators(nn.Module):
 
     def forward(self) -> Tensor:
         """The runs' kernels `(R, 13, 13)`, in correlation order."""
-        layer1, layer2, layer3, *pointwise = (weight.flatten(3) for weight in self.weights.values())
+        layer1, layer2, layer3, layer4, layer5, layer6 = (weight.flatten(2) for weight in self.weights.values())
         runs = len(layer1)
-        layer4, layer5, layer6 = (weight.squeeze(3) for weight in pointwise)
-        rows = layer6 @ layer5 @ layer4  # (R, 1, 64)
-        taps3 = (rows @ layer3.flatten(2)).view(runs, WIDTH, 9)
+        # No weight is transposed: its gradient then lies in memory as it does.
+        rows = torch.bmm(torch.bmm(layer6, layer5), layer4)  # (R, 1, 64)
+        taps3 = torch.bmm(rows, layer3).view(runs, WIDTH, 9)
         # Correlations in a row add their offsets: each pair of taps goes to the sum of both positions.
-        pairs = layer2.flatten(2).mT @ taps3  # (R, 64 * 25, 9)
-        taps2 = F.fold(pairs, output_size=7, kernel_size=5).flatten(2)  # (R, 64, 49)
-        pairs = layer1.flatten(2).mT @ taps2  # (R, 49, 49)
-        return F.fold(pairs, output_size=KERNEL_SIZE, kernel_size=7).squeeze(1)
+        pairs = torch.bmm(taps3.mT, layer2).view(runs, 9, WIDTH, 25).transpose(1, 2)
+        taps2 = sum_patches(pairs.reshape(runs, WIDTH * 9, 25), 3, (7, 7)).flatten(2)  # (R, 64, 49)
+        pairs = torch.bmm(taps2.mT, layer1)  # (R, 49, 49)
+        return sum_patches(pairs, 7, (KERNEL_SIZE, KERNEL_SIZE)).squeeze(1)

@@ -16,10 +16,11 @@ from usrdu_basicsr.kernelgan.constraints import (
     boundary_mask,
     constraint_losses,
 )
+from usrdu_basicsr.kernelgan.correlation import Correlation
 from usrdu_basicsr.kernelgan.crops import D_CROP, SourceImages
-from usrdu_basicsr.kernelgan.discriminator import PatchDiscriminators
-from usrdu_basicsr.kernelgan.generator import KernelGenerators
-from usrdu_basicsr.ops.kernels import correlate_each
+from usrdu_basicsr.kernelgan.discriminator import PatchDiscriminators, Weights
+from usrdu_basicsr.kernelgan.freed_memory import keep_freed_memory
+from usrdu_basicsr.kernelgan.generator import KERNEL_SIZE, KernelGenerators
 
 ITERATIONS = 3000
 LEARNING_RATE = 2e-4
@@ -27,7 +28,7 @@ BETAS = (0.5, 0.999)
 DECAY_EVERY = 750
 DECAY = 0.1
 LOGGED = 200  # last iterations whose mean losses are reported
-_NOISE_BLOCK = 50  # iterations whose noise is drawn at once
+_NOISE_BLOCK = 10  # iterations whose noise is drawn at once
 
 
 class KernelGANs:
@@ -65,11 +66,23 @@ class KernelGANs:
         Returns:
             Unweighted losses, `(R,)` each.
         """
-        norms = self.discriminators.spectral_norms(3)  # their weights change at the end of the iteration only
-        fake = correlate_each(g_crop, self.kernels, 2)
+        # The discriminators' weights change at the end of the iteration only.
+        spectral = self.discriminators.weights(3)
+        losses, fake = self._step_generators(g_crop, target, spectral.detached())
+        if fake_noise is not None:
+            fake += fake_noise
+        losses['discriminator'] = self._step_discriminators(real, fake, spectral)
+        self.weights.update(self.iteration, losses['bicubic'], losses['sum'])
+        self.iteration += 1
+        return losses
+
+    def _step_generators(self, g_crop: Tensor, target: Tensor, spectral: Weights) -> tuple[dict[str, Tensor], Tensor]:
+        """Their losses, and what they make of the crop now."""
+        reduce = Correlation(g_crop, KERNEL_SIZE, 2)
+        fake = reduce(self.kernels)
         weights = self.weights
         losses = constraint_losses(self.kernels, self.mask)
-        losses['gan'] = 1 - self.discriminators(fake[None], [norm[:1] for norm in norms]).mean((0, 2))
+        losses['gan'] = 1 - self.discriminators(fake, spectral, 0).mean(1)
         losses['bicubic'] = (fake - target).square().mean((1, 2, 3))
         total = (
             losses['gan']
@@ -79,27 +92,27 @@ class KernelGANs:
             + weights.centre * losses['centre']
             + weights.sparse * losses['sparse']
         )
-        self._descend(0, total, self.generators)
-
+        # The runs share no weight, so the sum's gradient is each one's own.
+        total.sum().backward(inputs=list(self.generators.parameters()))
+        self._descend(0)
         self.kernels = self.generators()
-        with torch.no_grad():
-            fake = correlate_each(g_crop, self.kernels, 2)
-            if fake_noise is not None:
-                fake += fake_noise
-        judged_real, judged_fake = self.discriminators(torch.stack([real, fake]), [norm[1:] for norm in norms])
-        losses['discriminator'] = (1 - judged_real.mean(1) + judged_fake.mean(1)) / 2
-        self._descend(1, losses['discriminator'], self.discriminators)
+        return {name: loss.detach() for name, loss in losses.items()}, reduce(self.kernels.detach())
 
-        losses = {name: loss.detach() for name, loss in losses.items()}
-        self.weights.update(self.iteration, losses['bicubic'], losses['sum'])
-        self.iteration += 1
+    def _step_discriminators(self, real: Tensor, fake: Tensor, spectral: Weights) -> Tensor:
+        """Their losses. One look is done with before the next, which then finds its memory in the processor's cache."""
+        held = Weights(*(one.requires_grad_() for one in spectral.detached()))
+        losses = torch.full((len(real),), 0.5, dtype=real.dtype, device=real.device)
+        for look, image, sign in ((1, real, -1), (2, fake, 1)):
+            part = sign / 2 * self.discriminators(image, held, look).mean(1)
+            part.sum().backward()
+            losses += part.detach()
+        torch.autograd.backward(spectral, [one.grad for one in held])
+        self._descend(1)
         return losses
 
-    def _descend(self, index: int, loss: Tensor, net: torch.nn.Module) -> None:
-        self.optimisers[index].zero_grad(set_to_none=True)
-        # The runs share no weight, so the sum's gradient is each one's own.
-        loss.sum().backward(inputs=list(net.parameters()))
+    def _descend(self, index: int) -> None:
         self.optimisers[index].step()
+        self.optimisers[index].zero_grad()  # at once, for the next gradients to be where these were
         self.schedulers[index].step()
 
 
@@ -134,6 +147,7 @@ def train_kernels(
     Returns:
         Kernels and losses, in the order of the runs.
     """
+    keep_freed_memory()
     count = len(seeds)
     if count == 1:
         # Matrix products of a batch of one are rounded in another order, which training would amplify.
@@ -152,7 +166,7 @@ def train_kernels(
         g_crop, target, d_crop = crops[iteration]
         real_noise, fake_noise = noise[:, iteration % _NOISE_BLOCK].unbind(1)
         # As published, real crops get their noise on [0, 1] and generated ones on [-1, 1].
-        losses = gans.step(g_crop, target, (d_crop + real_noise) * 2 - 1, fake_noise)
+        losses = gans.step(g_crop, target, d_crop.add_(real_noise).mul_(2).sub_(1), fake_noise)
         if iteration in logged:
             sums = {name: sums.get(name, 0) + loss / len(logged) for name, loss in losses.items()}
         progress()
