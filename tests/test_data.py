@@ -3,8 +3,15 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
+import os
+import signal
+import socket
 import struct
 import zlib
+from collections.abc import Iterator
+from multiprocessing import resource_sharer
+from multiprocessing.connection import Client
 from pathlib import Path
 
 import cv2
@@ -323,6 +330,78 @@ def test_a_broken_connection_to_a_data_worker_is_told_as_its_end():
     assert next(batches) == 0
     with pytest.raises(RuntimeError, match=r'^DataLoader worker \(pid unknown\) exited unexpectedly$'):
         next(batches)
+
+
+@pytest.fixture
+def told() -> Iterator[list[int]]:
+    """Signals that a handler of SIGCHLD got, which raises as torch's does when a data worker died."""
+    numbers = []
+
+    def report(number: int, _: object) -> None:
+        numbers.append(number)
+        raise RuntimeError('DataLoader worker (pid 7) is killed by signal: Killed.')
+
+    previous = signal.signal(signal.SIGCHLD, report)
+    yield numbers
+    signal.signal(signal.SIGCHLD, previous)
+
+
+class Deadly(DataLoader):
+    def __init__(self, at_start: bool) -> None:
+        super().__init__(Broken())
+        self.at_start = at_start
+
+    def __iter__(self):
+        if self.at_start:
+            os.kill(os.getpid(), signal.SIGCHLD)
+        return self.batches()
+
+    def batches(self):
+        yield 0
+        os.kill(os.getpid(), signal.SIGCHLD)
+        yield 1
+
+
+def test_a_data_workers_death_is_raised_where_a_batch_is_waited_for(told: list[int]):
+    batches = iter(TrainingLoader(Deadly(at_start=False)))
+    os.kill(os.getpid(), signal.SIGCHLD)  # raises nothing here
+    assert told == [signal.SIGCHLD]
+    with pytest.raises(RuntimeError, match=r'pid 7\) is killed'):
+        next(batches)
+    batches = iter(TrainingLoader(Deadly(at_start=False)))
+    assert next(batches) == 0
+    with pytest.raises(RuntimeError, match=r'pid 7\) is killed'):
+        next(batches)
+    os.kill(os.getpid(), signal.SIGCHLD)
+    assert len(told) == 3
+    with pytest.raises(RuntimeError, match=r'pid 7\) is killed'):
+        iter(TrainingLoader(DataLoader(Broken())))
+
+
+def test_a_data_workers_death_is_raised_while_an_epoch_begins(told: list[int]):
+    with pytest.raises(RuntimeError, match=r'pid 7\) is killed'):
+        iter(TrainingLoader(Deadly(at_start=True)))
+
+
+class Sharing(Dataset):
+    """Gives the address where its worker hands over what is in shared memory."""
+
+    def __len__(self) -> int:
+        return 1
+
+    def __getitem__(self, index: int) -> str:
+        address, _ = resource_sharer.DupFd(0)._id
+        return address
+
+
+def test_a_data_worker_is_silent_when_the_main_process_hangs_up(capfd: pytest.CaptureFixture[str]):
+    """As it does when another worker is killed while this one hands over a batch."""
+    batches = iter(TrainingLoader(DataLoader(Sharing(), num_workers=1, batch_size=None)))
+    address = next(batches)
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.connect(address)
+    Client(address, authkey=multiprocessing.current_process().authkey).close()  # answered when that is over
+    assert capfd.readouterr().err == ''
 
 
 def test_an_error_of_the_dataset_is_passed_on_as_it_is():

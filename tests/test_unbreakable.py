@@ -190,6 +190,7 @@ def test_a_signal_in_a_validation_does_not_wait_for_its_end(
 
 def test_a_data_worker_killed_by_the_system(server: TrainingServer, uninterrupted: dict[str, Experiment]):
     opt = options('worker', 'dsn')
+    opt['datasets']['train']['persistent_workers'] = True  # else they may have just done their part of an epoch
     training, experiment = started(server, opt)
     os.kill(children(training.pid)[0], signal.SIGKILL)
     assert training.wait() == 1
