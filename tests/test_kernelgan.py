@@ -13,7 +13,7 @@ import published
 from layered_kernelgan import LayeredKernelGAN
 from photos import photo
 from published import image, relative_error, seeded_tensor
-from usrdu_basicsr.kernelgan import crops
+from usrdu_basicsr.kernelgan import crops, training
 from usrdu_basicsr.kernelgan.constraints import LossWeights, boundary_mask, constraint_losses
 from usrdu_basicsr.kernelgan.crops import SourceImages, centre_probability, draw_corners, gradient_strength, trim
 from usrdu_basicsr.kernelgan.discriminator import PatchDiscriminators
@@ -270,7 +270,18 @@ def estimate(images: list[np.ndarray], numbers: list[int], iterations: int) -> n
     return train_kernels(sources, range(len(numbers)), [70 + i for i in numbers], CPU, iterations).kernels
 
 
-def test_a_photo_does_not_depend_on_its_batch(small_photos):
+class AllConstraints(LossWeights):
+    """As after many iterations."""
+
+    def __init__(self, runs: int, device: torch.device) -> None:
+        super().__init__(runs, device)
+        self.centre += 1
+        self.sparse += 5
+
+
+@pytest.mark.parametrize('weights', [LossWeights, AllConstraints])
+def test_a_photo_does_not_depend_on_its_batch(small_photos, weights: type, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(training, 'LossWeights', weights)
     together = estimate(small_photos, [0, 1, 2, 3], 60)
     for i in range(4):
         alone = estimate(small_photos, [i], 60)

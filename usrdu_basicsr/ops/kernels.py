@@ -21,7 +21,9 @@ def centre_of_mass(kernels: Tensor) -> Tensor:
     total = kernels.sum((1, 2))
     rows = torch.arange(kernels.shape[1], dtype=kernels.dtype, device=kernels.device)
     columns = torch.arange(kernels.shape[2], dtype=kernels.dtype, device=kernels.device)
-    return torch.stack([kernels.sum(2) @ rows / total, kernels.sum(1) @ columns / total], 1)
+    # not as matrix products, whose rounding may depend on N
+    moments = [(kernels.sum(2) * rows).sum(1), (kernels.sum(1) * columns).sum(1)]
+    return torch.stack(moments, 1) / total[:, None]
 
 
 def correlate_each(x: Tensor, kernels: Tensor, stride: int) -> Tensor:
