@@ -136,6 +136,8 @@ def train_kernels(
 ) -> RawKernels:
     """Train one KernelGAN a run, all at once; on CPUs, a run's kernel does not depend on the others of its batch.
 
+    From then on the process keeps up to 1 GiB of the memory that it frees (`freed_memory`).
+
     Args:
         images: The photos.
         which: Photo of each run.
