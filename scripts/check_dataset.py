@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from usrdu_basicsr import register
-from usrdu_basicsr.pipeline.command_line import add_workers, positive, run_script
+from usrdu_basicsr.cli.command_line import add_workers, positive, run_script
 
 
 def main() -> int:
@@ -26,7 +26,7 @@ def main() -> int:
         parser.error('pairs and log-scales need both --gt and --lq')
 
     register()
-    from usrdu_basicsr.pipeline.check_dataset import check_dataset
+    from usrdu_basicsr.data_preparation.check_dataset import check_dataset
 
     datasets = {'folders': from_arguments(args)} if args.opt is None else from_options(args.opt)
     problems = 0
@@ -61,8 +61,8 @@ def from_arguments(args: argparse.Namespace) -> dict[str, Any]:
 
 def option_problems(dataset: Mapping[str, Any]) -> list[str]:
     """What a launcher would refuse in a section, without looking at its images."""
-    from usrdu_basicsr.pipeline.dataset_rules import check_section
-    from usrdu_basicsr.pipeline.option_check import OptionCheck
+    from usrdu_basicsr.options.dataset_rules import check_section
+    from usrdu_basicsr.options.section_check import OptionCheck
 
     check = OptionCheck()
     check_section(check, dataset, dataset['phase'], '')
@@ -76,7 +76,7 @@ def from_options(path: str) -> dict[str, Mapping[str, Any]]:
         InputNotFoundError: There is no such file.
         InputError: It is not such a file.
     """
-    from usrdu_basicsr._launch import check_options_file, read_options_file
+    from usrdu_basicsr.compat.launcher import check_options_file, read_options_file
 
     check_options_file(['-opt', path])
     opt = read_options_file(path)

@@ -6,7 +6,7 @@ Not needed for training and inference, which take such files as they are.
 import argparse
 
 from usrdu_basicsr import register
-from usrdu_basicsr.pipeline.command_line import run_script
+from usrdu_basicsr.cli.command_line import run_script
 
 
 def main() -> int:
@@ -20,7 +20,7 @@ def main() -> int:
     args = parser.parse_args()
 
     register()
-    from usrdu_basicsr.pipeline.convert_checkpoint import convert_checkpoint
+    from usrdu_basicsr.export.convert_checkpoint import convert_checkpoint
 
     for path, what in convert_checkpoint(args.input, args.output, args.overwrite).items():
         print(f'{path}: {what}')

@@ -2,8 +2,8 @@
 
 import argparse
 
-from usrdu_basicsr.pipeline.command_line import add_packing, packing_of, run_script
-from usrdu_basicsr.pipeline.create_lmdb import create_lmdbs
+from usrdu_basicsr.cli.command_line import add_packing, packing_of, run_script
+from usrdu_basicsr.data_preparation.create_lmdb import create_lmdbs
 
 
 def main() -> int:

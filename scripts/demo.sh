@@ -25,7 +25,7 @@ for folder in datasets/demo demo_output; do
     mkdir -p "$folder"
     touch "$folder/.made_by_demo"
 done
-"$PYTHON" "$scripts/prepare_demo.py"
+"$PYTHON" "$scripts/demo/prepare_demo.py"
 say 'Stage 1: what does the camera do to a photo?'
 train train_dsn.yml "$@"
 say 'Generate the LR distribution of every HR photo'
@@ -41,6 +41,6 @@ for pair in srn:upscaled srn_bicubic:upscaled_bicubic; do
         --model_path "experiments/demo_${pair%:*}/models/net_g_latest.pth"
 done
 status=0
-"$PYTHON" "$scripts/demo_report.py" || status=$?
+"$PYTHON" "$scripts/demo/demo_report.py" || status=$?
 say 'Done'
 exit $status

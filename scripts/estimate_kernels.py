@@ -3,7 +3,7 @@
 import argparse
 
 from usrdu_basicsr import register
-from usrdu_basicsr.pipeline.command_line import add_device, positive, run_script
+from usrdu_basicsr.cli.command_line import add_device, positive, run_script
 
 
 def main() -> int:
@@ -26,9 +26,9 @@ def main() -> int:
         parser.error(f'--seed must not be negative, got {args.seed}')
 
     register()
-    from usrdu_basicsr.pipeline.estimate_kernels import EstimationSettings, KernelEstimation
-    from usrdu_basicsr.pipeline.load_network import pick_device
-    from usrdu_basicsr.pipeline.share import exit_status, torchrun_share
+    from usrdu_basicsr.kernelgan.estimate import EstimationSettings, KernelEstimation
+    from usrdu_basicsr.inference.load_network import pick_device
+    from usrdu_basicsr.cli.share import exit_status, torchrun_share
 
     share = torchrun_share()
     settings = EstimationSettings(args.runs, args.iterations, args.seed)

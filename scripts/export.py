@@ -3,7 +3,7 @@
 import argparse
 
 from usrdu_basicsr import register
-from usrdu_basicsr.pipeline.command_line import run_script
+from usrdu_basicsr.cli.command_line import run_script
 
 FORMATS = ('safetensors', 'onnx', 'pt2')
 
@@ -20,7 +20,7 @@ def main() -> int:
     args = parser.parse_args()
 
     register()
-    from usrdu_basicsr._launch import read_network_options
+    from usrdu_basicsr.compat.launcher import read_network_options
     from usrdu_basicsr.export.export import export_network
 
     options = read_network_options(args.opt) if args.opt else None

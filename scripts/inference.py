@@ -8,7 +8,7 @@ import argparse
 from pathlib import Path
 
 from usrdu_basicsr import register
-from usrdu_basicsr.pipeline.command_line import add_device, positive, run_script
+from usrdu_basicsr.cli.command_line import add_device, positive, run_script
 
 
 def main() -> int:
@@ -51,12 +51,12 @@ def main() -> int:
     args = parser.parse_args()
 
     register()
-    from usrdu_basicsr._launch import read_network_options
-    from usrdu_basicsr.pipeline.load_network import load_generator, pick_device
-    from usrdu_basicsr.pipeline.share import exit_status, torchrun_share
-    from usrdu_basicsr.pipeline.upscale import Upscaler
-    from usrdu_basicsr.pipeline.upscale_files import Naming, upscale_files
-    from usrdu_basicsr.precision import Precision
+    from usrdu_basicsr.compat.launcher import read_network_options
+    from usrdu_basicsr.inference.load_network import load_generator, pick_device
+    from usrdu_basicsr.cli.share import exit_status, torchrun_share
+    from usrdu_basicsr.inference.upscaler import Upscaler
+    from usrdu_basicsr.inference.upscale_files import Naming, upscale_files
+    from usrdu_basicsr.utils.precision import Precision
 
     naming = Naming(args.suffix, args.ext)
     described = read_network_options(args.opt)['network_g'] if args.opt else None

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-INSTALL_HOOK = 'import usrdu_basicsr._hook as hook; hook.install()'
+INSTALL_HOOK = 'import usrdu_basicsr.compat.hook as hook; hook.install()'
 
 
 def run_python(*arguments: str | Path, cwd: Path, python: str | Path = sys.executable, **environment: str):

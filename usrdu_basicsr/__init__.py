@@ -6,10 +6,10 @@ Importing this package is cheap: `register` brings in torch and BasicSR, and so 
 
 TYPE_CHECKING = False  # type checkers take it for true; `typing` has it, but every start of Python imports this file
 if TYPE_CHECKING:
-    from usrdu_basicsr.pipeline.sample_lr import LRSampler as LRSampler
-    from usrdu_basicsr.pipeline.sample_lr import load_sampler as load_sampler
-    from usrdu_basicsr.pipeline.upscale import Upscaler as Upscaler
-    from usrdu_basicsr.pipeline.upscale import load_upscaler as load_upscaler
+    from usrdu_basicsr.inference.lr_sampler import LRSampler as LRSampler
+    from usrdu_basicsr.inference.lr_sampler import load_sampler as load_sampler
+    from usrdu_basicsr.inference.upscaler import Upscaler as Upscaler
+    from usrdu_basicsr.inference.upscaler import load_upscaler as load_upscaler
 
 __all__ = ['LRSampler', 'Upscaler', 'load_sampler', 'load_upscaler', 'register']
 __version__ = '0.1.0'

@@ -11,8 +11,8 @@ import numpy as np
 from scipy.io import loadmat, savemat
 from scipy.io.matlab import MatReadError
 
-from usrdu_basicsr.errors import InputError
-from usrdu_basicsr.files import input_folder, write_whole
+from usrdu_basicsr.utils.errors import InputError
+from usrdu_basicsr.utils.files import input_folder, write_whole
 
 EXTENSIONS = ('.mat', '.npy')
 MAT_NAME = 'Kernel'  # what KernelGAN calls the array in its .mat files

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from usrdu_basicsr.export.errors import ExportError
-from usrdu_basicsr.pipeline.probe import size_multiple
+from usrdu_basicsr.inference.probe import size_multiple
 
 Run = Callable[[Tensor], Tensor]
 SIZES = ((1, 17, 26), (2, 23, 14), (1, 9, 31))  # batch, height, width; raised to multiples that the network takes

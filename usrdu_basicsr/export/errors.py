@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from usrdu_basicsr.errors import UserError, first_line
+from usrdu_basicsr.utils.errors import UserError, first_line
 
 
 class ExportError(UserError, RuntimeError):

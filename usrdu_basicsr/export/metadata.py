@@ -13,10 +13,10 @@ import torch
 from torch import nn
 
 from usrdu_basicsr import __version__
-from usrdu_basicsr._launch import read_options_file
-from usrdu_basicsr.errors import InputError
-from usrdu_basicsr.files import read_bytes
-from usrdu_basicsr.pipeline.probe import probe, size_multiple
+from usrdu_basicsr.compat.launcher import read_options_file
+from usrdu_basicsr.utils.errors import InputError
+from usrdu_basicsr.utils.files import read_bytes
+from usrdu_basicsr.inference.probe import probe, size_multiple
 
 logger = logging.getLogger(__name__)
 NOT_STATED = 'not stated'

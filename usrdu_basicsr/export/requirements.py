@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 import torch
 
-from usrdu_basicsr.errors import InputError
+from usrdu_basicsr.utils.errors import InputError
 
 
 def require_packages(export_format: str, packages: Iterable[str]) -> None:

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from usrdu_basicsr.kernelgan.generator import WIDTH, xavier_normal
 from usrdu_basicsr.kernelgan.pointwise import pointwise_layers
-from usrdu_basicsr.ops.patches import patches_of
+from usrdu_basicsr.kernelgan.unfold import patches_of
 
 FIRST_SIZE = 7
 HIDDEN = 5

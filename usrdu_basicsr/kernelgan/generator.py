@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from usrdu_basicsr.ops.patches import sum_patches
+from usrdu_basicsr.kernelgan.unfold import sum_patches
 
 WIDTH = 64
 KERNEL_SIZE = 13  # of the whole: 7 + 5 + 3 - 2

@@ -9,8 +9,8 @@ import torchvision
 from basicsr.archs.vgg_arch import NAMES
 from torch import Tensor, nn
 
-from usrdu_basicsr.checkpoint import read_checkpoint
-from usrdu_basicsr.errors import InputError, InputNotFoundError
+from usrdu_basicsr.utils.checkpoint import read_checkpoint
+from usrdu_basicsr.utils.errors import InputError, InputNotFoundError
 
 
 class VGGFeatures(nn.Module):

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from usrdu_basicsr.files import write_text
+from usrdu_basicsr.utils.files import write_text
 
 
 class ValidationHistory:

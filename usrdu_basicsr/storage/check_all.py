@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from usrdu_basicsr.errors import UserError
+from usrdu_basicsr.utils.errors import UserError
 
 
 def find_errors(count: int, check: Callable[[int], object]) -> dict[int, UserError]:

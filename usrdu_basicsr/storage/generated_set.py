@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from usrdu_basicsr.errors import InputError
-from usrdu_basicsr.files import write_text, write_whole
+from usrdu_basicsr.utils.errors import InputError
+from usrdu_basicsr.utils.files import write_text, write_whole
 
 LR_FOLDER = 'lr'
 LOG_SCALE_FOLDER = 'log_scale'

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import quote
 
-from usrdu_basicsr.errors import InputError, InputNotFoundError
+from usrdu_basicsr.utils.errors import InputError, InputNotFoundError
 
 META_INFO = 'meta_info.txt'  # inside an LMDB
 # Shape and compression may be missing, and names hold spaces.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from usrdu_basicsr.files import input_folder, list_files
+from usrdu_basicsr.utils.files import input_folder, list_files
 from usrdu_basicsr.storage.folder_source import FolderSource
 from usrdu_basicsr.storage.formats import Format
 from usrdu_basicsr.storage.lmdb_source import LmdbSource

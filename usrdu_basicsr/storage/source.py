@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from usrdu_basicsr.errors import InputError
+from usrdu_basicsr.utils.errors import InputError
 from usrdu_basicsr.storage.formats import Format
 
 

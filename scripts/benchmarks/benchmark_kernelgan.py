@@ -1,0 +1,83 @@
+"""Time KernelGAN layer by layer, as one kernel, and for many photos at once: in turn, in one process, on one photo."""
+
+import argparse
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+from usrdu_basicsr import register
+from usrdu_basicsr.cli.command_line import add_device, positive, run_script
+
+WARM_UP = 3  # iterations that do not count
+LAYERED_ITERATIONS, ITERATIONS = 8, 60
+
+
+def main() -> int:
+    """Print milliseconds an iteration and photos an hour, the median of all rounds."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('-i', '--input', help="a photo (default: scikit-image's astronaut)")
+    parser.add_argument('--batch', type=positive, nargs='+', default=[1, 16], help='photos at once (default: 1 16)')
+    parser.add_argument('--rounds', type=positive, default=5, help='times each is run (default: %(default)s)')
+    add_device(parser)
+    args = parser.parse_args()
+
+    register()
+    from skimage import data
+
+    from layered_kernelgan import LayeredKernelGAN
+    from usrdu_basicsr.utils.images import read_image
+    from usrdu_basicsr.kernelgan import training
+    from usrdu_basicsr.kernelgan.crops import D_CROP, G_CROP, SourceImages
+    from usrdu_basicsr.inference.load_network import pick_device
+
+    device = pick_device(args.device)
+    photo = read_image(Path(args.input))[..., ::-1] if args.input else data.astronaut().astype('float32') / 255
+
+    def layered(tick: Callable[[], None]) -> None:
+        gan = LayeredKernelGAN(training.KernelGANs([0], device))
+        shape = (1, 3, D_CROP, D_CROP)
+        for _ in range(LAYERED_ITERATIONS):
+            crop = torch.rand(1, 3, G_CROP, G_CROP, device=device) * 2 - 1
+            target, real, noise = (torch.randn(shape, device=device) for _ in range(3))
+            gan.step(crop, target, real, fake_noise=noise)
+            tick()
+        gan.kernel().cpu()
+
+    def at_once(batch: int) -> Callable[[Callable[[], None]], None]:
+        images = SourceImages([photo] * batch, device)  # each its own copy, as different photos have
+        return lambda tick: training.train_kernels(images, range(batch), range(batch), device, ITERATIONS, tick)
+
+    ways = {'layer by layer': (layered, 1)}
+    ways |= {f'one kernel, batch {batch}': (at_once(batch), batch) for batch in args.batch}
+    rounds = [[time_iteration(run, device) / batch for run, batch in ways.values()] for _ in range(args.rounds)]
+    each = dict(zip(ways, map(statistics.median, zip(*rounds, strict=True)), strict=True))
+
+    print(f'{device}, torch {torch.__version__}, {torch.get_num_threads()} threads, {training.ITERATIONS} iterations')
+    print(
+        'one run a photo; a batch of 1 trains a second run, which is thrown away, so that rounding is that of batches'
+    )
+    for name, seconds in each.items():
+        hourly = 3600 / seconds / training.ITERATIONS
+        faster = each['layer by layer'] / seconds
+        print(f'{name:24}{seconds * 1e3:8.2f} ms an iteration{hourly:9.1f} photos an hour{faster:8.1f} x')
+    return 0
+
+
+def time_iteration(run: Callable[[Callable[[], None]], None], device: torch.device) -> float:
+    """Seconds between two ticks of `run`, from the end of the warm-up on."""
+    stamps: list[float] = []
+
+    def tick() -> None:
+        if device.type == 'cuda' and len(stamps) == WARM_UP:  # nowhere else, as in real use
+            torch.cuda.synchronize(device)
+        stamps.append(time.perf_counter())
+
+    run(tick)  # which ends with a copy to the CPU or, on it, is done
+    return (time.perf_counter() - stamps[WARM_UP]) / (len(stamps) - 1 - WARM_UP)
+
+
+if __name__ == '__main__':
+    run_script(main)

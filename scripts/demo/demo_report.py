@@ -1,0 +1,110 @@
+"""Measure what the demo reached: a table, a comparison picture, and whether the two promises of the README hold."""
+
+import argparse
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+
+from usrdu_basicsr import register
+from usrdu_basicsr.cli.command_line import run_script
+
+SCALE = 4
+CROP = 192  # HR pixels of the comparison picture
+MIN_GAIN = 0.5  # dB over the network trained on bicubic LR
+MAX_NOISE_ERROR = 0.2  # of the real LR's noise level
+
+
+def main() -> int:
+    """Exit status: 1 if a promise does not hold."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('--data', type=Path, default=Path('datasets/demo/validation'), help='folders HR and camera')
+    parser.add_argument('--dsn', default='experiments/demo_dsn/models/net_g_latest.pth')
+    parser.add_argument('--upscaled', type=Path, default=Path('demo_output/upscaled'), help='by the network of stage 2')
+    parser.add_argument('--baseline', type=Path, default=Path('demo_output/upscaled_bicubic'), help='by the other one')
+    parser.add_argument('-o', '--output', type=Path, default=Path('demo_output'))
+    args = parser.parse_args()
+
+    register()
+    from basicsr.metrics import calculate_psnr, calculate_ssim
+    from basicsr.utils import img2tensor
+
+    from usrdu_basicsr.utils.images import heat_map, list_images, read_image, to_8bit, write_png
+    from usrdu_basicsr.ops.noise import noise_level
+    from usrdu_basicsr.ops.resize import bicubic_downsample
+    from usrdu_basicsr.ops.sampling import sample_laplace
+    from usrdu_basicsr.inference.generate_lr import predict
+    from usrdu_basicsr.inference.load_network import load_dsn
+
+    def noise(lr: torch.Tensor) -> float:
+        """Noise level in 8-bit units, after rounding, as every LR image on disk is rounded."""
+        return noise_level((lr * 255).round().clamp(0, 255)).item()
+
+    dsn = load_dsn(args.dsn, torch.device('cpu'))
+    generator = torch.Generator().manual_seed(0)
+    quality: dict[str, list[tuple[float, float]]] = {}
+    noises: dict[str, list[float]] = {}
+    rows = []
+    for path in list_images(args.data / 'HR'):
+        hr, real = read_image(path), read_image(args.data / 'camera' / path.name)
+        height, width = hr.shape[:2]
+        results = {
+            'bicubic upscaling': to_8bit(cv2.resize(real, (width, height), interpolation=cv2.INTER_CUBIC)),
+            'SR trained on bicubic LR': cv2.imread(str(args.baseline / path.name)),
+            'SR trained on sampled LR': cv2.imread(str(args.upscaled / path.name)),
+        }
+        for name, image in results.items():
+            values = (f(image, to_8bit(hr), crop_border=SCALE) for f in (calculate_psnr, calculate_ssim))
+            quality.setdefault(name, []).append(tuple(values))
+        mean, log_scale = (torch.from_numpy(x.transpose(2, 0, 1).copy())[None] for x in predict(dsn, hr))
+        for name, lr in {
+            'real LR': img2tensor(real)[None],
+            'bicubic LR': bicubic_downsample(img2tensor(hr)[None], SCALE),
+            'generated LR: mean': mean,
+            'generated LR: sampled': sample_laplace(mean, log_scale, generator),
+        }.items():
+            noises.setdefault(name, []).append(noise(lr))
+        heat = heat_map(log_scale[0].mean(0).numpy())
+        images = [to_8bit(hr), enlarge(to_8bit(real)), *results.values(), enlarge(heat)]
+        top, left = height // 3 - CROP // 2, width // 2 - CROP // 2
+        rows.append(np.hstack([image[top : top + CROP, left : left + CROP] for image in images]))
+    write_png(args.output / 'comparison.png', np.vstack([caption(), *rows]))
+
+    psnr = {name: np.mean([p for p, _ in values]) for name, values in quality.items()}
+    level = {name: np.mean(values) for name, values in noises.items()}
+    print(f'\n{"validation photos":<28}{"PSNR, dB":>10}{"SSIM":>10}')
+    for name, values in quality.items():
+        print(f'{name:<28}{psnr[name]:>10.2f}{np.mean([s for _, s in values]):>10.4f}')
+    print(f'\n{"noise level, gray levels":<28}')
+    for name, value in level.items():
+        print(f'{name:<28}{value:>10.2f}')
+    gain = psnr['SR trained on sampled LR'] - psnr['SR trained on bicubic LR']
+    error = level['generated LR: sampled'] / level['real LR'] - 1
+    kept = {
+        f'gain over training on bicubic LR {gain:+.2f} dB, promised {MIN_GAIN:+.1f}': gain >= MIN_GAIN,
+        f'noise of sampled LR {error:+.0%} of real, promised within {MAX_NOISE_ERROR:.0%}': abs(error)
+        <= MAX_NOISE_ERROR,
+    }
+    for promise, holds in kept.items():
+        print(f'\n{"kept" if holds else "NOT kept"}: {promise}', end='')
+    print(f'\n\nSee {args.output / "comparison.png"}')
+    return 0 if all(kept.values()) else 1
+
+
+def enlarge(lr: np.ndarray) -> np.ndarray:
+    """Pixels as squares."""
+    return cv2.resize(lr, None, fx=SCALE, fy=SCALE, interpolation=cv2.INTER_NEAREST)
+
+
+def caption() -> np.ndarray:
+    """The picture's first row: what its columns show."""
+    row = np.full((20, 6 * CROP, 3), 255, np.uint8)
+    names = ('HR', 'camera LR', 'bicubic', 'SR, bicubic LR', 'SR, sampled LR', 'uncertainty')
+    for i, name in enumerate(names):
+        cv2.putText(row, name, (i * CROP + 6, 14), cv2.FONT_HERSHEY_SIMPLEX, 0.45, (0, 0, 0), 1, cv2.LINE_AA)
+    return row
+
+
+if __name__ == '__main__':
+    run_script(main)

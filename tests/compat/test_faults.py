@@ -1,0 +1,263 @@
+"""Trainings that are killed, stopped, starved of disk space or given damaged files, each a process of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import shutil
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from experiments import SAVE_FREQ, TOTAL, Experiment, equal, options, write_data
+from tiny_runs import same
+from trainings import Training, TrainingServer
+from usrdu_basicsr.utils.stop_signal import STOPPED
+
+
+@pytest.fixture(scope='module')
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TrainingServer]:
+    folder = tmp_path_factory.mktemp('trainings')
+    write_data(folder)
+    server = TrainingServer(folder)
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope='module')
+def uninterrupted(server: TrainingServer) -> dict[str, Experiment]:
+    """Trainings that nothing happens to."""
+    for stage in TOTAL:
+        server.run(options(f'whole_{stage}', stage))
+    return {stage: Experiment(server.folder, f'whole_{stage}') for stage in TOTAL}
+
+
+def assert_as_uninterrupted(experiment: Experiment, whole: Experiment) -> None:
+    for iteration in ('latest', whole.newest()):
+        assert equal(experiment.content(iteration), whole.content(iteration)), iteration
+    files = [each.folder / 'validation.jsonl' for each in (experiment, whole)]
+    history, expected = (file.read_text().splitlines() for file in files)
+    # a validation that was due at the very checkpoint that a training went on from is not made up for
+    assert history[-1] == expected[-1] and set(history) <= set(expected)
+    assert not list(experiment.folder.rglob('*.tmp'))
+
+
+def test_trainings_that_differ_are_told_apart(server: TrainingServer, uninterrupted: dict[str, Experiment]):
+    """What the comparisons below would be worth if all trainings ended alike."""
+    server.run(options('other', 'dsn') | {'manual_seed': 4})
+    other, whole = Experiment(server.folder, 'other').content('latest'), uninterrupted['dsn'].content('latest')
+    assert not same(other['net_g_latest.pth']['params'], whole['net_g_latest.pth']['params'])
+
+
+def test_the_number_of_workers_changes_nothing(server: TrainingServer, uninterrupted: dict[str, Experiment]):
+    server.run(options('workers', 'dsn', 0))
+    assert_as_uninterrupted(Experiment(server.folder, 'workers'), uninterrupted['dsn'])
+
+
+@pytest.mark.parametrize(('stage', 'kills'), [('dsn', 4), ('srn', 24)])
+def test_killed_at_random_moments(server: TrainingServer, uninterrupted: dict[str, Experiment], stage: str, kills: int):
+    experiment, moments = Experiment(server.folder, f'killed_{stage}'), random.Random(1)
+    opt = options(f'killed_{stage}', stage)
+    reached = []
+    for kill in range(kills):
+        training = server.start(opt, '--auto_resume')
+        reached.append(experiment.newest())
+        if kill % 2:  # wherever it is by then: starting, loading, training, saving; on a fast machine before the end
+            end, far = time.monotonic() + moments.uniform(0.1, 1.5), reached[-1] + TOTAL[stage] / kills / 2
+            training.wait_until(lambda end=end, far=far: time.monotonic() > end or experiment.newest() > far)
+        else:  # while it writes the first checkpoint it comes to, or shortly after
+            pending = experiment.models / f'net_d_{reached[-1] + SAVE_FREQ}.pth'
+            training.wait_until(lambda path=pending: path.exists() or list(experiment.models.glob('.*.tmp')))
+            time.sleep(moments.uniform(0, 0.15))
+        training.kill()
+    assert experiment.newest() < TOTAL[stage] and len(set(reached)) > kills / 3, reached
+    server.run(opt, '--auto_resume')
+    assert_as_uninterrupted(experiment, uninterrupted[stage])
+
+
+def children(pid: int) -> list[int]:
+    return [int(child) for child in Path(f'/proc/{pid}/task/{pid}/children').read_text().split()]
+
+
+def started(server: TrainingServer, opt: dict, *arguments: str, before: str = '') -> tuple[Training, Experiment]:
+    """A training at its second new checkpoint or a little later."""
+    experiment = Experiment(server.folder, opt['name'])
+    old = experiment.newest()
+    training = server.start(opt, *arguments, before=before)
+    training.wait_until(lambda: experiment.newest() >= old + 2 * SAVE_FREQ)
+    return training, experiment
+
+
+# as under `--launcher`: each imports everything, and then has threads, of which one may get a signal
+SPAWN = """
+import multiprocessing, os
+os.environ['OMP_NUM_THREADS'] = '2'
+multiprocessing.set_start_method('spawn')
+"""
+
+
+@pytest.mark.parametrize(('number', 'before'), [(signal.SIGTERM, ''), (signal.SIGINT, ''), (signal.SIGTERM, SPAWN)])
+def test_a_signal_to_all_its_processes(
+    server: TrainingServer, uninterrupted: dict[str, Experiment], number: signal.Signals, before: str
+):
+    opt = options('signalled', 'dsn')
+    opt['datasets']['train']['persistent_workers'] = True
+    training, experiment = started(server, opt, before=before)
+    assert len(children(training.pid)) == 2 + bool(before)  # and Python's resource tracker
+    os.killpg(training.pid, number)  # as a terminal does, and a scheduler
+    assert training.wait() == STOPPED, training.output
+    assert 'Stopped by a signal. --auto_resume goes on from the newest checkpoint.' in training.output
+    assert 'Traceback' not in training.output
+    logged = int(training.output.split('iter:')[-1].split(',')[0])
+    assert experiment.newest() in (logged, logged + 1)
+    server.run(opt, '--auto_resume')
+    assert_as_uninterrupted(experiment, uninterrupted['dsn'])
+    shutil.rmtree(experiment.folder)
+
+
+SLOW_STATE = """
+import os, time
+replace = os.replace
+def slowly(source, target):
+    if str(target).endswith('9.state'):
+        open('saving', 'w').close()
+        {hang}
+    replace(source, target)
+os.replace = slowly
+"""
+
+
+# in C, where Python calls no signal handler, as in a wait for another rank
+HANG = 'import ctypes; m = ctypes.create_string_buffer(64); f = ctypes.CDLL(None).pthread_mutex_lock; f(m); f(m)'
+
+
+def test_sigterm_in_the_middle_of_a_save(server: TrainingServer, uninterrupted: dict[str, Experiment]):
+    (server.folder / 'saving').unlink(missing_ok=True)
+    opt, experiment = options('saving', 'dsn'), Experiment(server.folder, 'saving')
+    training = server.start(opt, before=SLOW_STATE.format(hang='time.sleep(1)'))
+    training.wait_until((server.folder / 'saving').exists)
+    os.killpg(training.pid, signal.SIGTERM)
+    assert training.wait() == STOPPED, training.output
+    assert experiment.newest() in (9, 10)
+    assert 'Resuming from' in server.run(opt, '--auto_resume')
+    assert_as_uninterrupted(experiment, uninterrupted['dsn'])
+
+
+def test_a_second_signal_ends_it_at_once(server: TrainingServer, uninterrupted: dict[str, Experiment]):
+    (server.folder / 'saving').unlink(missing_ok=True)
+    opt, experiment = options('twice', 'dsn'), Experiment(server.folder, 'twice')
+    training = server.start(opt, before=SLOW_STATE.format(hang=HANG))
+    training.wait_until((server.folder / 'saving').exists)
+    started_at = time.monotonic()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        os.kill(training.pid, number)
+        time.sleep(0.2)
+    assert training.wait() == 128 + signal.SIGTERM and time.monotonic() - started_at < 10
+    assert experiment.newest() == 6
+    server.run(opt, '--auto_resume')
+    assert_as_uninterrupted(experiment, uninterrupted['dsn'])
+
+
+SLOW_VALIDATION = """
+import time
+from usrdu_basicsr.models.validated_model import ValidatedModel
+validate = ValidatedModel._validate
+def slowly(self, *arguments):
+    open('validating', 'w').close()
+    time.sleep(1)
+    return validate(self, *arguments)
+ValidatedModel._validate = slowly
+"""
+
+
+def test_a_signal_in_a_validation_does_not_wait_for_its_end(
+    server: TrainingServer, uninterrupted: dict[str, Experiment]
+):
+    (server.folder / 'validating').unlink(missing_ok=True)
+    opt, experiment = options('validating', 'dsn'), Experiment(server.folder, 'validating')
+    training = server.start(opt, before=SLOW_VALIDATION)
+    training.wait_until((server.folder / 'validating').exists)
+    os.kill(training.pid, signal.SIGTERM)
+    assert training.wait() == STOPPED
+    assert experiment.newest() == 5  # which is no multiple of `save_checkpoint_freq`
+    assert not (experiment.folder / 'validation.jsonl').exists()
+    shutil.rmtree(experiment.folder)
+
+
+def test_a_data_worker_killed_by_the_system(server: TrainingServer, uninterrupted: dict[str, Experiment]):
+    opt = options('worker', 'dsn')
+    opt['datasets']['train']['persistent_workers'] = True  # else they may have just done their part of an epoch
+    training, experiment = started(server, opt)
+    os.kill(children(training.pid)[0], signal.SIGKILL)
+    assert training.wait() == 1
+    last = training.output.strip().splitlines()[-1]
+    assert last.startswith('error: DataLoader worker (pid') and ('Killed' in last or 'exited unexpectedly' in last)
+    assert last.endswith('--auto_resume goes on from the newest checkpoint') and 'Traceback' not in training.output
+    server.run(opt, '--auto_resume')
+    assert_as_uninterrupted(experiment, uninterrupted['dsn'])
+
+
+FULL = """
+import resource
+resource.setrlimit(resource.RLIMIT_FSIZE, ({size}, {size}))
+"""
+
+
+@pytest.mark.parametrize('size', [40_000, 100_000])  # less than a file of weights, less than a state
+def test_a_full_disk(server: TrainingServer, uninterrupted: dict[str, Experiment], size: int):
+    opt = options('full', 'dsn', 0)  # data workers write to shared memory, which the limit is for too
+    training, experiment = started(server, opt)
+    training.kill()
+    before = experiment.newest()
+    intact = experiment.content(before)
+    out = server.run(opt, '--auto_resume', before=FULL.format(size=size), status=1)
+    last = out.strip().splitlines()[-1]
+    assert last.startswith("error: cannot write '") and '(File too large)' in last and 'make room' in last
+    assert experiment.newest() == before and equal(experiment.content(before), intact)
+    assert not list(experiment.folder.rglob('*.tmp'))
+    server.run(opt, '--auto_resume')
+    assert_as_uninterrupted(experiment, uninterrupted['dsn'])
+    shutil.rmtree(experiment.folder)
+
+
+def truncate(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-1000])
+
+
+def test_damaged_checkpoints(server: TrainingServer, uninterrupted: dict[str, Experiment]):
+    opt, experiment = options('damaged', 'dsn'), Experiment(server.folder, 'damaged')
+    training = server.start(opt)
+    training.wait_until(lambda: experiment.newest() >= 12)
+    training.kill()
+    newest = experiment.newest()
+    truncate(experiment.states / f'{newest}.state')
+    truncate(experiment.models / f'net_g_{newest - SAVE_FREQ}.pth')
+    (experiment.models / f'net_d_{newest - 2 * SAVE_FREQ}.pth').unlink()
+    server.run(opt, '--auto_resume')
+    log = max(experiment.folder.glob('train_damaged_*.log')).read_text()
+    warnings = [line for line in log.splitlines() if 'WARNING: Not resumed from: ' in line]
+    assert f"{newest}.state': it is damaged or not a checkpoint" in warnings[0]
+    assert f"net_g_{newest - SAVE_FREQ}.pth': it is damaged or not a checkpoint" in warnings[1]
+    assert 'lacks its network' in warnings[2] and len(warnings) == 3
+    assert f'Resuming from {experiment.states / str(newest - 3 * SAVE_FREQ)}.state.' in log
+    assert_as_uninterrupted(experiment, uninterrupted['dsn'])
+
+
+def test_the_last_checkpoints_and_the_best_are_kept(server: TrainingServer, uninterrupted: dict[str, Experiment]):
+    opt = options('kept', 'dsn')
+    opt['logger'] |= {'keep_checkpoints': 2, 'save_checkpoint_freq': 5}
+    training, experiment = started(server, opt)
+    training.kill()
+    server.run(opt, '--auto_resume')
+    records = map(json.loads, (experiment.folder / 'validation.jsonl').read_text().splitlines())
+    psnr = {record['iter']: record['metrics']['psnr'] for record in records}
+    measured = [iteration for iteration in (5, 10, 15, 20, 25) if iteration in psnr]  # 30 is, after the last look
+    kept = {25, 30, max(measured, key=psnr.get)}
+    assert {int(path.stem) for path in experiment.states.iterdir()} == kept
+    names = {f'net_{net}_{iteration}.pth' for net in 'gd' for iteration in (*kept, 'latest')}
+    assert {path.name for path in experiment.models.iterdir()} == names
+    assert equal(experiment.content('latest'), uninterrupted['dsn'].content('latest'))

@@ -1,0 +1,103 @@
+"""The start-up hook, mostly with a stand-in for BasicSR, which takes seconds to import."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from python_process import INSTALL_HOOK, ROOT, check_python, run_python
+
+# Records the order of events in builtins.events, which the stand-in writes to as well.
+RECORD = f"""
+import builtins, os, sys, types
+builtins.events = []
+sys.path[:0] = [os.getcwd(), {str(ROOT)!r}]
+import usrdu_basicsr
+compat = types.ModuleType('usrdu_basicsr.compat.basicsr_patches')
+compat.apply_before_import = lambda: events.append('before import')
+usrdu_basicsr.compat.basicsr_patches = sys.modules[compat.__name__] = compat
+usrdu_basicsr.register = lambda: events.append('register')
+{INSTALL_HOOK}
+waiting = lambda: any(type(finder) is hook.BasicSRFinder for finder in sys.meta_path)
+"""
+
+
+@pytest.fixture
+def basicsr(tmp_path: Path) -> Path:
+    package = tmp_path / 'basicsr'
+    (package / 'utils').mkdir(parents=True)
+    (package / '__init__.py').write_text('events.append("execute")\n')
+    (package / 'utils' / '__init__.py').touch()
+    (package / 'utils' / 'registry.py').touch()
+    (package / 'train.py').write_text('events.append(__name__)\n')
+    return package
+
+
+def events(code: str, cwd: Path) -> list[str]:
+    # -S: no site-packages, so the only BasicSR is the stand-in
+    return check_python('-S', '-c', f'{RECORD}\n{code}\nprint(*events, sep="|")', cwd=cwd).strip().split('|')
+
+
+def test_order_of_events(basicsr: Path):
+    code = 'assert waiting()\nimport basicsr.utils.registry\nassert not waiting()'
+    assert events(code, basicsr.parent) == ['before import', 'execute', 'register']
+
+
+def test_run_as_a_module(basicsr: Path):
+    code = 'import runpy; runpy.run_module("basicsr.train", run_name="__main__", alter_sys=True)'
+    assert events(code, basicsr.parent) == ['before import', 'execute', 'register', '__main__']
+
+
+def test_the_loader_keeps_what_it_offers(basicsr: Path):
+    code = """
+import basicsr, importlib, inspect, pkgutil
+assert inspect.getsource(basicsr) == 'events.append("execute")\\n'
+assert basicsr.__spec__.loader.get_code('basicsr').co_name == '<module>'
+assert pkgutil.get_data('basicsr', 'train.py').startswith(b'events')
+importlib.reload(basicsr)
+"""
+    assert events(code, basicsr.parent) == ['before import', 'execute', 'register', 'execute']
+
+
+def test_looking_for_basicsr_does_not_use_the_hook_up(basicsr: Path):
+    code = 'import importlib.util; importlib.util.find_spec("basicsr"); importlib.util.find_spec("basicsr")'
+    assert events(code + '\nassert waiting()\nimport basicsr', basicsr.parent) == [
+        'before import',
+        'execute',
+        'register',
+    ]
+
+
+def test_a_failed_import_does_not_use_the_hook_up(basicsr: Path):
+    (basicsr / '__init__.py').write_text('events.append("execute")\nif events.count("execute") == 1: raise OSError')
+    code = 'try: import basicsr\nexcept OSError: pass\nimport basicsr'
+    assert events(code, basicsr.parent) == ['before import', 'execute', 'before import', 'execute', 'register']
+
+
+@pytest.mark.parametrize('missing', ['utils/registry.py', '__init__.py'])
+def test_another_package_of_this_name_is_left_alone(basicsr: Path, missing: str):
+    (basicsr / missing).unlink()
+    expected = ['execute'] if missing == 'utils/registry.py' else ['']
+    assert events('import basicsr\nassert waiting()', basicsr.parent) == expected
+
+
+def test_too_late(basicsr: Path):
+    code = 'import basicsr, usrdu_basicsr.compat.hook as hook; hook.install(); hook.install(); print(*sys.meta_path)'
+    output = check_python('-c', f'import builtins, sys; builtins.events = []; {code}', cwd=basicsr.parent)
+    assert 'BasicSRFinder' not in output
+
+
+def test_without_basicsr_the_usual_error(tmp_path: Path):
+    result = run_python('-S', '-c', f'{INSTALL_HOOK}; import basicsr', cwd=tmp_path)
+    assert result.stderr.strip().endswith("ModuleNotFoundError: No module named 'basicsr'")
+
+
+def test_costs_two_small_modules(tmp_path: Path):
+    code = f'import os, sys; before = set(sys.modules); {INSTALL_HOOK}; print(*sorted(set(sys.modules) - before))'
+    assert check_python('-S', '-c', code, cwd=tmp_path).split() == ['usrdu_basicsr', 'usrdu_basicsr.compat.hook']
+
+
+def test_importing_the_package_imports_no_other(tmp_path: Path):
+    code = 'import sys; before = set(sys.modules); import usrdu_basicsr; print(*set(sys.modules) - before)'
+    assert check_python('-c', code, cwd=tmp_path).split() == ['usrdu_basicsr']

@@ -1,0 +1,220 @@
+"""Each patch where it is needed, and with a BasicSR or torchvision that does not need it."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+
+import basicsr.test
+import basicsr.train
+import lmdb
+import pytest
+import torch
+from basicsr.data.prefetch_dataloader import PrefetchDataLoader
+from basicsr.models.base_model import BaseModel
+from basicsr.utils import dist_util, options
+from basicsr.utils.file_client import FileClient, LmdbBackend
+
+from usrdu_basicsr.compat import basicsr_patches, launcher
+from usrdu_basicsr.compat.resume import resumption
+from usrdu_basicsr.utils.errors import InputError
+
+FUNCTIONAL_TENSOR = 'torchvision.transforms.functional_tensor'
+
+
+def patched() -> list[object]:
+    return [
+        sys.modules[FUNCTIONAL_TENSOR],
+        dist_util._init_dist_pytorch,
+        dist_util._init_dist_slurm,
+        BaseModel.model_to_device,
+        LmdbBackend.__init__,
+        options.parse_options,
+        basicsr.train.load_resume_state,
+        PrefetchDataLoader.__iter__,
+    ]
+
+
+def test_applying_again_changes_nothing():
+    before = patched()
+    basicsr_patches.apply_before_import()
+    basicsr_patches.apply()
+    assert all(new is old for new, old in zip(patched(), before, strict=True))
+
+
+def test_functional_tensor_where_missing(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.delitem(sys.modules, FUNCTIONAL_TENSOR)
+    basicsr_patches.apply_before_import()
+    from torchvision.transforms.functional_tensor import rgb_to_grayscale
+
+    gray = rgb_to_grayscale(torch.tensor([1.0, 0.5, 0.25]).view(3, 1, 1))
+    assert gray.item() == pytest.approx(0.2989 + 0.587 / 2 + 0.114 / 4, abs=1e-3)
+
+
+def test_functional_tensor_where_there(monkeypatch: pytest.MonkeyPatch):
+    theirs = ModuleType(FUNCTIONAL_TENSOR)
+    monkeypatch.setitem(sys.modules, FUNCTIONAL_TENSOR, theirs)
+    basicsr_patches.apply_before_import()
+    assert sys.modules[FUNCTIONAL_TENSOR] is theirs
+
+
+def test_lmdb_clients_share_what_is_open(tmp_path: Path):
+    path = str(tmp_path / 'a.lmdb')
+    with lmdb.open(path) as environment, environment.begin(write=True) as transaction:
+        transaction.put(b'key', b'value')
+    first, second = (FileClient('lmdb', db_paths=path) for _ in range(2))
+    assert first.get('key') == second.get('key') == b'value' and first.get('other') is None
+    both = FileClient('lmdb', db_paths=[path, path], client_keys=['gt', 'lq'])
+    assert both.get('key', 'gt') == both.get('key', 'lq') == b'value'
+    with pytest.raises(AssertionError, match='gt is not in lmdb clients'):
+        first.get('key', 'gt')
+    with pytest.raises(AssertionError, match='should have the same length'):
+        FileClient('lmdb', db_paths=[path], client_keys=['gt', 'lq'])
+    with pytest.raises(InputError, match='cannot open LMDB'):
+        FileClient('lmdb', db_paths=str(tmp_path)).get('key')
+
+
+def test_lmdb_clients_with_settings_of_their_own(tmp_path: Path):
+    path = str(tmp_path / 'a.lmdb')
+    client = FileClient('lmdb', db_paths=path, readonly=False)
+    assert client.get('key') is None and Path(path, 'data.mdb').is_file()
+
+
+def test_missing_torchvision_is_not_hidden(monkeypatch: pytest.MonkeyPatch):
+    def fail(name: str) -> None:
+        raise ModuleNotFoundError(name='torchvision')
+
+    monkeypatch.setattr(basicsr_patches, 'import_module', fail)
+    with pytest.raises(ModuleNotFoundError) as caught:
+        basicsr_patches.apply_before_import()
+    assert caught.value.name == 'torchvision'
+
+
+@pytest.mark.parametrize(('gpu', 'expected'), [(True, ['BasicSR']), (False, ['gloo'])])
+def test_init_dist(monkeypatch: pytest.MonkeyPatch, gpu: bool, expected: list[str]):
+    calls: list[str] = []
+
+    def needs_gpu(backend: str) -> None:
+        calls.append('BasicSR')
+        torch.cuda.set_device(0)
+
+    monkeypatch.setattr(torch.cuda, 'is_available', lambda: gpu)
+    monkeypatch.setattr(torch.cuda, 'set_device', lambda device: None)
+    monkeypatch.setattr(torch.distributed, 'init_process_group', lambda backend: calls.append(backend))
+    monkeypatch.setattr(dist_util, '_init_dist_pytorch', needs_gpu)
+    basicsr_patches.apply()
+    dist_util.init_dist('pytorch')
+    assert calls == expected
+
+
+def test_init_dist_by_slurm_without_gpu(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    (tmp_path / 'scontrol').write_text('#!/bin/sh\necho node7\necho node8\n')
+    (tmp_path / 'scontrol').chmod(0o755)
+    slurm = {'SLURM_PROCID': '3', 'SLURM_NTASKS': '4', 'SLURM_NODELIST': 'node[7-8]', 'SLURM_LOCALID': '1'}
+    for name, value in {**slurm, 'PATH': f'{tmp_path}:{os.environ["PATH"]}'}.items():
+        monkeypatch.setenv(name, value)
+    ours = ['MASTER_ADDR', 'MASTER_PORT', 'WORLD_SIZE', 'RANK', 'LOCAL_RANK']
+    for name in ours:
+        monkeypatch.setenv(name, '')  # so that it is restored
+        monkeypatch.delenv(name)
+    backends: list[str] = []
+    monkeypatch.setattr(torch.cuda, 'is_available', lambda: False)
+    monkeypatch.setattr(torch.distributed, 'init_process_group', lambda backend: backends.append(backend))
+    dist_util.init_dist('slurm', port=1234)
+    assert backends == ['gloo']
+    assert [os.environ[name] for name in ours] == ['node7', '1234', '4', '3', '1']
+
+
+def test_distribution_where_it_works(monkeypatch: pytest.MonkeyPatch):
+    def mended(*_: object) -> None: ...
+
+    monkeypatch.setattr(dist_util, '_init_dist_pytorch', mended)
+    monkeypatch.setattr(BaseModel, 'model_to_device', mended)
+    basicsr_patches.apply()
+    assert dist_util._init_dist_pytorch is mended
+    assert BaseModel.model_to_device is mended
+
+
+def test_model_to_device_on_a_gpu_is_basicsrs(monkeypatch: pytest.MonkeyPatch):
+    def needs_gpu(self: object, net: object) -> tuple[str, object]:
+        return 'BasicSR', torch.cuda.current_device
+
+    monkeypatch.setattr(BaseModel, 'model_to_device', needs_gpu)
+    basicsr_patches.apply()
+    assert BaseModel.model_to_device is not needs_gpu
+    for device, dist in (('cuda', True), ('cuda', False), ('cpu', False)):
+        model = SimpleNamespace(device=torch.device(device), opt={'dist': dist})
+        assert BaseModel.model_to_device(model, None)[0] == 'BasicSR'
+
+
+class Bad(torch.utils.data.Dataset):
+    def __len__(self) -> int:
+        return 3
+
+    def __getitem__(self, index: int) -> int:
+        if index == 2:
+            raise InputError('bad image')
+        return index
+
+
+@pytest.mark.parametrize('workers', [0, 1])
+@pytest.mark.parametrize('queue', [0, 1, 5])
+def test_prefetching_ends_with_its_error(workers: int, queue: int):
+    fork = {'num_workers': workers, 'multiprocessing_context': 'fork'} if workers else {}
+    batches = iter(PrefetchDataLoader(queue, dataset=Bad(), **fork))
+    assert [next(batches).item(), next(batches).item()] == [0, 1]
+    with pytest.raises(InputError, match='bad image'):
+        next(batches)
+    assert [batch.item() for batch in PrefetchDataLoader(queue, dataset=range(3))] == [0, 1, 2]
+
+
+def test_everyone_holds_the_same_parse_options():
+    assert options.parse_options.__module__ == 'usrdu_basicsr.compat.basicsr_patches'
+    for module in (basicsr, basicsr.train, basicsr.test):
+        assert module.parse_options is options.parse_options
+
+
+def fake_launcher(load_resume_state: object) -> ModuleType:
+    module = ModuleType('__main__')
+    module.train_pipeline, module.load_resume_state = None, load_resume_state
+    module.build_dataloader = lambda dataset, dataset_opt, **settings: (dataset, dataset_opt, settings)
+    return module
+
+
+def test_a_launcher_that_resumes_without_gpu_keeps_its_own_way(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(launcher, 'working_root', lambda root: root + '/used')
+    module = fake_launcher(lambda opt: ('theirs', opt['root_path']))
+    basicsr_patches._correct_resuming(module)
+    assert module.load_resume_state({'root_path': 'given'}) == ('theirs', 'given/used')
+    assert module.build_dataloader(1, {'phase': 'train'}, sampler=2) == (1, {'phase': 'train'}, {'sampler': 2})
+
+
+def test_a_launcher_that_needs_a_gpu_to_resume(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    module = fake_launcher(lambda opt: torch.cuda.current_device())
+    basicsr_patches._correct_resuming(module)
+    ours = module.load_resume_state
+    basicsr_patches._correct_resuming(module)
+    assert module.load_resume_state is ours
+    paths = {'training_states': str(tmp_path)}
+    opt = {'root_path': str(tmp_path), 'auto_resume': False, 'rank': 0, 'manual_seed': 0, 'path': paths}
+    assert ours(opt) is None
+
+
+def test_a_launcher_that_loads_data_by_basicsrs(tmp_path: Path):
+    """Its own copy of the training, with BasicSR's `create_train_val_dataloader`: both begin at one iteration."""
+    module = fake_launcher(lambda opt: torch.cuda.current_device())
+    del module.build_dataloader
+    basicsr_patches._correct_resuming(module)
+    opt = {'root_path': str(tmp_path), 'auto_resume': False, 'rank': 0, 'manual_seed': 0, 'path': {}}
+    module.load_resume_state(opt)
+    assert not hasattr(module, 'build_dataloader')
+    assert basicsr.train.build_dataloader.func.__self__ is resumption and resumption.opt is opt
+
+
+def test_other_programs_are_left_alone():
+    module = ModuleType('__main__')
+    module.load_resume_state = before = lambda: torch.cuda.current_device()
+    basicsr_patches._correct_resuming(module)
+    assert module.load_resume_state is before

@@ -1,0 +1,225 @@
+"""From which checkpoint a training goes on, and why not from another."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+import torch
+from basicsr.models import build_model
+from basicsr.models.lr_scheduler import MultiStepRestartLR
+
+from tiny_runs import DSN, SRN, dsn_options, srn_options, step, unpaired_batch
+from usrdu_basicsr.compat.resume import Resumption, resumes
+from usrdu_basicsr.utils.errors import InputError, InputNotFoundError
+
+
+def save_state(path: Path, iteration: int) -> None:
+    """A state of another model, and the network that belongs to it."""
+    models = path.parents[1] / 'models'
+    models.mkdir(exist_ok=True)
+    (models / f'net_g_{iteration}.pth').touch()
+    path.parent.mkdir(exist_ok=True)
+    weight = torch.nn.Parameter(torch.ones(2))
+    optimizer = torch.optim.Adam([weight], 1e-3)
+    scheduler = MultiStepRestartLR(optimizer, milestones=[2, 4], gamma=0.5)
+    weight.sum().backward()
+    optimizer.step()
+    scheduler.step()
+    state = {'epoch': 1, 'iter': iteration}
+    torch.save({**state, 'optimizers': [optimizer.state_dict()], 'schedulers': [scheduler.state_dict()]}, path)
+
+
+def resume_options(folder: Path, auto_resume: bool, **path: str) -> dict:
+    """Of a model that is not ours."""
+    folders = {name: str(folder / name) for name in ('models', 'training_states')}
+    paths = {**folders, 'resume_state': None, **path}
+    return {'network_g': {}, 'auto_resume': auto_resume, 'rank': 0, 'manual_seed': 1, 'path': paths}
+
+
+def test_the_newest_state(tmp_path: Path):
+    states = tmp_path / 'training_states'
+    for iteration in (5, 200, 30):
+        save_state(states / f'{iteration}.state', iteration)
+    (states / 'notes.state').touch()
+    opt = resume_options(tmp_path, auto_resume=True)
+    assert resumes(opt)
+    state = Resumption().load_resume_state(opt)
+    assert (state['epoch'], state['iter']) == (1, 200)
+    assert state['schedulers'][0]['milestones'] == {2: 1, 4: 1}
+    assert state['optimizers'][0]['state'][0]['exp_avg'].device.type == 'cpu'
+    assert opt['path']['pretrain_network_g'] == str(tmp_path / 'models' / 'net_g_200.pth')
+    assert opt['path']['resume_state'] == str(states / '200.state')
+
+
+def test_the_dsn_of_stage_2_stays_the_same(tmp_path: Path):
+    save_state(tmp_path / 'training_states' / '7.state', 7)
+    (tmp_path / 'dsn.pth').touch()
+    dsn = {'pretrain_network_dsn': str(tmp_path / 'dsn.pth'), 'param_key_dsn': 'params_ema'}
+    opt = resume_options(tmp_path, False, resume_state=str(tmp_path / 'training_states' / '7.state'), **dsn)
+    opt['network_dsn'] = {}
+    Resumption().load_resume_state(opt)
+    assert {key: opt['path'][key] for key in dsn} == dsn
+
+
+def test_a_named_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    save_state(Path('states', 'named.state'), 7)
+    opt = resume_options(Path(), False, resume_state='states/named.state')
+    assert resumes(opt) and Resumption().load_resume_state(opt)['iter'] == 7
+    with pytest.raises(InputNotFoundError, match=r"no checkpoint 'none\.state'"):
+        Resumption().load_resume_state(resume_options(Path(), False, resume_state='none.state'))
+
+
+@pytest.mark.parametrize('auto_resume', [True, False])
+def test_nothing_to_resume_from(tmp_path: Path, auto_resume: bool):
+    opt = resume_options(tmp_path, auto_resume)
+    assert not resumes(opt) and Resumption().load_resume_state(opt) is None
+
+
+@pytest.fixture
+def trained(tmp_path: Path) -> dict:
+    """Stage 1, with complete checkpoints at 2, 4 and 6."""
+    opt = dsn_options(tmp_path) | {'auto_resume': True}
+    opt['train'] = {key: value for key, value in opt['train'].items() if key != 'perceptual_opt'}
+    model = build_model(opt)
+    step(model, unpaired_batch())
+    for iteration in (2, 4, 6):
+        model.save(0, iteration)
+    return opt
+
+
+def state_of(opt: dict, iteration: int) -> Path:
+    return Path(opt['path']['training_states']) / f'{iteration}.state'
+
+
+def network_of(opt: dict, iteration: int, net: str = 'g') -> Path:
+    return Path(opt['path']['models']) / f'net_{net}_{iteration}.pth'
+
+
+def test_the_newest_of_our_own(trained: dict):
+    models = Path(trained['path']['models'])
+    states = Path(trained['path']['training_states'])
+    left = [models / f'.net_g_8.pth.{uuid4().hex}.tmp', states / f'.8.state.{uuid4().hex}.tmp']
+    others = [models / '.mine.tmp', models / f'.tiles.{uuid4().hex}.tmp']
+    others[1].mkdir()
+    for path in (*left, others[0]):
+        path.touch()
+    resumption = Resumption()
+    assert resumption.load_resume_state(trained)['iter'] == 6
+    assert resumption.to_log == [(logging.INFO, f'Resuming from {state_of(trained, 6)}.')]
+    assert not any(path.exists() for path in left) and all(path.exists() for path in others)
+
+
+def truncate(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-100])
+
+
+def flip_a_bit(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+def of_another_network(path: Path) -> None:
+    content = torch.load(path, weights_only=True)
+    content['params'] = {name: value[:1] for name, value in content['params'].items()}
+    torch.save(content, path)
+
+
+@pytest.mark.parametrize(
+    ('net', 'damage', 'reason'),
+    [
+        (None, truncate, r"cannot read checkpoint '.*6\.state': it is damaged or not a checkpoint"),
+        (None, flip_a_bit, r'6\.state.* is damaged .*wrong checksum'),
+        (None, lambda path: path.write_bytes(b''), r'6\.state.* is damaged'),
+        (None, lambda path: path.write_text('notes'), r'6\.state.* is damaged'),
+        (None, lambda path: torch.save({'params': {}}, path), r'is no state of a training: it holds no epoch, iter'),
+        (None, lambda path: torch.save({'call': print}, path), r'6\.state.* is damaged'),
+        ('g', truncate, r"cannot read checkpoint '.*net_g_6\.pth'"),
+        ('d', truncate, r"cannot read checkpoint '.*net_d_6\.pth'"),
+        ('g', flip_a_bit, r'net_g_6\.pth.*wrong checksum'),
+        ('g', Path.unlink, r"6\.state' lacks its network '.*net_g_6\.pth'"),
+        ('d', Path.unlink, r"6\.state' lacks its network '.*net_d_6\.pth'"),
+        ('g', of_another_network, r"net_g_6\.pth' does not fit UncertaintyDSN: .* misshapen"),
+    ],
+)
+def test_a_checkpoint_that_is_not_complete(trained: dict, net: str | None, damage, reason: str):
+    def damage_at(iteration: int) -> None:
+        damage(state_of(trained, iteration) if net is None else network_of(trained, iteration, net))
+
+    damage_at(6)
+    named = trained | {'auto_resume': False, 'path': trained['path'] | {'resume_state': str(state_of(trained, 6))}}
+    with pytest.raises((InputError, InputNotFoundError), match=reason):  # asked for, none takes its place
+        Resumption().load_resume_state(named)
+
+    resumption = Resumption()
+    assert resumption.load_resume_state(trained | {'path': dict(trained['path'])})['iter'] == 4
+    (level, told), *set_aside, last = resumption.to_log
+    assert level == logging.WARNING and told.startswith('Not resumed from: ')
+    assert last == (logging.INFO, f'Resuming from {state_of(trained, 4)}.')
+    aside = Path(f'{state_of(trained, 6)}.aside')
+    if set_aside:
+        assert set_aside[0][1] == f"'{state_of(trained, 6)}' is later and now has .aside behind its name."
+        aside.rename(state_of(trained, 6))
+    else:
+        assert not state_of(trained, 6).exists()
+
+    for iteration in (4, 2):
+        damage_at(iteration)
+    with pytest.raises(
+        InputError, match=rf'--auto_resume: none of the 3 states in .*{reason}.*leave --auto_resume out'
+    ):
+        Resumption().load_resume_state(trained)
+
+
+def test_other_runs(trained: dict, tmp_path: Path):
+    named = trained['path'] | {'resume_state': str(state_of(trained, 6))}
+    other_stage = srn_options(tmp_path) | {'auto_resume': False, 'path': named}
+    with pytest.raises(InputError, match=r"6\.state' is of a training of UncertaintyDSNModel, this is one of Gradient"):
+        Resumption().load_resume_state(other_stage)
+    wider = trained | {'network_g': DSN | {'num_feat': 12}}
+    with pytest.raises(InputError, match=r'none of the 3 states .*net_g_6\.pth. does not fit UncertaintyDSN'):
+        Resumption().load_resume_state(wider)
+    with pytest.raises(InputError, match='UncertaintyDSN has scale 2, the options say scale: 4'):
+        Resumption().load_resume_state(trained | {'network_g': DSN | {'scale': 2}})
+    assert SRN != DSN
+
+
+def test_going_back_leaves_no_later_state_to_go_on_from(trained: dict):
+    """Or `--auto_resume` would go on from the training that was left, or from both."""
+    named = trained['path'] | {'resume_state': str(state_of(trained, 2))}
+    assert Resumption().load_resume_state(trained | {'auto_resume': False, 'path': named})['iter'] == 2
+    assert Resumption().load_resume_state(trained)['iter'] == 2
+    assert len(list(Path(trained['path']['training_states']).glob('*.state.aside'))) == 2
+
+
+@pytest.mark.parametrize('val', [{}, {'val': {'save_img': False}}, {'val': {'metrics': {'ssim': {'type': 'x'}}}}])
+def test_without_the_metrics_that_it_had(trained: dict, val: dict):
+    model = build_model(trained)
+    model.history.add(2, 'pairs', {'psnr': 20.0})
+    resumption = Resumption()
+    opt = {key: value for key, value in trained.items() if key != 'val'} | val
+    build_model(opt).resume_training(resumption.load_resume_state(opt))
+
+
+def test_other_models_than_ours(tmp_path: Path):
+    """Which networks they have, and whether they read them, is not known; what is damaged is told all the same."""
+    for iteration in (3, 6):
+        save_state(tmp_path / 'training_states' / f'{iteration}.state', iteration)
+    truncate(tmp_path / 'training_states' / '6.state')
+    opt = resume_options(tmp_path, auto_resume=True) | {'network_teacher': {}}
+    resumption = Resumption()
+    assert resumption.load_resume_state(opt)['iter'] == 3
+    assert [level for level, _ in resumption.to_log] == [logging.WARNING, logging.INFO]
+    assert (tmp_path / 'training_states' / '6.state').is_file()
+
+
+def test_a_training_keeps_its_seed(trained: dict):
+    resumption = Resumption()
+    opt = trained | {'manual_seed': 1234}  # as BasicSR draws one where the options have none
+    resumption.load_resume_state(opt)
+    assert opt['manual_seed'] == 5
+    assert resumption.to_log[-1] == (logging.WARNING, 'manual_seed stays 5, with which this training began.')

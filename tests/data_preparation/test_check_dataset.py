@@ -1,0 +1,183 @@
+"""scripts/check_dataset.py: each fault of a dataset in one report."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import yaml
+
+from photos import photo, reduce_photos, write_photos
+from python_process import ROOT, check_python, run_python
+from usrdu_basicsr.data_preparation.check_dataset import check_dataset
+from usrdu_basicsr.data_preparation.create_lmdb import create_lmdbs
+from usrdu_basicsr.storage.generated_set import write_description, write_log_scale
+
+SCRIPT = ROOT / 'scripts' / 'check_dataset.py'
+
+
+@pytest.fixture
+def sets(tmp_path: Path) -> Path:
+    write_photos(tmp_path / 'hr', 3)
+    write_photos(tmp_path / 'camera', 2, 30, 40)
+    reduce_photos(tmp_path / 'hr', tmp_path / 'set' / 'lr')
+    for path in (tmp_path / 'set' / 'lr').iterdir():
+        write_log_scale(tmp_path / 'set' / 'log_scale' / f'{path.stem}.npy', np.zeros((24, 28, 3)))
+    write_description(tmp_path / 'set', {'scale': 4})
+    return tmp_path
+
+
+def dataset(root: Path, kind: str = 'UncertaintyPairedDataset', **changes: object) -> dict:
+    roots = {'dataroot_gt': root / 'hr', 'dataroot_lq': root / 'set/lr', 'dataroot_log_scale': root / 'set/log_scale'}
+    return {'type': kind, 'phase': 'train', 'scale': 4, 'gt_size': 64, **roots, **changes}
+
+
+def test_a_good_set_has_no_problem(sets: Path):
+    assert cv2.imwrite(str(sets / 'camera' / 'gray.jpg'), photo()[..., 0])
+    (sets / 'camera' / 'notes.txt').touch()
+    report = check_dataset(dataset(sets))
+    assert report.problems == report.notes == []
+    assert report.summary == [
+        f'dataroot_gt {sets}/hr: 3 images; 96x112; RGB',
+        f'dataroot_lq {sets}/set/lr: 3 images; 24x28; RGB',
+        f'dataroot_log_scale {sets}/set/log_scale: 3 log-scale maps; 24x28',
+    ]
+    camera = dataset(sets, 'UnpairedImageDataset', dataroot_lq=sets / 'camera', dataroot_log_scale=None)
+    report = check_dataset(camera, workers=2)
+    assert report.problems == []
+    assert report.summary[1] == (
+        f'dataroot_lq {sets}/camera: 3 images; 30x40 to 96x112, median 30x40 (height x width); 2 RGB, 1 gray;'
+        ' 1 more file, not read'
+    )
+
+
+def test_every_problem_is_told_at_once(sets: Path):
+    content = (sets / 'hr' / 'astronaut.png').read_bytes()
+    (sets / 'hr' / 'astronaut.png').write_bytes(content[: len(content) // 2])
+    write_photos(sets / 'set' / 'lr', 2, 12, 12)  # chelsea's is of another size and too small
+    (sets / 'set' / 'log_scale' / 'coffee.npy').write_bytes(b'')
+    (sets / 'set' / 'lr' / 'extra.png').write_bytes((sets / 'hr' / 'coffee.png').read_bytes())
+    (sets / 'set' / 'lr' / 'coffee.jpg').write_bytes((sets / 'set' / 'lr' / 'coffee.png').read_bytes())
+    write_description(sets / 'set', {'scale': 2})
+    report = check_dataset(dataset(sets))
+    assert report.notes == [
+        f"'{sets}/set/lr/coffee.jpg' is a PNG file, in spite of its name",
+        f"1 of '{sets}/set/lr' have no partner in '{sets}/hr', 'extra' first",
+    ]
+    expected = [
+        f"cannot read image '{sets}/hr/astronaut.png': it is damaged",
+        f"'{sets}/set/lr/astronaut.png' is 12x12 pixels, too small for crops of 16x16",
+        f"'{sets}/set/lr/chelsea.png' is 12x12 pixels, too small for crops of 16x16",
+        f"log-scales '{sets}/set/log_scale/coffee.npy' are not floats",
+        f"dataroot_lq: 2 of '{sets}/set/lr' share the name 'coffee'",
+        f"'{sets}/set/lr/chelsea.png' is (12, 12) pixels (height, width), not 1/4 of '{sets}/hr/chelsea.png', (96",
+        f"'{sets}/set' was generated at scale 2, not 4",
+    ]
+    assert len(report.problems) == len(expected)
+    for part in expected:
+        assert any(problem.startswith(part) for problem in report.problems), part
+
+
+def test_lmdbs_are_decoded_too(sets: Path):
+    create_lmdbs([sets / 'hr', sets / 'set'])
+    roots = {'dataroot_gt': sets / 'hr.lmdb', 'dataroot_lq': sets / 'set/lr.lmdb'}
+    assert check_dataset(dataset(sets, **roots)).problems == []
+    meta = sets / 'hr.lmdb' / 'meta_info.txt'
+    meta.write_text(meta.read_text().replace('coffee.png (96,112,3)', 'coffee.png (96,110,3)'))
+    problem = f"'{sets}/hr.lmdb/coffee' is (96, 112) pixels (height, width), its meta info says (96, 110)"
+    assert problem in check_dataset(dataset(sets, **roots)).problems
+
+
+def test_basicsrs_pairs(sets: Path):
+    (sets / 'set' / 'lr' / 'coffee.png').rename(sets / 'set' / 'lr' / 'coffeex4.png')
+    pairs = dataset(sets, 'PairedImageDataset', dataroot_log_scale=None)
+    problems = check_dataset(pairs).problems
+    assert problems == [
+        f"'{sets}/hr/coffee.png' has no partner of the same name in '{sets}/set/lr'",
+        f"1 of '{sets}/set/lr' have no partner in '{sets}/hr', 'coffeex4.png' first",
+    ]
+    (sets / 'list.txt').write_text('astronaut.png\n')
+    assert check_dataset(pairs | {'meta_info_file': sets / 'list.txt'}).problems == []
+    for name in ('astronaut', 'chelsea'):
+        (sets / 'set' / 'lr' / f'{name}.png').rename(sets / 'set' / 'lr' / f'{name}x4.png')
+    assert check_dataset(pairs | {'filename_tmpl': '{}x4'}).problems == []
+    write_photos(sets / 'hr', 1, 97, 112)
+    assert 'not 1/4 of' in check_dataset(pairs | {'filename_tmpl': '{}x4'}).problems[0]
+    assert check_dataset(pairs | {'filename_tmpl': '{}x4', 'phase': 'val'}).problems == []
+
+
+def test_as_a_user(sets: Path):
+    output = check_python(SCRIPT, '--gt', 'hr', '--lq', 'camera', '--gt_size', '96', cwd=sets)
+    assert output == (
+        'folders: UnpairedImageDataset\n'
+        '  dataroot_gt hr: 3 images; 96x112; RGB\n'
+        '  dataroot_lq camera: 2 images; 30x40; RGB\n'
+        '0 problems\n'
+    )
+    found = run_python(SCRIPT, '--gt', 'hr', '--lq', 'nowhere', '--gt_size', '100', cwd=sets)
+    assert found.returncode == 1
+    assert "  PROBLEM: dataroot_lq: no folder 'nowhere'" in found.stdout and found.stdout.endswith('4 problems\n')
+    train = dataset(Path(), 'UnpairedImageDataset', dataroot_lq=Path('camera'), dataroot_log_scale=None)
+    train = {key: str(value) for key, value in train.items() if isinstance(value, str | Path)}
+    train |= {'name': 'mine', 'gt_size': 64, 'batch_size_per_gpu': 1, 'num_worker_per_gpu': 0}
+    opt = {'name': 'mine', 'num_gpu': 0, 'scale': 4, 'path': {}, 'datasets': {'train': train}}
+    (sets / 'mine.yml').write_text(yaml.safe_dump(opt))
+    output = check_python(SCRIPT, '-opt', 'mine.yml', cwd=sets)
+    assert output.startswith('train: UnpairedImageDataset\n') and output.endswith('0 problems\n')
+    assert 'give either -opt FILE' in run_python(SCRIPT, cwd=sets).stderr
+    assert 'error: -opt: the options file gone.yml' in run_python(SCRIPT, '-opt', 'gone.yml', cwd=sets).stderr
+
+
+@pytest.mark.parametrize(
+    ('change', 'message'),
+    [
+        ({'gt_size': '64'}, "gt_size is text, '64'"),
+        ({'scale': '4'}, "scale is text, '4'"),
+        ({'dataroot_gt': ['a', 'b']}, "dataroot_gt is ['a', 'b'], expected a path"),
+        ({'dataroot_lq': None}, 'missing dataroot_lq'),
+        ({'dataroot_lr': 'camera'}, "unknown key dataroot_lr: did you mean 'dataroot_lq'?"),
+        ({'type': 'UnpairedDataset'}, "type: no 'UnpairedDataset': did you mean 'UnpairedImageDataset'?"),
+    ],
+)
+def test_options_that_no_run_would_take(sets: Path, change: dict, message: str):
+    train = {'name': 'mine', 'type': 'UnpairedImageDataset', 'dataroot_gt': 'hr', 'dataroot_lq': 'camera'}
+    train |= {'gt_size': 64, 'batch_size_per_gpu': 1, 'num_worker_per_gpu': 0, **change}
+    scale = train.pop('scale', 4)
+    opt = {'name': 'mine', 'num_gpu': 0, 'scale': scale, 'path': {}, 'datasets': {'train': train}}
+    (sets / 'mine.yml').write_text(yaml.safe_dump(opt))
+    found = run_python(SCRIPT, '-opt', 'mine.yml', cwd=sets)
+    assert found.returncode == 1 and f'  PROBLEM: {message}' in found.stdout, found.stdout + found.stderr
+
+
+def test_lmdbs_need_no_template_and_extensions_must_match(sets: Path):
+    create_lmdbs([sets / 'hr', sets / 'set'])
+    roots = {'dataroot_gt': sets / 'hr.lmdb', 'dataroot_lq': sets / 'set/lr.lmdb', 'dataroot_log_scale': None}
+    pairs = dataset(sets, 'PairedImageDataset', io_backend={'type': 'lmdb'}, filename_tmpl='{}x4', **roots)
+    report = check_dataset(pairs)
+    assert report.problems == [] and report.summary[0] == f'dataroot_gt {sets}/hr.lmdb: 3 images; 96x112; RGB'
+    for path in (sets / 'set' / 'lr').iterdir():
+        path.rename(path.with_suffix('.jpg'))
+    problems = check_dataset(dataset(sets, 'PairedImageDataset', dataroot_log_scale=None)).problems
+    assert len(problems) == 4 and problems[-1].endswith("'astronaut.jpg' first")
+
+
+def test_every_listed_file_that_is_gone(sets: Path):
+    (sets / 'list.txt').write_text('gone.png\nastronaut.png\nlost.png\n')
+    report = check_dataset(dataset(sets, 'HRImageDataset', meta_info_file=sets / 'list.txt'))
+    assert [problem[: problem.index(':')] for problem in report.problems] == [
+        f"cannot read '{sets}/hr/gone.png'",
+        f"cannot read '{sets}/hr/lost.png'",
+    ]
+
+
+def test_what_basicsr_would_stumble_on(sets: Path):
+    pairs = dataset(sets, 'PairedImageDataset', dataroot_log_scale=None)
+    (sets / 'hr' / 'notes.txt').touch()
+    assert check_dataset(pairs).problems == [
+        f"dataroot_gt: folder '{sets}/hr' holds 'notes.txt', which PairedImageDataset would read as an image: move it"
+        ' elsewhere'
+    ]
+    (sets / 'list.txt').write_text('my photo.png\n')
+    assert 'reads no names with blanks' in check_dataset(pairs | {'meta_info_file': sets / 'list.txt'}).problems[0]

@@ -1,0 +1,161 @@
+"""scripts/extract_subimages.py: aligned tiles that cover the photos, alike in folders and LMDBs."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from basicsr.data import build_dataset
+
+from photos import photo, reduce_photos, write_photos
+from python_process import ROOT, check_python, run_python
+from usrdu_basicsr.utils.errors import InputError
+from usrdu_basicsr.data_preparation.extract_subimages import extract_set_tiles, extract_tiles
+from usrdu_basicsr.data_preparation.crop_subimages import tile_starts
+from usrdu_basicsr.storage.formats import IMAGE, LOG_SCALE
+from usrdu_basicsr.storage.generated_set import write_description, write_log_scale
+from usrdu_basicsr.storage.open_source import open_source
+
+SCRIPT = ROOT / 'scripts' / 'extract_tiles.py'
+
+
+@pytest.fixture
+def sets(tmp_path: Path) -> Path:
+    """Photos of mixed sizes, one not a multiple of the scale, with a set whose log-scales follow the LR images."""
+    write_photos(tmp_path / 'hr', 2)
+    assert cv2.imwrite(str(tmp_path / 'hr' / 'odd name.png'), photo('coffee', 99, 70))
+    reduce_photos(tmp_path / 'hr', tmp_path / 'set' / 'lr')
+    odd = cv2.resize(photo('coffee', 99, 70)[:96, :68], (17, 24), interpolation=cv2.INTER_AREA)
+    assert cv2.imwrite(str(tmp_path / 'set' / 'lr' / 'odd name.png'), odd)
+    for path in (tmp_path / 'set' / 'lr').iterdir():
+        lr = cv2.imread(str(path))[..., ::-1]
+        write_log_scale(tmp_path / 'set' / 'log_scale' / f'{path.stem}.npy', lr / 255)
+    write_description(tmp_path / 'set', {'scale': 4, 'checkpoint_sha256': 'abc', 'count': 3})
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ('length', 'crop', 'step', 'starts'),
+    [
+        (96, 48, 48, [0, 48]),
+        (96, 48, 24, [0, 24, 48]),
+        (100, 48, 48, [0, 48, 52]),
+        (48, 48, 24, [0]),
+        (40, 48, 24, [0]),
+        (200, 48, 100, [0, 100, 152]),
+    ],
+)
+def test_starts(length: int, crop: int, step: int, starts: list[int]):
+    assert tile_starts(length, crop, step) == starts
+
+
+def test_tiles_put_together_again_are_the_photo(tmp_path: Path):
+    write_photos(tmp_path / 'hr', 1, 100, 112)
+    assert extract_tiles(tmp_path / 'hr', tmp_path / 'tiles', 48, 32) == 9
+    whole = cv2.imread(str(tmp_path / 'hr' / 'astronaut.png'))
+    again, number = np.zeros_like(whole), 0
+    for top in (0, 32, 52):
+        for left in (0, 32, 64):
+            number += 1
+            tile = cv2.imread(str(tmp_path / 'tiles' / f'astronaut_s{number:03d}.png'))
+            again[top : top + 48, left : left + 48] = tile
+            np.testing.assert_array_equal(tile, whole[top : top + 48, left : left + 48])
+    np.testing.assert_array_equal(again, whole)
+
+
+def test_tiles_of_a_set_are_aligned(sets: Path):
+    """Each LR tile and its log-scales are those of the HR tile: area reduction of a tile is the tile of the area."""
+    count = extract_set_tiles(sets / 'hr', sets / 'set', sets / 'tiles', 48, 40)
+    hr, lr = (open_source(sets / 'tiles' / name, IMAGE) for name in ('hr', 'lr'))
+    log_scale = open_source(sets / 'tiles' / 'log_scale', LOG_SCALE)
+    assert len(hr) == count and hr.stems() == lr.stems() == log_scale.stems()
+    assert 'odd name_s004' in hr.stems()
+    for i in range(count):
+        tile = hr.read(i)
+        assert lr.size(i) == tuple(side // 4 for side in tile.shape[:2])
+        reduced = cv2.resize(tile, lr.size(i)[::-1], interpolation=cv2.INTER_AREA)
+        np.testing.assert_allclose(lr.read(i).astype(int), reduced.astype(int), atol=1)
+        np.testing.assert_allclose(log_scale.read(i)[..., ::-1] * 255, lr.read(i), atol=0.2)
+    description = json.loads((sets / 'tiles' / 'generation.json').read_text())
+    assert description == {'scale': 4, 'checkpoint_sha256': 'abc', 'count': count}
+    tiles = json.loads((sets / 'tiles' / '.tiles.json').read_text())
+    assert tiles == {'crop': 48, 'step': 40, 'photos': 3, 'tiles': count}
+
+
+def options(root: Path, suffix: str) -> dict:
+    return {
+        'name': 'tiles',
+        'type': 'UncertaintyPairedDataset',
+        'dataroot_gt': str(root / f'hr{suffix}'),
+        'dataroot_lq': str(root / f'lr{suffix}'),
+        'dataroot_log_scale': str(root / f'log_scale{suffix}'),
+        'scale': 4,
+        'gt_size': 48,
+        'use_hflip': True,
+        'use_rot': True,
+        'phase': 'val',
+    }
+
+
+def test_folders_and_lmdbs_hold_the_same_tiles(sets: Path):
+    extract_set_tiles(sets / 'hr', sets / 'set', sets / 'plain', 48, 24)
+    extract_set_tiles(sets / 'hr', sets / 'set', sets / 'packed', 48, 24, as_lmdb=True)
+    plain, packed = (build_dataset(options(sets / name, end)) for name, end in (('plain', ''), ('packed', '.lmdb')))
+    assert len(plain) == len(packed) > 20
+    by_name = {Path(packed[i]['gt_path']).name: packed[i] for i in range(len(packed))}
+    for item in (plain[i] for i in range(len(plain))):
+        other = by_name[Path(item['gt_path']).stem]
+        assert all(torch.equal(item[key], other[key]) for key in ('gt', 'lq', 'log_scale'))
+    build_dataset(options(sets / 'packed', '.lmdb') | {'phase': 'train'})[0]
+
+
+def test_as_a_user(sets: Path):
+    settings = ('--crop', '48', '--step', '48', '--workers', '2')
+    output = check_python(SCRIPT, '-i', 'hr', '--generated', 'set', '-o', 'tiles', '--lmdb', *settings, cwd=sets)
+    assert output == '16 tiles in tiles\n'
+    assert sorted(path.name for path in (sets / 'tiles').iterdir()) == [
+        *('.tiles.json', 'generation.json', 'hr.lmdb', 'log_scale.lmdb', 'lr.lmdb'),
+    ]
+    assert check_python(SCRIPT, '-i', 'hr', '-o', 'hr_tiles', '--lmdb', *settings, cwd=sets) == (
+        '18 tiles in hr_tiles.lmdb\n'
+    )
+    assert len(open_source(sets / 'hr_tiles.lmdb', IMAGE)) == 18  # alone, an odd side is kept whole
+    for arguments, message in (
+        (('-i', 'hr', '-o', 'hr_tiles.lmdb'), "error: output 'hr_tiles.lmdb' is there already"),
+        (('-i', 'hr', '-o', 't', '--generated', 'hr'), "error: 'hr' holds no generation.json"),
+        (('-i', 'hr', '-o', 't', '--generated', 'set', '--crop', '50'), 'error: crop 50 is not a multiple of scale 4'),
+        (('-i', 'hr', '-o', 't', '--generated', 'set', '--step', '50'), 'error: step 50 is not a multiple of scale 4'),
+        (
+            ('-i', 'hr', '-o', 'set', '--overwrite'),
+            "error: output 'set' holds no .tiles.json, so it was not written by",
+        ),
+        (('-i', 'hr', '-o', '.', '--overwrite'), "error: output '.' would replace 'hr', which is to be cut"),
+        (('-i', 'tiles/hr.lmdb', '-o', 't'), "error: 'tiles/hr.lmdb' is an LMDB: tiles are cut from folders"),
+    ):
+        assert message in run_python(SCRIPT, *arguments, cwd=sets).stderr
+    assert not (sets / 't').exists()
+    check_python(SCRIPT, '-i', 'hr', '-o', 'hr_tiles.lmdb', '--overwrite', '--crop', '96', cwd=sets)
+    assert len(open_source(sets / 'hr_tiles.lmdb', IMAGE)) == 6
+
+
+def test_a_set_of_other_photos_is_refused(sets: Path):
+    write_photos(sets / 'hr', 1, 48, 48)
+    with pytest.raises(InputError, match=r"lr/astronaut.png': \(24, 28\) pixels .*, expected \(12, 12\): 1/4 of"):
+        extract_set_tiles(sets / 'hr', sets / 'set', sets / 'tiles', 48, 48)
+    (sets / 'set' / 'lr' / 'chelsea.png').unlink()
+    with pytest.raises(InputError, match=r"chelsea.png': no partner of the same name in '.*lr'"):
+        extract_set_tiles(sets / 'hr', sets / 'set', sets / 'tiles', 48, 48)
+    assert sorted(path.name for path in sets.iterdir()) == ['hr', 'set']
+
+
+def test_a_photo_that_breaks_while_it_is_cut_leaves_nothing(sets: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr('usrdu_basicsr.data_preparation.extract_subimages.check_all', lambda *_: None)
+    (sets / 'hr' / 'odd name.png').write_bytes(b'')
+    for as_lmdb in (False, True):
+        with pytest.raises(InputError, match=r"odd name.png': it is empty"):
+            extract_set_tiles(sets / 'hr', sets / 'set', sets / 'tiles', 48, 48, as_lmdb=as_lmdb)
+    assert sorted(path.name for path in sets.iterdir()) == ['hr', 'set']

@@ -1,0 +1,197 @@
+"""Generating a set: what is written, skipped, named as bad; tiles against the whole image."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from photos import photo, write_photos
+from usrdu_basicsr.archs.dsn_arch import UncertaintyDSN
+from usrdu_basicsr.data.uncertainty_paired_dataset import UncertaintyPairedDataset
+from usrdu_basicsr.utils.errors import InputError
+from usrdu_basicsr.inference.generate_lr import generate_set, predict
+
+CPU = torch.device('cpu')
+
+
+def dsn_file(folder: Path, name: str = 'dsn.pth', **options: object) -> Path:
+    net = UncertaintyDSN(**{'num_feat': 8, 'num_block': 2, 'scale': 4, **options})
+    for parameter in net.parameters():
+        parameter.data += 0.05 * torch.randn_like(parameter)  # every output depends on the image
+    torch.save({'params': net.state_dict()}, folder / name)
+    return folder / name
+
+
+@pytest.fixture
+def hr(tmp_path: Path) -> Path:
+    write_photos(tmp_path / 'hr', 2)
+    return tmp_path / 'hr'
+
+
+def modification_times(folder: Path) -> dict[str, int]:
+    return {
+        str(path.relative_to(folder)): path.stat().st_mtime_ns for path in folder.rglob('*.*') if path.suffix != '.json'
+    }
+
+
+def test_the_set_holds_what_the_network_says(hr: Path, tmp_path: Path):
+    checkpoint = dsn_file(tmp_path)
+    report = generate_set(hr, tmp_path / 'set', checkpoint, CPU)
+    assert report.written == ['astronaut.png', 'chelsea.png'] and not report.skipped and not report.failed
+    net = UncertaintyDSN(num_feat=8, num_block=2)
+    net.load_state_dict(torch.load(checkpoint, weights_only=True)['params'])
+    x = torch.from_numpy(photo()[..., ::-1].copy()).permute(2, 0, 1)[None] / 255
+    with torch.no_grad():
+        out = net(x)
+    lr = cv2.imread(str(tmp_path / 'set' / 'lr' / 'astronaut.png'))[..., ::-1]
+    assert lr.shape == (24, 28, 3)
+    expected = (out.lr[0].permute(1, 2, 0).clamp(0, 1) * 255).numpy()
+    assert np.abs(lr - expected).max() <= 0.5 + 1e-3
+    log_scale = np.load(tmp_path / 'set' / 'log_scale' / 'astronaut.npy')
+    assert log_scale.dtype == np.float16
+    np.testing.assert_allclose(log_scale, out.log_scale[0].permute(1, 2, 0).numpy(), rtol=1e-3, atol=1e-4)
+    assert json.loads((tmp_path / 'set' / 'generation.json').read_text()) == {
+        'checkpoint': 'dsn.pth',
+        'checkpoint_sha256': hashlib.sha256(checkpoint.read_bytes()).hexdigest(),
+        'scale': 4,
+        'network': {'num_in_ch': 3, 'num_out_ch': 3, 'num_feat': 8, 'num_block': 2, 'scale': 4, 'residual': False},
+        'precision': 'fp32',
+        'version': '0.1.0',
+        'count': 2,
+    }
+    opt = {'dataroot_gt': hr, 'dataroot_lq': tmp_path / 'set/lr', 'dataroot_log_scale': tmp_path / 'set/log_scale'}
+    assert len(UncertaintyPairedDataset(opt | {'scale': 4, 'phase': 'train', 'gt_size': 64})) == 2
+    with pytest.raises(InputError, match='has scale 4, the options say 2'):
+        UncertaintyPairedDataset(opt | {'scale': 2, 'phase': 'train', 'gt_size': 64})
+
+
+@pytest.mark.parametrize('scale', [1, 2, 4])
+@pytest.mark.parametrize('residual', [False, True])
+@pytest.mark.parametrize('tile', [16, 30, 64])
+def test_tiles_give_the_untiled_result(tmp_path: Path, scale: int, residual: bool, tile: int):
+    checkpoint = dsn_file(tmp_path, num_block=1, scale=scale, residual=residual)
+    net = UncertaintyDSN(num_feat=8, num_block=1, scale=scale, residual=residual).eval()
+    net.load_state_dict(torch.load(checkpoint, weights_only=True)['params'])
+    image = photo('coffee', 132, 100).astype(np.float32) / 255
+    whole, tiled = predict(net, image, tile=1000), predict(net, image, tile=tile)
+    for one, other in zip(whole, tiled, strict=True):
+        np.testing.assert_allclose(one, other, atol=2e-5)
+
+
+def test_a_second_run_finishes_the_first(hr: Path, tmp_path: Path):
+    checkpoint, output = dsn_file(tmp_path), tmp_path / 'set'
+    generate_set(hr, output, checkpoint, CPU)
+    before = modification_times(output)
+    assert generate_set(hr, output, checkpoint, CPU).skipped == ['astronaut.png', 'chelsea.png']
+    assert modification_times(output) == before
+
+    lr, log_scale = output / 'lr' / 'chelsea.png', output / 'log_scale' / 'chelsea.npy'
+    originals = lr.read_bytes(), log_scale.read_bytes()
+    for path, damage in (
+        (lr, lambda p: p.unlink()),
+        (lr, lambda p: p.write_bytes(p.read_bytes()[:-20])),
+        (lr, lambda p: p.write_bytes(b'')),
+        (log_scale, lambda p: p.unlink()),
+        (log_scale, lambda p: p.write_bytes(p.read_bytes()[:-20])),
+        (log_scale, lambda p: np.save(p, np.zeros((3, 3, 3)))),
+    ):
+        damage(path)
+        report = generate_set(hr, output, checkpoint, CPU)
+        assert report.written == ['chelsea.png'] and report.skipped == ['astronaut.png']
+        assert (lr.read_bytes(), log_scale.read_bytes()) == originals
+    assert not list(output.rglob('*.tmp'))
+
+
+def test_sizes_are_cropped_and_told_once(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    write_photos(tmp_path / 'hr', 3, 99, 113)
+    with caplog.at_level('WARNING'):
+        generate_set(tmp_path / 'hr', tmp_path / 'set', dsn_file(tmp_path), CPU)
+    assert cv2.imread(str(tmp_path / 'set/lr/coffee.png')).shape == (24, 28, 3)
+    assert [record.getMessage() for record in caplog.records] == [
+        'astronaut.png and perhaps others are cropped to a multiple of scale 4'
+    ]
+
+
+def test_every_kind_of_image(tmp_path: Path):
+    """The colours that a kind can hold come out as those of the plain RGB photo."""
+    folder = tmp_path / 'hr'
+    folder.mkdir()
+    rgb = photo()[..., ::-1]
+    gray = np.asarray(Image.fromarray(rgb).convert('L'))
+    Image.fromarray(rgb).save(folder / 'rgb.png')
+    alpha = np.concatenate([rgb, np.full_like(rgb[..., :1], 9)], 2)
+    Image.fromarray(alpha).save(folder / 'rgba.png')
+    cv2.imwrite(str(folder / 'deep.png'), rgb[..., ::-1].astype(np.uint16) * 257)
+    Image.fromarray(gray).save(folder / 'gray.png')
+    Image.fromarray(np.repeat(gray[..., None], 3, 2)).save(folder / 'gray_rgb.png')
+    Image.fromarray(rgb).quantize(32).save(folder / 'palette.png')
+    Image.fromarray(rgb).quantize(32).convert('RGB').save(folder / 'palette_rgb.png')
+    report = generate_set(folder, tmp_path / 'set', dsn_file(tmp_path), CPU)
+    assert len(report.written) == 7
+
+    def result(name: str) -> np.ndarray:
+        return np.load(tmp_path / 'set' / 'log_scale' / f'{name}.npy')
+
+    for name, plain in (('rgba', 'rgb'), ('gray', 'gray_rgb'), ('palette', 'palette_rgb')):
+        np.testing.assert_array_equal(result(name), result(plain))
+    np.testing.assert_allclose(result('deep'), result('rgb'), atol=2e-3)
+
+
+def test_unreadable_files_are_named_and_the_others_go_on(hr: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    (hr / 'broken.png').write_bytes((hr / 'chelsea.png').read_bytes()[:3000])
+    (hr / 'empty.jpg').touch()
+    cv2.imwrite(str(hr / 'tiny.png'), photo(height=3, width=9))
+    report = generate_set(hr, tmp_path / 'set', dsn_file(tmp_path), CPU)
+    assert report.written == ['astronaut.png', 'chelsea.png']
+    assert report.failed == ['broken.png', 'empty.jpg', 'tiny.png']
+    text = caplog.text
+    assert 'broken.png' in text and 'empty.jpg' in text and 'tiny.png' in text
+    assert sorted(path.name for path in (tmp_path / 'set' / 'lr').iterdir()) == ['astronaut.png', 'chelsea.png']
+
+
+@pytest.mark.usefixtures('bf16_everywhere')
+def test_a_set_in_bf16_is_the_same_to_a_fraction_of_a_gray_level(hr: Path, tmp_path: Path):
+    checkpoint = dsn_file(tmp_path, num_feat=16)
+    sets = {name: tmp_path / name for name in ('fp32', 'bf16')}
+    for name, folder in sets.items():
+        generate_set(hr, folder, checkpoint, CPU, precision=name)
+        assert json.loads((folder / 'generation.json').read_text())['precision'] == name
+    lr = [cv2.imread(str(folder / 'lr/astronaut.png')).astype(int) for folder in sets.values()]
+    log_scale = [np.load(folder / 'log_scale/astronaut.npy').astype(float) for folder in sets.values()]
+    assert 0 < np.abs(lr[0] - lr[1]).mean() < 0.3 and np.abs(lr[0] - lr[1]).max() <= 2
+    assert 0 < np.abs(log_scale[0] - log_scale[1]).max() < 0.05
+    with pytest.raises(InputError, match='holds a set generated in bf16, not fp32: go on in bf16'):
+        generate_set(hr, sets['bf16'], checkpoint, CPU)
+
+
+def test_sets_do_not_mix(hr: Path, tmp_path: Path):
+    generate_set(hr, tmp_path / 'set', dsn_file(tmp_path), CPU)
+    with pytest.raises(InputError, match='generated with another checkpoint'):
+        generate_set(hr, tmp_path / 'set', dsn_file(tmp_path, 'other.pth'), CPU)
+    (tmp_path / 'file').touch()
+    with pytest.raises(InputError, match='is a file; name a folder'):
+        generate_set(hr, tmp_path / 'file' / 'set', dsn_file(tmp_path), CPU)
+    write_photos(tmp_path / 'own' / 'lr', 1)
+    with pytest.raises(InputError, match=r'holds files but no generation\.json'):
+        generate_set(hr, tmp_path / 'own', dsn_file(tmp_path), CPU)
+
+
+def test_two_photos_of_one_name(hr: Path, tmp_path: Path):
+    write_photos(hr, 1, extension='jpg')
+    with pytest.raises(InputError, match=r'astronaut\.jpg. and .*astronaut\.png. would share a name'):
+        generate_set(hr, tmp_path / 'set', dsn_file(tmp_path), CPU)
+    assert not (tmp_path / 'set').exists()
+
+
+def test_a_checkpoint_that_is_no_dsn(hr: Path, tmp_path: Path):
+    torch.save({'params': {'body.0.weight': torch.zeros(1)}}, tmp_path / 'sr.pth')
+    with pytest.raises(InputError, match='holds no UncertaintyDSN'):
+        generate_set(hr, tmp_path / 'set', tmp_path / 'sr.pth', CPU)
+    assert not (tmp_path / 'set').exists()

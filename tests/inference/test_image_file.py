@@ -1,0 +1,174 @@
+"""Image files as they are kept: depth, gray, transparency, colour profile, orientation."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image, ImageCms, ImageOps, PngImagePlugin
+
+from photos import photo
+from usrdu_basicsr.utils.errors import InputError
+from usrdu_basicsr.utils.images import image_size, read_image
+from usrdu_basicsr.inference.image_file import Picture, read_picture, write_picture
+
+PROFILE = ImageCms.ImageCmsProfile(ImageCms.createProfile('sRGB')).tobytes()
+COLOUR = photo(height=12, width=20)
+GRAY = cv2.cvtColor(COLOUR, cv2.COLOR_BGR2GRAY)[..., None]
+ALPHA = np.dstack([COLOUR, np.arange(240, dtype=np.uint8).reshape(12, 20)])
+
+
+@pytest.mark.parametrize('orientation', range(1, 9))
+@pytest.mark.parametrize('kind', ['PNG', 'JPEG', 'WEBP', 'TIFF'])
+def test_orientation_is_applied_once(tmp_path: Path, kind: str, orientation: int):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    path = tmp_path / f'turned.{kind.lower()}'
+    settings = {'lossless': True} if kind == 'WEBP' else {}
+    Image.fromarray(COLOUR[..., ::-1]).save(path, exif=exif, **settings)
+    with Image.open(path) as image:
+        expected = np.asarray(ImageOps.exif_transpose(image))[..., ::-1].astype(int)
+    got = read_picture(path).pixels
+    assert got.shape == expected.shape and np.abs(got - expected).max() <= (3 if kind == 'JPEG' else 0)
+    np.testing.assert_array_equal(got, (read_image(path) * 255).round())
+
+
+@pytest.mark.parametrize('profile', [None, PROFILE])
+@pytest.mark.parametrize('pixels', [COLOUR, ALPHA, COLOUR.astype(np.uint16) * 257 + 3, ALPHA.astype(np.uint16) * 200])
+def test_a_png_is_what_was_written(tmp_path: Path, pixels: np.ndarray, profile: bytes | None):
+    write_picture(tmp_path / 'image.png', Picture(pixels, profile))
+    got = read_picture(tmp_path / 'image.png')
+    np.testing.assert_array_equal(got.pixels, pixels)
+    assert got.pixels.dtype == pixels.dtype and got.icc_profile == profile
+    with Image.open(tmp_path / 'image.png') as image:  # a second reader, which checks the chunks' sums
+        image.load()
+        assert image.info.get('icc_profile') == profile
+
+
+def test_gray_stays_gray(tmp_path: Path):
+    for pixels in (GRAY, GRAY.astype(np.uint16) * 257):
+        for name in ('gray.png', 'gray.jpg')[: 2 if pixels.dtype == np.uint8 else 1]:
+            write_picture(tmp_path / name, Picture(pixels))
+            got = read_picture(tmp_path / name).pixels
+            assert got.shape == pixels.shape and got.dtype == pixels.dtype
+            with Image.open(tmp_path / name) as image:
+                assert image.mode in ('L', 'I;16')
+        assert np.array_equal(read_picture(tmp_path / 'gray.png').pixels, pixels)
+
+
+@pytest.mark.parametrize('name', ['image.jpg', 'image.JPEG', 'image.webp'])
+def test_lossy_formats(tmp_path: Path, name: str):
+    smooth = cv2.GaussianBlur(COLOUR, (0, 0), 3)
+    write_picture(tmp_path / name, Picture(smooth, PROFILE))
+    got = read_picture(tmp_path / name)
+    assert got.icc_profile == PROFILE
+    assert np.abs(got.pixels.astype(int) - smooth).mean() < 3  # and blue is not red
+    if name.endswith('webp'):
+        transparent = np.dstack([smooth, ALPHA[..., 3]])
+        write_picture(tmp_path / name, Picture(transparent))
+        np.testing.assert_array_equal(read_picture(tmp_path / name).pixels[..., 3], transparent[..., 3])
+
+
+@pytest.mark.parametrize(
+    ('name', 'pixels', 'message'),
+    [
+        ('image.jpg', ALPHA, "image.jpg': JPEG cannot hold the transparency .* use --ext png or webp"),
+        ('image.jpg', COLOUR.astype(np.uint16), "image.jpg': JPEG cannot hold the 16 bits .* use --ext png"),
+        ('image.webp', COLOUR.astype(np.uint16), "image.webp': WEBP cannot hold the 16 bits"),
+        ('image.webp', np.zeros((2, 16384, 3), np.uint8), 'WEBP holds images of up to 16383 pixels a side'),
+        ('image.png', COLOUR.astype(np.float32), 'is float32, which a PNG cannot hold'),
+    ],
+)
+def test_what_a_format_cannot_hold(tmp_path: Path, name: str, pixels: np.ndarray, message: str):
+    with pytest.raises(InputError, match=message):
+        write_picture(tmp_path / name, Picture(pixels))
+    assert not list(tmp_path.iterdir())
+
+
+def test_palettes_and_other_modes(tmp_path: Path):
+    rgb = Image.fromarray(COLOUR[..., ::-1])
+    for mode, channels in (('P', 3), ('1', 1), ('LA', 4), ('CMYK', 3)):
+        path = tmp_path / f'{mode}.{"jpg" if mode == "CMYK" else "png"}'
+        rgb.convert(mode).save(path)
+        got = read_picture(path).pixels
+        assert got.shape == (12, 20, channels) and got.dtype == np.uint8
+    rgb.quantize(4).save(tmp_path / 'transparent.png', transparency=0)
+    assert read_picture(tmp_path / 'transparent.png').pixels.shape == (12, 20, 4)
+
+
+def test_a_profile_for_other_channels_is_told_of(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    """A CMYK photo's profile means nothing to the RGB that it is read as."""
+    profile = bytearray(PROFILE)
+    profile[16:20] = b'CMYK'
+    Image.fromarray(COLOUR[..., ::-1]).convert('CMYK').save(tmp_path / 'print.jpg', icc_profile=bytes(profile))
+    assert read_picture(tmp_path / 'print.jpg').icc_profile is None
+    assert "print.jpg': its colour profile is for CMYK" in caplog.text
+
+
+def test_metadata_of_any_size(tmp_path: Path):
+    """Pillow refuses long texts, such as the workflows that some programs write, and large profiles."""
+    texts = PngImagePlugin.PngInfo()
+    texts.add_text('workflow', 'x' * 3_000_000, zip=True)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    profile = PROFILE + bytes(3_000_000)
+    image = Image.fromarray(COLOUR[..., ::-1])
+    image.save(tmp_path / 'long.png', pnginfo=texts, exif=exif, icc_profile=profile)
+    limits = Image.MAX_IMAGE_PIXELS, PngImagePlugin.MAX_TEXT_CHUNK
+    got = read_picture(tmp_path / 'long.png')
+    np.testing.assert_array_equal(got.pixels, np.rot90(COLOUR, -1))
+    assert got.icc_profile == profile
+    assert limits == (Image.MAX_IMAGE_PIXELS, PngImagePlugin.MAX_TEXT_CHUNK)
+    assert image_size(tmp_path / 'long.png') == (20, 12)
+
+
+def test_a_photo_of_more_pixels_than_pillow_takes(tmp_path: Path):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.new('L', (13500, 13300)).save(tmp_path / 'huge.jpg', exif=exif, icc_profile=PROFILE)
+    assert read_picture(tmp_path / 'huge.jpg').pixels.shape == (13500, 13300, 1)
+
+
+def test_gray_with_transparency(tmp_path: Path):
+    gray = Image.fromarray(np.arange(240, dtype=np.uint8).reshape(12, 20))
+    gray.save(tmp_path / 'gray.png', transparency=7)
+    got = read_picture(tmp_path / 'gray.png').pixels
+    assert got.shape == (12, 20, 4) and np.array_equal(got[..., 0], np.asarray(gray))
+    np.testing.assert_array_equal(got[..., 3], np.where(np.asarray(gray) == 7, 0, 255))
+
+
+def test_pages_are_told_of(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    image = Image.fromarray(COLOUR[..., ::-1])
+    image.save(tmp_path / 'pages.tif', save_all=True, append_images=[image])
+    np.testing.assert_array_equal(read_picture(tmp_path / 'pages.tif').pixels, COLOUR)
+    assert "pages.tif' has several pages or frames: the first one is taken" in caplog.text
+
+
+def test_gray_webp_has_no_profile_of_gray(tmp_path: Path):
+    profile = PROFILE[:16] + b'GRAY' + PROFILE[20:]
+    write_picture(tmp_path / 'gray.webp', Picture(GRAY, profile))
+    assert read_picture(tmp_path / 'gray.webp').icc_profile is None
+    write_picture(tmp_path / 'gray.png', Picture(GRAY, profile))
+    assert read_picture(tmp_path / 'gray.png').icc_profile == profile
+
+
+def test_deep_tiffs(tmp_path: Path):
+    pixels = COLOUR.astype(np.uint16) * 257
+    assert cv2.imwrite(str(tmp_path / 'scan.tif'), pixels)
+    np.testing.assert_array_equal(read_picture(tmp_path / 'scan.tif').pixels, pixels)
+    assert cv2.imwrite(str(tmp_path / 'float.tif'), COLOUR.astype(np.float32) / 255)
+    np.testing.assert_array_equal(read_picture(tmp_path / 'float.tif').pixels, COLOUR.astype(np.float32) / 255)
+
+
+def test_damaged_files(tmp_path: Path):
+    buffer = io.BytesIO()
+    Image.fromarray(COLOUR).save(buffer, 'PNG')
+    for content in (b'', b'text', buffer.getvalue()[:150]):
+        (tmp_path / 'bad.png').write_bytes(content)
+        with pytest.raises(InputError, match=r"bad\.png': "):
+            read_picture(tmp_path / 'bad.png')
+    with pytest.raises(InputError, match=r"cannot read '.*nowhere\.png'"):
+        read_picture(tmp_path / 'nowhere.png')

@@ -1,0 +1,76 @@
+"""Networks built from their checkpoint alone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from basicsr.archs.rrdbnet_arch import RRDBNet
+from basicsr.archs.srresnet_arch import MSRResNet
+from basicsr.archs.srvgg_arch import SRVGGNetCompact
+
+from usrdu_basicsr.archs.dsn_arch import UncertaintyDSN
+from usrdu_basicsr.utils.errors import InputError
+from usrdu_basicsr.inference.load_network import load_generator, pick_device, scale_of
+
+CPU = torch.device('cpu')
+
+
+def saved(folder: Path, net: torch.nn.Module, key: str = 'params') -> Path:
+    torch.save({key: net.state_dict()}, folder / 'net.pth')
+    return folder / 'net.pth'
+
+
+@pytest.mark.parametrize(
+    'net',
+    [
+        RRDBNet(3, 3, scale=4, num_feat=8, num_block=2, num_grow_ch=4),
+        RRDBNet(3, 3, scale=2, num_feat=8, num_block=1, num_grow_ch=4),
+        RRDBNet(3, 3, scale=1, num_feat=8, num_block=1, num_grow_ch=4),
+        SRVGGNetCompact(num_feat=8, num_conv=3, upscale=4),
+        SRVGGNetCompact(num_feat=16, num_conv=1, upscale=2),
+    ],
+)
+@pytest.mark.parametrize('key', ['params', 'params_ema'])
+def test_networks_from_their_checkpoint(tmp_path: Path, net: torch.nn.Module, key: str):
+    loaded = load_generator(saved(tmp_path, net, key), CPU)
+    assert type(loaded) is type(net)
+    x = torch.rand(1, 3, 8, 12)
+    with torch.no_grad():
+        expected = net(x)
+    assert torch.equal(loaded(x), expected)
+    assert scale_of(loaded) == expected.shape[-1] // 12
+
+
+def test_other_networks_need_their_options(tmp_path: Path):
+    path = saved(tmp_path, MSRResNet(num_feat=8, num_block=1))
+    with pytest.raises(InputError, match='neither RRDBNet nor SRVGGNetCompact'):
+        load_generator(path, CPU)
+    assert scale_of(load_generator(path, CPU, {'type': 'MSRResNet', 'num_feat': 8, 'num_block': 1})) == 4
+    with pytest.raises(InputError, match='does not fit MSRResNet'):
+        load_generator(path, CPU, {'type': 'MSRResNet', 'num_feat': 16, 'num_block': 1})
+
+
+def test_a_dsn_does_not_upscale(tmp_path: Path):
+    with pytest.raises(InputError, match='is a stage 1 DSN'):
+        load_generator(saved(tmp_path, UncertaintyDSN(num_feat=4, num_block=1)), CPU)
+
+
+def test_settings_that_a_network_refuses(tmp_path: Path):
+    path = saved(tmp_path, MSRResNet(num_feat=8, num_block=1))
+    for network, message in (
+        ({'type': 'MSRResNet', 'num_feet': 8}, "network_g: MSRResNet refuses its settings: .*'num_feet'"),
+        ({'type': 'MSResNet'}, "network_g: type: nothing is registered as 'MSResNet'"),
+    ):
+        with pytest.raises(InputError, match=message):
+            load_generator(path, CPU, network)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason='needs a machine without a GPU')
+@pytest.mark.parametrize('name', ['cuda', 'cuda:1', 'gpu', 'mps'])
+def test_a_device_that_is_not_there(name: str):
+    with pytest.raises(
+        InputError, match=f"device '{name}': torch can(not use it here; expected cpu| use 0 CUDA GPUs here)"
+    ):
+        pick_device(name)

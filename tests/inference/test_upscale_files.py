@@ -1,0 +1,322 @@
+"""Inference on files: what is found, written, skipped and refused; and the script as a user runs it."""
+
+from __future__ import annotations
+
+import gc
+import os
+import shutil
+import time
+import weakref
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from basicsr.archs.srvgg_arch import SRVGGNetCompact
+from PIL import Image, ImageCms
+
+from photos import photo, write_photos
+from published import srn_file
+from python_process import ROOT, check_python, run_python
+from usrdu_basicsr.archs.dsn_arch import UncertaintyDSN
+from usrdu_basicsr.utils.errors import InputError, InputNotFoundError, WriteError
+from usrdu_basicsr.inference.find_inputs import find_inputs
+from usrdu_basicsr.inference.upscaler import Upscaler
+from usrdu_basicsr.inference.upscale_files import Naming, UpscaleReport, upscale_files
+
+SCRIPT = ROOT / 'scripts' / 'inference.py'
+
+
+def doubled(image: np.ndarray) -> np.ndarray:
+    return image.repeat(2, axis=0).repeat(2, axis=1)
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob('*') if path.is_file())
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    """Two photos, one in a subfolder, a hidden one, a text and a damaged one."""
+    paths = write_photos(tmp_path / 'in', 1, 16, 20) + write_photos(tmp_path / 'in' / 'more' / 'of', 1, 16, 20, 'JPG')
+    shutil.copy(paths[0], tmp_path / 'in' / '.hidden.png')
+    (tmp_path / 'in' / 'notes.txt').write_text('no image')
+    (tmp_path / 'in' / 'broken.png').write_bytes(paths[0].read_bytes()[:100])
+    return tmp_path / 'in'
+
+
+def test_a_folder_with_all_below_it(photos: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    report = upscale_files(doubled, [photos], tmp_path / 'out')
+    assert names(tmp_path / 'out') == ['astronaut.png', 'more/of/astronaut.png']
+    assert [Path(path).name for path in report.failed] == ['broken.png'] and len(report.written) == 2
+    assert '1 files are no images, or links to nothing, and are left out' in caplog.text and 'notes.txt' in caplog.text
+    assert "cannot read image '" in caplog.text and 'hidden' not in caplog.text
+    result = cv2.imread(str(tmp_path / 'out' / 'astronaut.png'))
+    np.testing.assert_array_equal(result, doubled(photo(height=16, width=20)))
+
+
+def test_what_is_there_is_skipped(photos: Path, tmp_path: Path):
+    (photos / 'broken.png').unlink()
+    out = tmp_path / 'out'
+    upscale_files(doubled, [photos], out)
+    first = {path: path.stat().st_mtime_ns for path in out.rglob('*.png')}
+    report = upscale_files(doubled, [photos], out)
+    assert len(report.skipped) == 2 and not report.written
+    assert first == {path: path.stat().st_mtime_ns for path in out.rglob('*.png')}
+
+    os.utime(photos / 'astronaut.png', (time.time() + 5,) * 2)  # the photo has changed since
+    assert len(upscale_files(doubled, [photos], out).written) == 1
+    os.utime(photos / 'astronaut.png', (0, 0))
+    assert len(upscale_files(doubled, [photos], out, newer_than=time.time() + 5).written) == 2  # the network has
+    assert len(upscale_files(doubled, [photos], out, overwrite=True).written) == 2
+    (out / 'astronaut.png').unlink()
+    assert upscale_files(doubled, [photos], out).written == [str(photos / 'astronaut.png')]
+
+
+def test_results_within_the_input_are_no_input(photos: Path):
+    for source in (photos, photos, photos / '**' / '*.*'):
+        upscale_files(doubled, [source], photos / 'out', overwrite=True)
+        (photos / 'more' / 'of' / 'astronaut.JPG').unlink(missing_ok=True)
+    assert names(photos / 'out') == ['astronaut.png', 'more/of/astronaut.png']
+
+
+def test_sources(photos: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    """Files, patterns and folders, in the order given; none twice."""
+    a, b = photos / 'astronaut.png', photos / 'more' / 'of' / 'astronaut.JPG'
+    (photos / 'broken.png').unlink()
+    for sources, expected in (
+        ([a], {a: Path()}),
+        ([photos / '*.png'], {a: Path()}),
+        ([photos / '**' / '*.JPG'], {b: Path('more/of')}),
+        ([photos / '*', photos], {a: Path(), b: Path('more/of')}),
+        ([photos / 'm*'], {b: Path('more/of')}),
+        ([photos], {a: Path(), b: Path('more/of')}),
+        ([b, photos], {b: Path(), a: Path()}),
+    ):
+        assert find_inputs(sources, tmp_path / 'out') == expected
+    (photos / 'gone.png').symlink_to('nowhere')  # neither file nor folder, as is
+    os.mkfifo(photos / 'pipe.png')
+    assert find_inputs([photos, photos / '*.png'], tmp_path / 'out') == {a: Path(), b: Path('more/of')}
+    assert "are no images, or links to nothing, and are left out: '" in caplog.text and 'gone.png' in caplog.text
+    with pytest.raises(InputError, match='no image in'):
+        find_inputs([photos / 'pipe.png'], tmp_path / 'out')
+    shutil.copy(a, photos / 'a[1].png')  # a name that looks like a pattern
+    assert find_inputs([photos / 'a[1].png'], tmp_path / 'out') == {photos / 'a[1].png': Path()}
+
+
+@pytest.mark.parametrize('source', ['in', 'in/*.png'])
+def test_results_beside_their_images(photos: Path, tmp_path: Path, source: str):
+    (photos / 'broken.png').unlink()
+    for count in (0, 1):
+        report = upscale_files(doubled, [tmp_path / source], photos, Naming('_x2'))
+        assert len(report.skipped) == count * len(report.written + report.skipped) and not report.failed
+    assert (photos / 'astronaut_x2.png').exists() and not (photos / 'astronaut_x2_x2.png').exists()
+
+
+def test_results_of_another_size_are_made_anew(photos: Path, tmp_path: Path):
+    (photos / 'broken.png').unlink()
+    for scale, count in ((2, 2), (2, 0), (3, 2), (None, 0)):
+        written = upscale_files(doubled, [photos], tmp_path / 'out', scale=scale).written
+        assert len(written) == count
+        if scale == 2:  # from here on
+            assert cv2.imread(str(tmp_path / 'out' / 'astronaut.png')).shape == (32, 40, 3)
+
+
+@pytest.mark.parametrize(
+    ('naming', 'expected'),
+    [
+        (Naming(), ['astronaut.png', 'more/of/astronaut.png']),
+        (Naming('_x2'), ['astronaut_x2.png', 'more/of/astronaut_x2.png']),
+        (Naming(ext='jpg'), ['astronaut.jpg', 'more/of/astronaut.jpg']),
+        (Naming('_x2', 'auto'), ['astronaut_x2.png', 'more/of/astronaut_x2.JPG']),
+    ],
+)
+def test_names(photos: Path, tmp_path: Path, naming: Naming, expected: list[str]):
+    upscale_files(doubled, [photos], tmp_path / 'out', naming)
+    assert names(tmp_path / 'out') == expected
+    with Image.open(tmp_path / 'out' / expected[1]) as image:
+        assert image.format == ('PNG' if expected[1].endswith('png') else 'JPEG')
+
+
+def test_formats_are_kept(tmp_path: Path):
+    folder, out = tmp_path / 'in', tmp_path / 'out'
+    folder.mkdir()
+    colour = photo(height=16, width=20)
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile('sRGB')).tobytes()
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.fromarray(colour[..., ::-1]).save(folder / 'turned.png', exif=exif, icc_profile=profile)
+    cv2.imwrite(str(folder / 'gray.png'), colour[..., 0])
+    cv2.imwrite(str(folder / 'alpha.png'), np.dstack([colour, colour[..., 0]]))
+    cv2.imwrite(str(folder / 'deep.png'), colour.astype(np.uint16) * 257)
+    cv2.imwrite(str(folder / 'float.tif'), colour.astype(np.float32) / 255)
+    assert not upscale_files(doubled, [folder], out).failed
+    read = {path.stem: cv2.imread(str(path), cv2.IMREAD_UNCHANGED) for path in out.iterdir()}
+    np.testing.assert_array_equal(read['gray'], doubled(colour[..., 0]))
+    np.testing.assert_array_equal(read['alpha'], doubled(np.dstack([colour, colour[..., 0]])))
+    for name in ('deep', 'float'):
+        assert read[name].dtype == np.uint16
+        np.testing.assert_array_equal(read[name], doubled(colour.astype(np.uint16) * 257))
+    np.testing.assert_array_equal(read['turned'], doubled(np.rot90(colour, -1)))
+    with Image.open(out / 'turned.png') as image:
+        assert image.info['icc_profile'] == profile and image.getexif().get(0x0112, 1) == 1
+
+
+def test_one_failure_does_not_stop_the_rest(photos: Path, tmp_path: Path):
+    """Of reading, upscaling or writing."""
+    cv2.imwrite(str(photos / 'alpha.png'), np.zeros((4, 4, 4), np.uint8))
+    cv2.imwrite(str(photos / 'huge.png'), np.zeros((5, 5, 3), np.uint8))
+    cv2.imwrite(str(photos / 'taken.png'), np.zeros((6, 6, 3), np.uint8))
+    (tmp_path / 'out' / 'taken.jpg').mkdir(parents=True)
+
+    def upscale(image: np.ndarray) -> np.ndarray:
+        if image.shape[0] == 5:
+            raise MemoryError('cannot allocate')
+        return doubled(image)
+
+    report = upscale_files(upscale, [photos], tmp_path / 'out', Naming(ext='jpg'))
+    assert sorted(Path(path).name for path in report.failed) == ['alpha.png', 'broken.png', 'huge.png', 'taken.png']
+    assert names(tmp_path / 'out') == ['astronaut.jpg', 'more/of/astronaut.jpg']
+
+
+def test_the_disk_is_full(photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    def full(*_: object) -> None:
+        raise OSError(28, 'No space left on device')
+
+    monkeypatch.setattr('os.fsync', full)
+    with pytest.raises(WriteError, match='No space left on device'):
+        upscale_files(doubled, [photos], tmp_path / 'out')
+    assert names(tmp_path / 'out') == []
+
+
+def test_results_that_wait_are_few(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Results of large images are gigabytes: no more of them are alive than there are workers."""
+    write_photos(tmp_path / 'in', 4, 16, 20)
+    made: list[weakref.ref] = []
+    most = []
+
+    class Result(np.ndarray):
+        """An array that can be watched."""
+
+    def upscale(image: np.ndarray) -> np.ndarray:
+        time.sleep(0.01)  # a writer lets go of a result a moment after it has told that it is written
+        gc.collect()
+        most.append(sum(one() is not None for one in made))
+        result = doubled(image).view(Result)
+        made.append(weakref.ref(result))
+        return result
+
+    monkeypatch.setattr('usrdu_basicsr.inference.upscale_files.write_picture', lambda *_: time.sleep(0.05))
+    upscale_files(upscale, [tmp_path / 'in'], tmp_path / 'out', workers=2)
+    assert len(most) == 4 and max(most) <= 1  # and the one that is made
+
+
+def test_shares(photos: Path, tmp_path: Path):
+    write_photos(photos, 4, 16, 20)
+    reports = [upscale_files(doubled, [photos], tmp_path / 'out', share=(rank, 3)) for rank in range(3)]
+    assert [len(report.written) + len(report.failed) for report in reports] == [2, 2, 2]
+    assert len(names(tmp_path / 'out')) == 5
+
+
+@pytest.mark.parametrize(('workers', 'count'), [(1, 4), (3, 4), (8, 4)])
+def test_workers(tmp_path: Path, workers: int, count: int):
+    paths = write_photos(tmp_path / 'in', count, 16, 20)
+    report = upscale_files(doubled, paths, tmp_path / 'out', workers=workers)
+    assert report == UpscaleReport(written=[str(path) for path in paths])
+
+
+def test_no_file_is_overwritten(tmp_path: Path):
+    (path,) = write_photos(tmp_path / 'in', 1, 16, 20)
+    before = path.read_bytes()
+    for source in (tmp_path / 'in', path):
+        with pytest.raises(InputError, match='is an input, which the result would replace'):
+            upscale_files(doubled, [source], tmp_path / 'out' / '..' / 'in')
+    write_photos(tmp_path / 'in', 1, 16, 20, 'jpg')
+    with pytest.raises(InputError, match=r"would both be '.*astronaut.png': use --ext auto, or rename one"):
+        upscale_files(doubled, [tmp_path / 'in'], tmp_path / 'out')
+    assert path.read_bytes() == before and not (tmp_path / 'out').exists()
+    assert len(upscale_files(doubled, [tmp_path / 'in'], tmp_path / 'out', Naming(ext='auto')).written) == 2
+
+
+def test_what_is_not_there(tmp_path: Path):
+    (tmp_path / 'empty').mkdir()
+    for source, kind, message in (
+        ('nowhere', InputNotFoundError, r"no file, folder or pattern that fits anything: '.*nowhere'"),
+        ('*.png', InputNotFoundError, 'no file, folder or pattern'),
+        ('empty', InputError, r'no image in .*empty: expected files ending in \.bmp'),
+    ):
+        with pytest.raises(kind, match=message):
+            upscale_files(doubled, [tmp_path / source], tmp_path / 'out')
+    (tmp_path / 'file').touch()
+    with pytest.raises(InputError, match=r"output '.*file': '.*file' is a file"):
+        upscale_files(doubled, [tmp_path], tmp_path / 'file')
+    for settings, message in (
+        ({'ext': 'gif'}, "ext: got 'gif', expected auto"),
+        ({'suffix': 'a/b'}, "suffix: got 'a/b'"),
+    ):
+        with pytest.raises(InputError, match=message):
+            Naming(**settings)
+
+
+def write_network(path: Path, upscale: int = 2) -> SRVGGNetCompact:
+    torch.manual_seed(0)
+    net = SRVGGNetCompact(num_feat=4, num_conv=1, upscale=upscale)
+    torch.save({'params_ema': net.state_dict()}, path)
+    return net.eval()
+
+
+def test_the_script(photos: Path, tmp_path: Path):
+    upscale = Upscaler(write_network(tmp_path / 'net.pth'))
+    result = run_python(SCRIPT, '-i', 'in', '-o', 'out', '--model_path', 'net.pth', '--suffix', '_x2', cwd=tmp_path)
+    assert result.returncode == 1 and result.stdout == '2 written, 0 there already, 1 failed\n'
+    assert 'broken.png' in result.stderr and 'Traceback' not in result.stderr
+    written = cv2.imread(str(tmp_path / 'out' / 'astronaut_x2.png'))
+    np.testing.assert_array_equal(written, upscale(photo(height=16, width=20)))
+
+    (photos / 'broken.png').unlink()
+    arguments = ['-i', 'in/astronaut.png', 'in/more', '-o', 'all', '--model_path', 'net.pth', '--ext', 'auto']
+    arguments += [
+        '--outscale',
+        '3',
+        '--tile',
+        '32',
+        '--overlap',
+        '8',
+        '--ensemble',
+        '--device',
+        'cpu',
+        '--workers',
+        '1',
+    ]
+    assert check_python(SCRIPT, *arguments, cwd=tmp_path) == '2 written, 0 there already, 0 failed\n'
+    assert names(tmp_path / 'all') == ['astronaut.png', 'of/astronaut.JPG']
+    written = cv2.imread(str(tmp_path / 'all' / 'astronaut.png'))
+    expected = Upscaler(upscale.network, tile=32, overlap=8, ensemble=True, outscale=3)
+    np.testing.assert_array_equal(written, expected(photo(height=16, width=20)))
+    assert check_python(SCRIPT, *arguments, cwd=tmp_path) == '0 written, 2 there already, 0 failed\n'
+
+
+def test_a_published_file_in_the_script(tmp_path: Path):
+    torch.save(srn_file(), tmp_path / 'published.pth')
+    write_photos(tmp_path / 'in', 1, 16, 20)
+    check_python(SCRIPT, '-i', 'in', '-o', 'out', '--model_path', 'published.pth', cwd=tmp_path)
+    assert cv2.imread(str(tmp_path / 'out' / 'astronaut.png')).shape == (64, 80, 3)
+
+
+@pytest.mark.parametrize(
+    ('arguments', 'message'),
+    [
+        (['--model_path', 'dsn.pth'], "error: checkpoint 'dsn.pth' is a stage 1 DSN, which reduces images"),
+        (['--model_path', 'nowhere.pth'], "error: no checkpoint 'nowhere.pth'"),
+        (['--model_path', 'net.pth', '--tile', '5'], 'error: tile: got 5'),
+        (['--model_path', 'net.pth', '--precision', 'fp8'], "error: precision: got 'fp8'"),
+        (['--model_path', 'net.pth', '--ext', 'gif'], "error: ext: got 'gif'"),
+    ],
+)
+def test_mistakes_are_told_in_one_line(photos: Path, tmp_path: Path, arguments: list[str], message: str):
+    write_network(tmp_path / 'net.pth')
+    torch.save({'params': UncertaintyDSN(num_feat=4, num_block=1).state_dict()}, tmp_path / 'dsn.pth')
+    result = run_python(SCRIPT, '-i', 'in', '-o', 'out', *arguments, cwd=tmp_path)
+    assert result.returncode == 1 and result.stderr.startswith(message) and result.stderr.count('\n') == 1
+    assert not (tmp_path / 'out').exists()

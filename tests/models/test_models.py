@@ -1,0 +1,366 @@
+"""Both stages: what a step does, what validation measures and writes, what a checkpoint holds."""
+
+from __future__ import annotations
+
+import json
+import math
+from copy import deepcopy
+from pathlib import Path
+from types import SimpleNamespace
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from basicsr.data import build_dataloader, build_dataset
+from basicsr.metrics import calculate_psnr
+from basicsr.models import build_model
+from basicsr.utils import get_root_logger
+from basicsr.utils.registry import METRIC_REGISTRY
+from scipy.ndimage import correlate
+
+from photos import reduce_photos, write_photos
+from tiny_runs import DSN, dsn_options, generated_batch, same, srn_options, unpaired_batch, weights
+from usrdu_basicsr.data.kernel_set import read_kernel_set, write_kernel
+from usrdu_basicsr.utils.errors import InputError, InputNotFoundError
+
+
+@pytest.fixture
+def dsn_opt(tmp_path: Path) -> dict:
+    return dsn_options(tmp_path)
+
+
+@pytest.fixture
+def srn_opt(tmp_path: Path) -> dict:
+    return srn_options(tmp_path)
+
+
+@pytest.mark.parametrize('stage', ['dsn', 'srn'])
+@pytest.mark.parametrize('adversarial', [True, False])
+def test_a_step_trains_both_networks_and_leaves_the_options_alone(stage, adversarial, request):
+    opt = request.getfixturevalue(f'{stage}_opt')
+    if not adversarial:
+        opt = {key: value for key, value in opt.items() if key != 'network_d'}
+        opt['train'] = {k: v for k, v in opt['train'].items() if k not in ('gan_opt', 'optim_d')}
+    model = build_model(opt)
+    before = deepcopy(model.opt)
+    g, d = weights(model.net_g), weights(model.net_d) if adversarial else {}
+    model.feed_data(unpaired_batch() if stage == 'dsn' else generated_batch())
+    model.optimize_parameters(1)
+    assert not same(g, model.net_g.state_dict())
+    assert not adversarial or not same(d, model.net_d.state_dict())
+    assert model.opt == before == opt
+    log = model.get_current_log()
+    assert all(math.isfinite(value) for value in log.values())
+    assert ('l_d_real' in log and 'l_g_gan' in log) == adversarial
+    if adversarial:
+        assert all(p.requires_grad for p in model.net_d.parameters())
+
+
+@pytest.fixture
+def kernel_opt(dsn_opt: dict, tmp_path: Path) -> dict:
+    """Stage 1 against three kernels, of which one moves its mass far to a corner."""
+    kernels = np.random.default_rng(0).dirichlet(np.ones(25), 3).reshape(3, 5, 5)
+    kernels[2] = np.eye(5)[4][:, None] * np.eye(5)[4]
+    for i, kernel in enumerate(kernels):
+        write_kernel(tmp_path / 'kernels', str(i), kernel)
+    train = {**dsn_opt['train'], 'target': 'kernel', 'kernels': str(tmp_path / 'kernels')}
+    return dsn_opt | {'train': train, 'datasets': {'train': {'gt_size': 64}}}
+
+
+def drawn_kernels(model, steps: range) -> list[list[int]]:
+    """Which kernel each HR image was reduced with, found by SciPy; the reduction is in float and not rounded."""
+    kernels = read_kernel_set(model.opt['train']['kernels'], 64)
+    drawn = []
+    for step in steps:
+        model.begin_step(step)
+        reference = model.reference()
+        drawn.append([])
+        for x, got in zip(model.gt, reference, strict=True):
+            candidates = [np.stack([correlate(c, k)[::4, ::4] for c in x.numpy()]) for k in kernels]
+            errors = [np.abs(candidate - got.numpy()).max() for candidate in candidates]
+            assert min(errors) < 1e-6
+            drawn[-1].append(int(np.argmin(errors)))
+    return drawn
+
+
+def test_each_patch_is_reduced_with_a_kernel_of_the_set(kernel_opt):
+    model = build_model(kernel_opt)
+    model.feed_data({'gt': torch.rand(4, 3, 32, 32), 'lq': torch.rand(4, 3, 8, 8)})
+    drawn = drawn_kernels(model, range(1, 20))
+    assert {i for step in drawn for i in step} == {0, 1, 2}
+    assert len(set(map(tuple, drawn))) > 10
+    assert drawn == drawn_kernels(model, range(1, 20))  # a resumed run draws the same
+    other = build_model(kernel_opt | {'rank': 1})
+    other.gt = model.gt
+    assert drawn != drawn_kernels(other, range(1, 20))
+
+
+def test_a_set_that_moves_images_is_told(kernel_opt, monkeypatch, tmp_path):
+    told = []
+    monkeypatch.setattr(get_root_logger(), 'warning', told.append)
+    build_model(kernel_opt)
+    assert len(told) == 1 and 'SR results, will be shifted' in told[0]
+    for path in Path(kernel_opt['train']['kernels']).iterdir():
+        path.unlink()
+    write_kernel(Path(kernel_opt['train']['kernels']), 'even', np.full((4, 4), 1 / 16))
+    build_model(kernel_opt | {'scale': 4})
+    assert len(told) == 2 and '-2.00 HR pixels down and -2.00 right' in told[1]
+    centred = np.zeros((9, 9))
+    centred[5:7, 5:7] = 0.25  # 1.5 pixels past the middle tap: the middle of 4x4 pixels
+    write_kernel(Path(kernel_opt['train']['kernels']), 'even', centred)
+    build_model(kernel_opt)
+    assert len(told) == 2
+
+
+def test_the_generator_step_leaves_no_gradient_in_the_discriminator(srn_opt):
+    model = build_model(srn_opt)
+    model.net_d.requires_grad_(True)
+    fake = torch.rand(1, 3, 16, 16, requires_grad=True)
+    model.discriminator_logits(fake).sum().backward()
+    assert fake.grad.abs().sum() > 0
+    assert all(p.grad is None for p in model.net_d.parameters())
+
+
+def test_ema_follows_the_generator(dsn_opt):
+    model = build_model(dsn_opt)
+    start = weights(model.net_g)
+    assert same(start, model.net_g_ema.state_dict())
+    model.feed_data(unpaired_batch())
+    model.optimize_parameters(1)
+    for name, value in model.net_g_ema.state_dict().items():
+        torch.testing.assert_close(value, 0.9 * start[name] + 0.1 * model.net_g.state_dict()[name])
+
+
+def test_the_same_seed_gives_the_same_noise_and_another_another(srn_opt):
+    def sampled(seed: int, step: int) -> torch.Tensor:
+        model = build_model(srn_opt | {'manual_seed': seed})
+        model.feed_data(batch)
+        model.begin_step(step)
+        return model.training_lq()
+
+    batch = generated_batch()
+    assert torch.equal(sampled(1, 1), sampled(1, 1))
+    assert not torch.equal(sampled(1, 1), sampled(2, 1))
+    assert not torch.equal(sampled(1, 1), sampled(1, 2))
+
+
+def test_without_log_scales_lr_images_are_used_as_they_are(srn_opt):
+    model = build_model(srn_opt)
+    model.feed_data(generated_batch())
+    batch = unpaired_batch()
+    model.feed_data(batch)  # the log-scales of the batch before are forgotten
+    assert torch.equal(model.training_lq(), batch['lq'])
+
+
+@pytest.fixture
+def dsn_file(tmp_path: Path, dsn_opt: dict) -> Path:
+    model = build_model(dsn_opt)
+    model.feed_data(unpaired_batch())
+    model.optimize_parameters(1)
+    model.save(0, 1)
+    return tmp_path / 'models' / 'net_g_1.pth'
+
+
+def test_the_dsn_on_the_fly_gives_what_its_files_would(srn_opt, dsn_file, tmp_path):
+    paths = srn_opt['path'] | {'pretrain_network_dsn': str(dsn_file)}
+    model = build_model(srn_opt | {'network_dsn': DSN, 'path': paths})
+    gt = torch.rand(2, 3, 64, 64)
+    model.feed_data({'gt': gt})
+    model.begin_step(3)
+    got = model.training_lq()
+    dsn = model.net_dsn
+    state = torch.load(dsn_file, weights_only=True)
+    assert same(dsn.state_dict(), state['params_ema']) and not same(state['params'], state['params_ema'])
+    out = dsn(gt)
+    other = build_model(srn_opt)
+    other.feed_data({'gt': gt, 'lq': out.lr, 'log_scale': out.log_scale})
+    other.begin_step(3)
+    assert torch.equal(got, other.training_lq()) and not got.requires_grad
+
+    before = weights(dsn)
+    model.optimize_parameters(3)
+    assert same(before, dsn.state_dict()) and all(p.grad is None for p in dsn.parameters())
+    model.save(0, 3)
+    saved = torch.load(tmp_path / 'models' / 'net_g_3.pth', weights_only=True)
+    assert set(saved) == {'params', 'params_ema'}
+    assert set(saved['params']) == set(model.net_g.state_dict())
+    assert not list((tmp_path / 'models').glob('net_dsn*'))
+
+
+def loader(opt: dict):
+    return build_dataloader(build_dataset(opt), opt)
+
+
+@pytest.fixture
+def pairs(tmp_path: Path) -> dict:
+    write_photos(tmp_path / 'hr', 2)
+    reduce_photos(tmp_path / 'hr', tmp_path / 'real')
+    return {
+        'name': 'pairs',
+        'type': 'PairedImageDataset',
+        'dataroot_gt': str(tmp_path / 'hr'),
+        'dataroot_lq': str(tmp_path / 'real'),
+        'io_backend': {'type': 'disk'},
+        'scale': 4,
+        'phase': 'val',
+    }
+
+
+def test_validation_of_stage_1_on_pairs(dsn_opt, pairs, tmp_path):
+    model = build_model(dsn_opt)
+    model.validation(loader(pairs), 7, None, True)
+    psnrs, nlls = [], []
+    for name in ('astronaut', 'chelsea'):
+        hr = torch.from_numpy(cv2.imread(str(tmp_path / 'hr' / f'{name}.png'))[..., ::-1].copy())
+        real = cv2.imread(str(tmp_path / 'real' / f'{name}.png'))
+        with torch.no_grad():
+            out = model.net_g_ema(hr.permute(2, 0, 1)[None] / 255)
+        mean = (out.lr.clamp(0, 1) * 255).round()
+        written = cv2.imread(str(tmp_path / 'visualization' / name / f'{name}_7.png'))
+        np.testing.assert_array_equal(written[..., ::-1], mean[0].permute(1, 2, 0).numpy())
+        heat = cv2.imread(str(tmp_path / 'visualization' / name / f'{name}_7_uncertainty.png'))
+        assert heat.shape == real.shape and heat.std() > 0
+        psnrs.append(calculate_psnr(written, real, 0))
+        target = torch.from_numpy(real[..., ::-1].copy()).permute(2, 0, 1)[None].double()
+        nlls.append(
+            -torch.distributions.Laplace(mean.double(), out.log_scale.double().exp()).log_prob(target).mean().item()
+        )
+    assert model.metric_results['psnr'] == pytest.approx(np.mean(psnrs))
+    assert model.metric_results['nll'] == pytest.approx(np.mean(nlls))
+    assert model.best_metric_results['pairs']['nll'] == {
+        'better': 'lower',
+        'val': pytest.approx(np.mean(nlls)),
+        'iter': 7,
+    }
+
+
+def test_validation_of_stage_1_without_pairs(dsn_opt, pairs, tmp_path):
+    model = build_model(dsn_opt)
+    model.validation(loader(pairs | {'type': 'HRImageDataset'}), 7, None, True)
+    assert not hasattr(model, 'metric_results')
+    written = sorted(path.name for path in (tmp_path / 'visualization').rglob('*.png'))
+    assert written == [f'{name}_7{kind}.png' for name in ('astronaut', 'chelsea') for kind in ('', '_uncertainty')]
+    assert model.net_g.training
+
+
+def test_metrics_of_other_kinds(srn_opt, pairs, monkeypatch, tmp_path):
+    """They may return any number; one that needs what a set has not is left out there."""
+
+    def calculate_brightness(img: np.ndarray, **kwargs: object) -> np.float32:
+        return img.astype(np.float32).mean()
+
+    monkeypatch.setitem(METRIC_REGISTRY._obj_map, 'calculate_brightness', calculate_brightness)
+    metrics = srn_opt['val']['metrics'] | {'brightness': {'type': 'calculate_brightness'}}
+    model = build_model(srn_opt | {'val': {'metrics': metrics}})
+    without_truth = pairs | {'type': 'SingleImageDataset', 'name': 'alone'}
+    model.feed_data(generated_batch())  # whose ground truth is not that of what is validated
+    model.optimize_parameters(1)
+    for dataset in (pairs, without_truth):
+        model.validation(loader(dataset), 5, None, False)
+    lines = [json.loads(line) for line in (tmp_path / 'log' / 'validation.jsonl').read_text().splitlines()]
+    assert [sorted(line['metrics']) for line in lines] == [['brightness', 'psnr'], ['brightness']]
+    assert lines[0]['metrics']['brightness'] == lines[1]['metrics']['brightness']
+
+
+def test_an_empty_validation_set(srn_opt, pairs):
+    data = loader(pairs)
+    empty = SimpleNamespace(dataset=torch.utils.data.Subset(data.dataset, []))
+    empty.dataset.opt = pairs
+    with pytest.raises(InputError, match="validation set 'pairs' holds no image"):
+        build_model(srn_opt).validation(empty, 5, None, False)
+
+
+def test_validation_of_stage_2(srn_opt, pairs):
+    model = build_model(srn_opt)
+    model.validation(loader(pairs), 7, None, False)
+    assert 0 < model.metric_results['psnr'] < 60
+    model.feed_data(generated_batch())  # and training goes on
+    model.optimize_parameters(8)
+
+
+def test_resuming_gives_the_same_weights(srn_opt, tmp_path):
+    batches = [generated_batch() for _ in range(4)]
+
+    def train(model, steps):
+        for step in steps:
+            model.update_learning_rate(step)
+            model.feed_data(batches[step - 1])
+            model.optimize_parameters(step)
+
+    whole = build_model(srn_opt)
+    start = weights(whole.net_g), weights(whole.net_d)
+    train(whole, [1, 2])
+    whole.save(0, 2)
+    train(whole, [3, 4])
+
+    paths = {f'pretrain_network_{net}': str(tmp_path / 'models' / f'net_{net}_2.pth') for net in 'gd'}
+    resumed = build_model(srn_opt | {'path': srn_opt['path'] | paths})
+    assert not same(start[0], resumed.net_g.state_dict())
+    resumed.resume_training(torch.load(tmp_path / 'training_states' / '2.state', weights_only=True))
+    train(resumed, [3, 4])
+    for net in ('net_g', 'net_g_ema', 'net_d'):
+        assert same(getattr(whole, net).state_dict(), getattr(resumed, net).state_dict()), net
+    assert resumed.get_current_learning_rate() == [5e-4]
+
+
+def test_a_failed_write_ends_the_run_and_leaves_the_last_file(srn_opt, tmp_path, monkeypatch):
+    model = build_model({key: value for key, value in srn_opt.items() if key != 'network_d'})
+    model.save(0, -1)
+    path = tmp_path / 'models' / 'net_g_latest.pth'
+    before = path.read_bytes()
+
+    def full(content, file):
+        file.write(b'half')
+        raise OSError(28, 'No space left on device')
+
+    monkeypatch.setattr(torch, 'save', full)
+    with pytest.raises(OSError, match='No space left'):
+        model.save(0, -1)
+    assert path.read_bytes() == before
+    assert [p.name for p in path.parent.iterdir()] == ['net_g_latest.pth']
+
+
+@pytest.mark.parametrize(
+    ('content', 'error', 'message'),
+    [
+        (None, InputNotFoundError, "no checkpoint '.*net.pth'"),
+        (b'', InputError, 'damaged or not a checkpoint'),
+        (b'PK\x03\x04 cut short', InputError, 'damaged or not a checkpoint'),
+        ([1, 2], InputError, 'holds a list'),
+        ({'epoch': 1}, InputError, "holds no network under 'params'"),
+        (
+            {'params': {'body.0.weight': torch.zeros(8, 3, 3, 3)}},
+            InputError,
+            r'does not fit SRVGGNetCompact: \d+ missing',
+        ),
+    ],
+)
+def test_bad_checkpoints(srn_opt, tmp_path, content, error, message):
+    path = tmp_path / 'net.pth'
+    if isinstance(content, bytes):
+        path.write_bytes(content)
+    elif content is not None:
+        torch.save(content, path)
+    with pytest.raises(error, match=message):
+        build_model(srn_opt | {'path': srn_opt['path'] | {'pretrain_network_g': str(path)}})
+
+
+def test_pickled_code_is_not_executed(srn_opt, tmp_path):
+    class Attack:
+        def __reduce__(self):
+            return Path.touch, (tmp_path / 'attacked',)
+
+    torch.save({'params': Attack()}, tmp_path / 'net.pth')
+    with pytest.raises(InputError, match='damaged or not a checkpoint'):
+        build_model(srn_opt | {'path': srn_opt['path'] | {'pretrain_network_g': str(tmp_path / 'net.pth')}})
+    assert not (tmp_path / 'attacked').exists()
+
+
+def test_loading_part_of_a_network_where_asked(srn_opt, tmp_path):
+    donor = build_model(srn_opt).net_g.state_dict()
+    del donor['body.4.bias']
+    torch.save({'params': {f'module.{name}': value for name, value in donor.items()}}, tmp_path / 'net.pth')
+    paths = {'pretrain_network_g': str(tmp_path / 'net.pth'), 'strict_load_g': False}
+    model = build_model(srn_opt | {'path': srn_opt['path'] | paths})
+    assert same(donor, {k: v for k, v in model.net_g.state_dict().items() if k in donor})

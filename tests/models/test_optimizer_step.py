@@ -1,0 +1,82 @@
+"""From losses to steps: parts, clipping, loss scales, what is left out; and when too much is."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from usrdu_basicsr.utils.errors import DivergenceError
+from usrdu_basicsr.models.nonfinite_guard import FiniteWatch
+from usrdu_basicsr.models.train_settings import StepSettings
+from usrdu_basicsr.models.optimizer_step import Update
+
+CPU = torch.device('cpu')
+
+
+def sgd(value: float) -> tuple[nn.Parameter, torch.optim.Optimizer]:
+    """Three weights of `value`, and steps of 1 along their gradient."""
+    parameter = nn.Parameter(torch.full((3,), float(value)))
+    return parameter, torch.optim.SGD([parameter], lr=1.0)
+
+
+@pytest.mark.parametrize('precision', ['fp32', 'fp16'])
+def test_clipping_shortens_a_gradient_to_its_norm(precision):
+    direction = torch.tensor([1.0, 2.0, 2.0])  # of norm 3
+    for clip, expected in ((None, direction), (6.0, direction), (1.5, direction / 2)):
+        parameter, optimizer = sgd(0)
+        update = Update(optimizer, StepSettings(precision=precision, grad_clip=clip, accumulate=2), CPU)
+        for _ in range(2):
+            update.backward((parameter * direction).sum() / 2, (parameter * direction).sum() / 2)
+        update.step()
+        torch.testing.assert_close(-parameter.data, expected)
+
+
+@pytest.mark.parametrize('clip', [None, 1.0])
+@pytest.mark.parametrize('bad', [math.nan, math.inf])
+def test_a_gradient_that_is_not_finite_makes_no_step(bad, clip):
+    parameter, optimizer = sgd(1)
+    update = Update(optimizer, StepSettings(grad_clip=clip), CPU)
+    update.backward(parameter[0] * bad + parameter.sum())
+    update.step()
+    assert parameter.tolist() == [1, 1, 1] and update.lost
+    update.backward(parameter[0] / 2)
+    update.step()
+    assert parameter.tolist() == [0.5, 1, 1]
+    assert update.state_dict() == {} and not update.lost
+
+
+def test_fp16_lowers_the_loss_scale_and_keeps_it_in_the_checkpoint():
+    parameter, optimizer = sgd(1)
+    update = Update(optimizer, StepSettings(precision='fp16'), CPU)
+    update.backward(parameter[0] * 1e38)  # beyond float32 once scaled
+    update.step()
+    assert parameter.tolist() == [1, 1, 1] and update.state_dict()['scale'] == 2**15
+    other = Update(optimizer, StepSettings(precision='fp16'), CPU)
+    other.load_state_dict(update.state_dict())
+    other.backward(parameter[0] / 2)
+    assert parameter.grad[0] == 2**14
+    other.step()
+    assert parameter.tolist() == [0.5, 1, 1] and other.state_dict()['scale'] == 2**15
+    for i in range(20):
+        other.backward(parameter[0] * math.nan)
+        other.step()
+        assert other.lost == (i >= 15)  # once no lower scale can help
+    before = other.state_dict()
+    other.load_state_dict({})  # of a run in another format
+    assert other.state_dict() == before
+
+
+def test_the_watch_counts_each_loss_in_a_row():
+    watch = FiniteWatch(3)
+    assert watch.lost() == []
+    steps = {'l_a': [0, 1, 1, 0, 1, 0], 'l_b': [0, 0, 1, 0, 0, 1]}
+    for i, values in enumerate(zip(*steps.values(), strict=True), 1):
+        watch({name: torch.tensor(bool(value)) for name, value in zip(steps, values, strict=True)}, i)
+    assert watch.lost() == ['l_b']
+    with pytest.raises(DivergenceError) as error:
+        for i in (7, 8, 9, 10):
+            watch({'l_a': torch.tensor(False), 'l_b': torch.tensor(True)}, i)
+    assert str(error.value).startswith('iteration 8: not a finite number for 3 iterations in a row: l_b. Nothing')

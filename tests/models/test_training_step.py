@@ -1,0 +1,200 @@
+"""How a step is computed: parts of a batch, clipping, lower precision, lost losses, resuming."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import pytest
+import torch
+from basicsr.models import build_model
+
+from tiny_runs import (
+    STAGES,
+    dsn_options,
+    generated_batch,
+    largest_difference,
+    model_of,
+    same,
+    srn_options,
+    step,
+    unpaired_batch,
+    weights,
+)
+from usrdu_basicsr.utils.errors import DivergenceError, InputError
+
+
+@pytest.mark.parametrize('stage', STAGES)
+def test_parts_of_a_batch_make_the_same_step(stage, tmp_path):
+    batch = {name: torch.cat([value, value.flip(1)]) for name, value in STAGES[stage][1]().items()}
+    models = [model_of(stage, tmp_path, accumulate=parts) for parts in (1, 4)]
+    for model in models:
+        model.net_d.eval()  # its spectral norms advance with each look, so they would with each part
+    for current_iter in (1, 2):
+        whole, parts = (step(model, batch, current_iter) for model in models)
+        assert list(whole) == list(parts)
+        for name in whole:
+            assert parts[name] == pytest.approx(whole[name], rel=1e-4, abs=1e-6), name
+    for first, second in zip(*(model.optimizers for model in models), strict=True):
+        for one, other in zip(first.state.values(), second.state.values(), strict=True):
+            torch.testing.assert_close(one['exp_avg'], other['exp_avg'], rtol=0.01, atol=1e-5)  # of gradients
+    # Adam turns rounding into steps where a gradient is nearly none: against a step of 1e-3
+    for net in ('net_g', 'net_d', 'net_g_ema'):
+        assert largest_difference(*(getattr(model, net) for model in models)) < 2e-5, net
+
+
+@pytest.mark.parametrize('stage', STAGES)
+def test_no_gradient_is_left_of_a_step(stage, tmp_path):
+    model = model_of(stage, tmp_path, accumulate=2)
+    step(model, STAGES[stage][1]())
+    assert all(p.grad is None for net in (model.net_g, model.net_d) for p in net.parameters())
+    assert not any(value.requires_grad for value in model.log_dict.values())
+
+
+@pytest.mark.parametrize('stage', STAGES)
+def test_lost_losses_leave_the_networks_alone_and_stop_the_run(stage, tmp_path):
+    model = model_of(stage, tmp_path, max_nonfinite=3)
+    good = STAGES[stage][1]()
+    bad = good | {'gt': good['gt'].clone()}
+    bad['gt'][0, 0, 5, 5] = math.nan
+    step(model, good)
+    nets = {name: getattr(model, name) for name in ('net_g', 'net_d', 'net_g_ema')}
+    before = {name: weights(net) for name, net in nets.items() if name != 'net_g_ema'}
+    step(model, bad, 2)
+    step(model, bad, 3)
+    model.save(0, 3)
+    assert not (tmp_path / 'training_states').exists() and not (tmp_path / 'models').exists()
+    for name, saved in before.items():
+        learned = {key: value for key, value in saved.items() if not key.endswith(('weight_u', 'weight_v'))}
+        assert same(learned, {key: nets[name].state_dict()[key] for key in learned}), name
+    step(model, good, 4)  # which starts the count anew
+    model.save(0, 4)
+    assert (tmp_path / 'training_states' / '4.state').exists()
+    step(model, bad, 5)
+    step(model, bad, 6)
+    with pytest.raises(DivergenceError, match=r'iteration 7: not a finite number for 3 iterations in a row: l_g_'):
+        step(model, bad, 7)
+    for name, net in nets.items():
+        assert all(value.isfinite().all() for value in net.state_dict().values()), name
+
+
+@pytest.mark.parametrize('stage', STAGES)
+@pytest.mark.usefixtures('bf16_everywhere')
+def test_bf16_trains_float32_weights_by_nearly_the_same_losses(stage, tmp_path):
+    batch = STAGES[stage][1]()
+    full, low = (model_of(stage, tmp_path, 16, precision=name) for name in ('fp32', 'bf16'))
+    assert same(full.net_g.state_dict(), low.net_g.state_dict())
+    expected, got = step(full, batch), step(low, batch)
+    assert expected != got
+    for name, value in expected.items():
+        assert got[name] == pytest.approx(value, rel=0.02, abs=0.01), name
+    low.save(0, 1)
+    for path in (tmp_path / 'models').iterdir():
+        saved = torch.load(path, weights_only=True)
+        assert {value.dtype for part in saved.values() for value in part.values()} == {torch.float32}, path.name
+    # and what is validated is float32 whatever was trained
+    low.net_g_ema.load_state_dict(full.net_g_ema.state_dict())
+    for model in (full, low):
+        model.feed_data(batch)
+        model.test()
+    outputs = [model.output.lr if stage == 'dsn' else model.output for model in (full, low)]
+    torch.testing.assert_close(*outputs, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize('stage', STAGES)
+def test_channels_last_changes_the_layout_alone(stage, tmp_path):
+    batch = STAGES[stage][1]()
+    plain, last = model_of(stage, tmp_path), model_of(stage, tmp_path, channels_last=True)
+    for model in (plain, last):
+        step(model, batch)
+    assert largest_difference(plain.net_g, last.net_g) < 2e-5
+    kernels = [p for p in last.net_g.parameters() if p.ndim == 4 and p.shape[1] > 1 and p.shape[2] > 1]
+    assert kernels and all(kernel.is_contiguous(memory_format=torch.channels_last) for kernel in kernels)
+    last.save(0, 1)
+    saved = torch.load(tmp_path / 'models' / 'net_g_1.pth', weights_only=True)
+    assert all(value.is_contiguous() for part in saved.values() for value in part.values())
+
+
+def test_optimizers_change_all_weights_at_once(tmp_path):
+    model = model_of('srn', tmp_path)
+    assert all(optimizer.defaults['fused'] for optimizer in model.optimizers)
+    opt = srn_options(tmp_path)
+    settings = {**opt['train']['optim_g'], 'foreach': False}
+    model = build_model(opt | {'train': opt['train'] | {'optim_g': settings}})
+    assert not model.optimizer_g.defaults['fused'] and model.optimizer_d.defaults['fused']
+    step(model, generated_batch())
+
+
+def resumed(stage: str, folder: Path, current_iter: int, drop: tuple[str, ...] = (), **train: object):
+    opt = STAGES[stage][0](folder)
+    paths = {f'pretrain_network_{net}': str(folder / 'models' / f'net_{net}_{current_iter}.pth') for net in 'gd'}
+    model = build_model(opt | {'path': opt['path'] | paths, 'train': opt['train'] | train})
+    state = torch.load(folder / 'training_states' / f'{current_iter}.state', weights_only=True)
+    model.resume_training({key: value for key, value in state.items() if key not in drop})
+    return model
+
+
+@pytest.mark.parametrize('stage', STAGES)
+def test_a_run_goes_on_in_another_layout(stage, tmp_path):
+    batches = [STAGES[stage][1]() for _ in range(3)]
+    whole = model_of(stage, tmp_path, channels_last=True)
+    step(whole, batches[0])
+    step(whole, batches[1], 2)
+    whole.save(0, 2)
+    step(whole, batches[2], 3)
+    other = resumed(stage, tmp_path, 2, drop=('updates',), channels_last=False)
+    for optimizer in other.optimizers:
+        for parameter, state in optimizer.state.items():
+            assert state['exp_avg'].stride() == parameter.stride()
+    step(other, batches[2], 3)
+    assert largest_difference(whole.net_g, other.net_g) < 2e-5
+
+
+def test_a_state_of_other_optimizers_serves(tmp_path):
+    """Its steps may have been made one weight after the other, as before this package's were fused."""
+    opt = srn_options(tmp_path)
+    slow = {**opt['train']['optim_g'], 'foreach': False}
+    model = build_model(opt | {'train': opt['train'] | {'optim_g': slow, 'optim_d': slow}})
+    batch = generated_batch()
+    step(model, batch)
+    model.save(0, 1)
+    step(model, batch, 2)
+    other = resumed('srn', tmp_path, 1)
+    step(other, batch, 2)
+    assert all(group['fused'] for optimizer in other.optimizers for group in optimizer.param_groups)
+    assert largest_difference(model.net_g, other.net_g) < 2e-5
+
+
+def test_a_state_with_a_discriminator_needs_one(tmp_path):
+    opt = srn_options(tmp_path)
+    model = build_model(opt)
+    step(model, generated_batch())
+    model.save(0, 1)
+    alone = {key: value for key, value in opt.items() if key != 'network_d'}
+    alone['train'] = {key: value for key, value in opt['train'].items() if key not in ('gan_opt', 'optim_d')}
+    with pytest.raises(InputError, match='has 2 optimizers, the run 1: one of them has a discriminator'):
+        build_model(alone).resume_training(torch.load(tmp_path / 'training_states' / '1.state', weights_only=True))
+
+
+def test_settings_of_a_training_are_none_of_a_test(tmp_path):
+    opt = dsn_options(tmp_path)
+    build_model(opt | {'is_train': False, 'train': {'precision': 'tf32'}})
+
+
+@pytest.mark.usefixtures('bf16_everywhere')
+def test_bf16_without_the_perceptual_loss(tmp_path):
+    """Whose feature head is frozen then, and averaged and saved all the same."""
+    model = model_of('dsn', tmp_path, 16, precision='bf16', perceptual_opt=None)
+    step(model, unpaired_batch())
+    model.save(0, 1)
+    saved = torch.load(tmp_path / 'models' / 'net_g_1.pth', weights_only=True)
+    assert saved['params_ema']['feature_head.0.weight'].dtype == torch.float32
+
+
+def test_averaged_weights_follow_by_the_decay(tmp_path):
+    model = model_of('srn', tmp_path, ema_decay=0.75)
+    before = weights(model.net_g_ema)
+    assert same(before, model.net_g.state_dict())
+    step(model, generated_batch())
+    for name, value in model.net_g_ema.state_dict().items():
+        torch.testing.assert_close(value, 0.75 * before[name] + 0.25 * model.net_g.state_dict()[name])

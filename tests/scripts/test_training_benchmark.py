@@ -1,0 +1,32 @@
+"""scripts/benchmarks/benchmark_training.py as a user runs it, at its smallest."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from python_process import ROOT, check_python
+
+SETTINGS = ('--device', 'cpu', '--steps', '1', '--rounds', '1', '--gt_size', '64', '--batch', '1')
+TITLES = ['stage 1, 1 crops of 64', 'stage 2, 1 crops of 64', 'generating the LR of a 512x768 photo']
+
+
+def test_it_prints_and_writes_a_row_for_each_setting(tmp_path: Path):
+    script = ROOT / 'scripts' / 'benchmark_training.py'
+    output = check_python(script, *SETTINGS, '--num_block', '1', '1', '--json', 'figures.json', cwd=tmp_path)
+    report = json.loads((tmp_path / 'figures.json').read_text())
+    assert [key for key in report if key not in ('device', 'torch', 'steps')] == TITLES
+    assert 'left out: tf32: precision: tf32 cannot be used' in output
+    for title in TITLES:
+        table = output.split(title)[1].split('\n\n')[0]
+        rows = re.findall(r'^(\S.*?) +([\d.]+) +([\d.]+)x +(\d+)$', table, re.MULTILINE)
+        assert [row[0] for row in rows] == list(report[title]) and len(rows) >= 2
+        first = next(iter(report[title].values()))['seconds']
+        for name, seconds, gain, megabytes in rows:
+            assert float(seconds) == pytest.approx(report[title][name]['seconds'], abs=1e-3)
+            assert float(gain) == pytest.approx(first / report[title][name]['seconds'], abs=0.01)
+            assert float(megabytes) == pytest.approx(report[title][name]['megabytes'], abs=1) and float(megabytes) > 0
+    assert list(report[TITLES[0]])[:3] == ["BasicSR's SRGANModel, fp32", 'fp32', 'fp32, channels last']

@@ -1,0 +1,111 @@
+"""Reading images: sizes from headers agree with what is read, damage is noticed, writing is whole or not at all."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image
+
+from photos import photo
+from usrdu_basicsr.utils.errors import InputError
+from usrdu_basicsr.utils.files import whole_folder, write_whole
+from usrdu_basicsr.utils.images import heat_map, image_size, read_image, to_8bit
+
+
+def save(path: Path, extension: str, orientation: int | None) -> Path:
+    image = Image.fromarray(photo(height=40, width=60)[..., ::-1])
+    exif = image.getexif()
+    if orientation is not None:
+        exif[0x0112] = orientation
+    path = path.with_suffix(extension)
+    image.save(path, exif=exif)
+    return path
+
+
+@pytest.mark.parametrize('extension', ['.png', '.jpg', '.tif', '.webp', '.bmp'])
+@pytest.mark.parametrize('orientation', [None, 1, 3, 6])
+def test_sizes_are_those_of_what_is_read(tmp_path: Path, extension: str, orientation: int | None):
+    path = save(tmp_path / 'photo', extension, None if extension == '.bmp' else orientation)
+    assert image_size(path) == read_image(path).shape[:2]
+
+
+def test_sizes_of_floating_point_images(tmp_path: Path):
+    image = np.random.rand(20, 30, 3).astype(np.float32)
+    assert cv2.imwrite(str(tmp_path / 'float.tif'), image)
+    assert image_size(tmp_path / 'float.tif') == (20, 30)
+    np.testing.assert_allclose(read_image(tmp_path / 'float.tif'), image)
+
+
+@pytest.mark.parametrize('extension', ['.png', '.jpg'])
+def test_files_cut_short_are_noticed_and_trailing_bytes_are_not(tmp_path: Path, extension: str):
+    path = save(tmp_path / 'photo', extension, None)
+    content = path.read_bytes()
+    path.write_bytes(content + b'a trailer, as some phones write')
+    assert image_size(path) == (40, 60)
+    for length in (0, 1, 50, len(content) // 2):
+        path.write_bytes(content[:length])
+        with pytest.raises(InputError, match=r"cannot read image '.*photo"):
+            image_size(path)
+
+
+def test_sixteen_bits_keep_their_precision(tmp_path: Path):
+    values = np.arange(60000, 60000 + 48, dtype=np.uint16).reshape(4, 4, 3)
+    cv2.imwrite(str(tmp_path / 'deep.png'), values)
+    np.testing.assert_allclose(read_image(tmp_path / 'deep.png') * 65535, values, atol=0.01)
+
+
+def test_eight_bits_are_clipped_and_rounded():
+    assert to_8bit(np.array([-0.1, 0.0, 0.4999 / 255, 0.5001 / 255, 1.0, 2.0])).tolist() == [0, 0, 0, 1, 255, 255]
+
+
+def test_heat_maps_compare():
+    dark, bright = heat_map(np.array([[-1.0]])), heat_map(np.array([[3.0]]))
+    assert dark.shape == (1, 1, 3) and dark.sum() < 30 < 400 < bright.sum()
+    np.testing.assert_array_equal(heat_map(np.array([[9.0, -9.0]])), np.hstack([bright, dark]))
+
+
+def test_a_failed_write_leaves_the_old_file(tmp_path: Path):
+    path = tmp_path / 'folder' / 'file'
+    write_whole(path, lambda file: file.write(b'old'))
+
+    def fail(file: object) -> None:
+        file.write(b'half')
+        raise OSError('full')
+
+    with pytest.raises(OSError, match='full'):
+        write_whole(path, fail)
+    assert path.read_bytes() == b'old' and [p.name for p in path.parent.iterdir()] == ['file']
+
+
+def write_folder(path: Path, text: str, fail: bool = False) -> None:
+    with whole_folder(path, 'mark', overwrite=True) as folder:
+        (folder / 'mark').write_text(text)
+        if fail:
+            raise OSError('full')
+
+
+def test_a_folder_is_replaced_whole_or_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    path = tmp_path / 'deep' / 'set'
+    write_folder(path, 'old')
+    with pytest.raises(InputError, match=r"cannot write '.*set': is there room, and permission\? \(full\)"):
+        write_folder(path, 'half', fail=True)
+    assert (path / 'mark').read_text() == 'old' and [p.name for p in path.parent.iterdir()] == ['set']
+    write_folder(path, 'new')
+    assert (path / 'mark').read_text() == 'new' and [p.name for p in path.parent.iterdir()] == ['set']
+
+    rename, calls = Path.rename, []
+
+    def fail_once(self: Path, target: Path) -> Path:
+        calls.append(self)
+        if len(calls) == 2:  # the old folder is out of the way, and the new one cannot take its name
+            raise OSError('no permission')
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, 'rename', fail_once)
+    with pytest.raises(InputError, match='no permission'):
+        write_folder(path, 'newest')
+    assert len(calls) == 3 and (path / 'mark').read_text() == 'new'
+    assert [p.name for p in path.parent.iterdir()] == ['set']

@@ -1,0 +1,83 @@
+"""Patches of BasicSR 1.4.2's distribution, for machines without a GPU; see `_compat` for what patches keep to."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Callable
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from usrdu_basicsr.compat.basicsr_patches import uses
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+def apply() -> None:
+    """Apply the patches."""
+    _init_dist_without_gpu()
+    _distribute_without_gpu()
+
+
+def _init_dist_without_gpu() -> None:
+    """Let `init_dist` work without a GPU, through gloo; with GPUs it stays as it is.
+
+    Without this it divides by the number of GPUs and asks for NCCL. Needed if its functions call `cuda.set_device`. Can
+    go when BasicSR chooses the backend by the machine.
+    """
+    dist_util = import_module('basicsr.utils.dist_util')
+    for name, on_cpu in (('_init_dist_pytorch', _init_gloo), ('_init_dist_slurm', _init_gloo_by_slurm)):
+        on_gpu = getattr(dist_util, name, None)
+        if on_gpu is not None and uses(on_gpu, 'set_device'):
+            setattr(dist_util, name, _by_machine(on_gpu, on_cpu))
+
+
+def _by_machine(on_gpu: Callable[..., None], on_cpu: Callable[..., None]) -> Callable[..., None]:
+    # The machine is asked at the call, as asking it initialises CUDA's driver.
+    def initialise(*args: Any, **kwargs: Any) -> None:
+        available = import_module('torch.cuda').is_available()
+        (on_gpu if available else on_cpu)(*args, **kwargs)
+
+    return initialise
+
+
+def _init_gloo(backend: str, **kwargs: Any) -> None:
+    backend = 'gloo' if backend == 'nccl' else backend
+    import_module('torch.distributed').init_process_group(backend=backend, **kwargs)
+
+
+def _init_gloo_by_slurm(backend: str, port: int | None = None) -> None:
+    # the variables that BasicSR sets from Slurm's
+    hosts = subprocess.run(
+        ['scontrol', 'show', 'hostname', os.environ['SLURM_NODELIST']], check=True, capture_output=True, text=True
+    )
+    if port is not None:
+        os.environ['MASTER_PORT'] = str(port)
+    os.environ.setdefault('MASTER_PORT', '29500')
+    os.environ['MASTER_ADDR'] = hosts.stdout.split()[0]
+    os.environ['WORLD_SIZE'] = os.environ['SLURM_NTASKS']
+    os.environ['RANK'] = os.environ['SLURM_PROCID']
+    os.environ['LOCAL_RANK'] = os.environ.get('SLURM_LOCALID', '0')
+    _init_gloo(backend)
+
+
+def _distribute_without_gpu() -> None:
+    """Let `BaseModel.model_to_device` distribute a network that is on the CPU.
+
+    Without this it hands CUDA's current device to DistributedDataParallel. Needed if it asks for that device. Can go
+    when BasicSR leaves out `device_ids` on the CPU.
+    """
+    base_model = import_module('basicsr.models.base_model').BaseModel
+    original = base_model.model_to_device
+    if not uses(original, 'current_device'):
+        return
+
+    def model_to_device(self: Any, net: nn.Module) -> nn.Module:
+        if self.device.type != 'cpu' or not self.opt['dist']:
+            return original(self, net)
+        find_unused = self.opt.get('find_unused_parameters', False)
+        parallel = import_module('torch.nn.parallel')
+        return parallel.DistributedDataParallel(net.to(self.device), find_unused_parameters=find_unused)
+
+    base_model.model_to_device = model_to_device

@@ -1,0 +1,70 @@
+"""What one file of a dataset is, found by decoding it."""
+
+from __future__ import annotations
+
+import io
+from typing import NamedTuple
+
+from PIL import Image, UnidentifiedImageError
+
+from usrdu_basicsr.utils.errors import InputError
+from usrdu_basicsr.storage.folder_source import FolderSource
+from usrdu_basicsr.storage.formats import IMAGE
+from usrdu_basicsr.storage.source import Source
+
+KINDS = {
+    'L': 'gray',
+    'RGBA': 'RGB with alpha',
+    'LA': 'gray with alpha',
+    'P': 'palette',
+    '1': 'black/white',
+    'I;16': 'gray, 16 bits',
+    'I;16B': 'gray, 16 bits',
+    'F': 'gray, floating point',
+}
+ALIKE = {'MPO': 'JPEG'}  # phones write JPEGs with a second image in them
+
+
+class Facts(NamedTuple):
+    """What a file or a value is."""
+
+    size: tuple[int, int] | None
+    """(height, width), or None if it cannot be read."""
+    kind: str = ''
+    """Its channels and depth, of an image file."""
+    problem: str = ''
+    """Why it cannot be used."""
+    note: str = ''
+    """What is odd about it, though it can be."""
+
+
+def look_at(source: Source, index: int) -> Facts:
+    """Decode one image or map of log-scales, and say what it is."""
+    try:
+        content = source.content(index)
+        array = source.format.decode(content, source.name(index))
+        size = (array.shape[0], array.shape[1])
+        recorded = source.size(index)
+    except InputError as error:
+        return Facts(None, problem=str(error))
+    name = source.name(index)
+    if recorded != size:
+        return Facts(size, problem=f"'{name}' is {size} pixels (height, width), its meta info says {recorded}")
+    if source.format != IMAGE:
+        return Facts(size)
+    extension = source.path(index).suffix if isinstance(source, FolderSource) else ''
+    return _look_at_image(content, name, extension, size, array.dtype.name)
+
+
+def _look_at_image(content: bytes, name: str, extension: str, size: tuple[int, int], depth: str) -> Facts:
+    try:
+        with Image.open(io.BytesIO(content)) as image:
+            mode, held = image.mode, ALIKE.get(image.format or '', image.format)
+    except (UnidentifiedImageError, Image.DecompressionBombError, OSError):
+        return Facts(size, f'unknown to Pillow, {depth}')
+    kind = KINDS.get(mode, mode)
+    if depth == 'uint16' and 'bits' not in kind:  # Pillow reduces 16-bit colour
+        kind = f'{kind}, 16 bits'
+    expected = Image.registered_extensions().get(extension.lower())
+    note = f"'{name}' is a {held} file, in spite of its name" if expected not in (held, None) else ''
+    return Facts(size, kind, note=note)
