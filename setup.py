@@ -11,10 +11,10 @@ EXPORT = ['safetensors', 'onnx', 'onnxruntime', 'onnxscript']  # for scripts/exp
 
 def read_version() -> str:
     """The version, read as text: importing the package is for an environment that has its dependencies."""
-    source = (ROOT / 'usrdu_basicsr' / '__init__.py').read_text(encoding='utf-8')
+    source = (ROOT / 'usrdu_basicsr' / 'version.py').read_text(encoding='utf-8')
     found = re.search(r"^__version__ = '([^']+)'$", source, re.MULTILINE)
     if found is None:
-        raise RuntimeError('usrdu_basicsr/__init__.py has no line __version__ = ...')
+        raise RuntimeError('usrdu_basicsr/version.py has no line __version__ = ...')
     return found.group(1)
 
 

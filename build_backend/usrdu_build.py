@@ -1,8 +1,8 @@
 """Build backend: setuptools', plus a start-up file at the root of every wheel.
 
 BasicSR has no plugin mechanism, so this package needs a `.pth` file in site-packages, by which every Python starts
-`usrdu_basicsr.compat.hook`. setuptools can ship such a file only as `data_files`, which editable installs leave out. This
-backend instead adds it to the finished wheels, normal and editable alike, so that installers also list and remove it.
+`usrdu_basicsr.compat.hook`. setuptools can ship such a file only as `data_files`, which editable installs leave out.
+This backend instead adds it to the finished wheels, normal and editable alike, so that installers list and remove it.
 """
 
 from __future__ import annotations

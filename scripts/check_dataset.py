@@ -76,7 +76,7 @@ def from_options(path: str) -> dict[str, Mapping[str, Any]]:
         InputNotFoundError: There is no such file.
         InputError: It is not such a file.
     """
-    from usrdu_basicsr.compat.launcher import check_options_file, read_options_file
+    from usrdu_basicsr.options.reading import check_options_file, read_options_file
 
     check_options_file(['-opt', path])
     opt = read_options_file(path)

@@ -26,9 +26,10 @@ def main() -> int:
         parser.error(f'--seed must not be negative, got {args.seed}')
 
     register()
+    from usrdu_basicsr.cli.command_line import exit_status
     from usrdu_basicsr.kernelgan.estimate import EstimationSettings, KernelEstimation
-    from usrdu_basicsr.inference.load_network import pick_device
-    from usrdu_basicsr.cli.share import exit_status, torchrun_share
+    from usrdu_basicsr.utils.device import pick_device
+    from usrdu_basicsr.utils.dist import torchrun_share
 
     share = torchrun_share()
     settings = EstimationSettings(args.runs, args.iterations, args.seed)

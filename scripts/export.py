@@ -20,8 +20,8 @@ def main() -> int:
     args = parser.parse_args()
 
     register()
-    from usrdu_basicsr.compat.launcher import read_network_options
     from usrdu_basicsr.export.export import export_network
+    from usrdu_basicsr.options.reading import read_network_options
 
     options = read_network_options(args.opt) if args.opt else None
     for file in export_network(args.model_path, args.output, args.format, args.license, options, args.overwrite):

@@ -22,9 +22,10 @@ def main() -> int:
         parser.error(f'--tile must be at least 1, got {args.tile}')
 
     register()
+    from usrdu_basicsr.cli.command_line import exit_status
     from usrdu_basicsr.inference.generate_lr import generate_set
-    from usrdu_basicsr.inference.load_network import pick_device
-    from usrdu_basicsr.cli.share import exit_status, torchrun_share
+    from usrdu_basicsr.utils.device import pick_device
+    from usrdu_basicsr.utils.dist import torchrun_share
 
     device, share = pick_device(args.device), torchrun_share()
     report = generate_set(args.input, args.output, args.model_path, device, args.tile, args.precision, share)

@@ -51,11 +51,13 @@ def main() -> int:
     args = parser.parse_args()
 
     register()
-    from usrdu_basicsr.compat.launcher import read_network_options
-    from usrdu_basicsr.inference.load_network import load_generator, pick_device
-    from usrdu_basicsr.cli.share import exit_status, torchrun_share
-    from usrdu_basicsr.inference.upscaler import Upscaler
+    from usrdu_basicsr.cli.command_line import exit_status
+    from usrdu_basicsr.inference.load_network import load_generator
     from usrdu_basicsr.inference.upscale_files import Naming, upscale_files
+    from usrdu_basicsr.inference.upscaler import Upscaler
+    from usrdu_basicsr.options.reading import read_network_options
+    from usrdu_basicsr.utils.device import pick_device
+    from usrdu_basicsr.utils.dist import torchrun_share
     from usrdu_basicsr.utils.precision import Precision
 
     naming = Naming(args.suffix, args.ext)

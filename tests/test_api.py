@@ -14,8 +14,8 @@ from published import dsn_file, srn_file
 from python_process import check_python
 from usrdu_basicsr import LRSampler, Upscaler, load_sampler, load_upscaler
 from usrdu_basicsr.archs.dsn_arch import UncertaintyDSN
-from usrdu_basicsr.utils.errors import InputError
 from usrdu_basicsr.inference.generate_lr import predict
+from usrdu_basicsr.utils.errors import InputError
 
 
 def test_upscale(tmp_path: Path):

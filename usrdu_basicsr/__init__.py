@@ -1,8 +1,11 @@
 """Real-world super-resolution from unpaired images, as a plugin for BasicSR.
 
-Importing this package is cheap: `register` brings in torch and BasicSR, and so does the first use of `load_upscaler`,
+Importing this package is cheap. PyTorch and BasicSR are imported by `register` and by the first use of `load_upscaler`,
 `load_sampler`, `Upscaler` or `LRSampler`.
 """
+
+from usrdu_basicsr.compat import hook
+from usrdu_basicsr.version import __version__ as __version__
 
 TYPE_CHECKING = False  # type checkers take it for true; `typing` has it, but every start of Python imports this file
 if TYPE_CHECKING:
@@ -12,49 +15,26 @@ if TYPE_CHECKING:
     from usrdu_basicsr.inference.upscaler import load_upscaler as load_upscaler
 
 __all__ = ['LRSampler', 'Upscaler', 'load_sampler', 'load_upscaler', 'register']
-__version__ = '0.1.0'
 
-_KINDS = {'archs': '_arch', 'losses': '_loss', 'data': '_dataset', 'models': '_model', 'metrics': '_metric'}
-_LATE = {'Upscaler': 'upscale', 'load_upscaler': 'upscale', 'LRSampler': 'sample_lr', 'load_sampler': 'sample_lr'}
-_registering = False
+_LAZY = {'Upscaler': 'upscaler', 'load_upscaler': 'upscaler', 'LRSampler': 'lr_sampler', 'load_sampler': 'lr_sampler'}
+
+hook.install()
 
 
 def __getattr__(name: str) -> object:
-    if name not in _LATE:
+    if name not in _LAZY:
         raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
     import importlib
 
     register()
-    return getattr(importlib.import_module(f'{__name__}.pipeline.{_LATE[name]}'), name)
+    return getattr(importlib.import_module(f'{__name__}.inference.{_LAZY[name]}'), name)
 
 
 def register() -> None:
-    """Make BasicSR work here and put this package's classes into its registries; further calls change nothing.
+    """Patch BasicSR and register the classes of this package; repeated calls have no effect.
 
-    An installed `usrdu_basicsr` does this by itself when a program imports `basicsr`.
+    Importing `basicsr` after this package, or with the start-up hook installed, does the same.
     """
-    # What follows imports BasicSR, whose import may call this function again.
-    global _registering
-    if _registering:
-        return
-    _registering = True
-    try:
-        _register()
-    finally:
-        _registering = False
+    from usrdu_basicsr.compat import registration
 
-
-def _register() -> None:
-    # imported here, for the same reason
-    import importlib
-    import os
-    import pkgutil
-
-    from usrdu_basicsr import _compat
-
-    _compat.apply_before_import()
-    _compat.apply()
-    for folder, suffix in _KINDS.items():
-        for module in pkgutil.iter_modules([os.path.join(os.path.dirname(__file__), folder)]):
-            if module.name.endswith(suffix):
-                importlib.import_module(f'{__name__}.{folder}.{module.name}')
+    registration.register()

@@ -62,10 +62,10 @@ def make_data(root: Path, count: int) -> None:
     import cv2
     from skimage import data
 
-    from usrdu_basicsr.utils.images import to_8bit, write_png
     from usrdu_basicsr.data_preparation.extract_subimages import extract_set_tiles
     from usrdu_basicsr.data_preparation.pack_settings import PackingSettings
     from usrdu_basicsr.storage.generated_set import write_description, write_log_scale
+    from usrdu_basicsr.utils.images import to_8bit, write_png
 
     rng = np.random.default_rng(0)
     sources = [getattr(data, name)()[..., ::-1].astype(np.float32) / 255 for name in NAMES]

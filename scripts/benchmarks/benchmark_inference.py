@@ -13,8 +13,8 @@ import numpy as np
 
 from peak_memory import peak_memory, start_memory
 from usrdu_basicsr import __version__, register
-from usrdu_basicsr.utils.files import write_text
 from usrdu_basicsr.cli.command_line import add_device, positive, run_script
+from usrdu_basicsr.utils.files import write_text
 
 
 def main() -> int:
@@ -35,9 +35,10 @@ def main() -> int:
     from basicsr.archs.rrdbnet_arch import RRDBNet
     from skimage import data
 
-    from usrdu_basicsr.utils.images import read_image
-    from usrdu_basicsr.inference.load_network import load_generator, pick_device
+    from usrdu_basicsr.inference.load_network import load_generator
     from usrdu_basicsr.inference.upscaler import Upscaler
+    from usrdu_basicsr.utils.device import pick_device
+    from usrdu_basicsr.utils.images import read_image
     from usrdu_basicsr.utils.precision import Precision
 
     device = pick_device(args.device)

@@ -32,13 +32,13 @@ def main() -> int:
     args = parser.parse_args()
 
     register()
-    from usrdu_basicsr.utils.files import write_text
-    from usrdu_basicsr.utils.images import write_png
     from usrdu_basicsr.kernelgan.crops import SourceImages
+    from usrdu_basicsr.kernelgan.kernel_report import contact_sheet
     from usrdu_basicsr.kernelgan.postprocess import has_collapsed, kernel_error
     from usrdu_basicsr.kernelgan.training import train_kernels
-    from usrdu_basicsr.kernelgan.kernel_report import contact_sheet
-    from usrdu_basicsr.inference.load_network import pick_device
+    from usrdu_basicsr.utils.device import pick_device
+    from usrdu_basicsr.utils.files import write_text
+    from usrdu_basicsr.utils.images import write_png
 
     device = pick_device(args.device)
     names, images, truths = [], [], []
@@ -137,8 +137,8 @@ def gaussian_kernel(angle: float, *variances: float) -> np.ndarray:
 
 def degrade(photo: np.ndarray, kernel: np.ndarray) -> np.ndarray:
     """A photo reduced x2 with a kernel, in 8 bits."""
-    from usrdu_basicsr.utils.images import to_8bit
     from usrdu_basicsr.ops.kernels import kernel_downsample
+    from usrdu_basicsr.utils.images import to_8bit
 
     height, width = (side // 2 * 2 for side in photo.shape[:2])
     x = torch.from_numpy(photo[:height, :width].transpose(2, 0, 1)[None].astype(np.float64))

@@ -28,10 +28,10 @@ def main() -> int:
     from skimage import data
 
     from layered_kernelgan import LayeredKernelGAN
-    from usrdu_basicsr.utils.images import read_image
     from usrdu_basicsr.kernelgan import training
     from usrdu_basicsr.kernelgan.crops import D_CROP, G_CROP, SourceImages
-    from usrdu_basicsr.inference.load_network import pick_device
+    from usrdu_basicsr.utils.device import pick_device
+    from usrdu_basicsr.utils.images import read_image
 
     device = pick_device(args.device)
     photo = read_image(Path(args.input))[..., ::-1] if args.input else data.astronaut().astype('float32') / 255

@@ -23,7 +23,7 @@ from peak_memory import peak_memory, start_memory
 from usrdu_basicsr import register
 from usrdu_basicsr.cli.command_line import positive, run_script
 
-OPTIONS = Path(__file__).parents[1] / 'options' / 'track1'
+OPTIONS = Path(__file__).parents[2] / 'options' / 'track1'
 SCALE = 4
 PHOTO = (512, 768)  # height, width
 BASELINE = "BasicSR's SRGANModel, fp32"
@@ -59,8 +59,8 @@ def main() -> int:
     register()
     logging.disable(logging.INFO)  # the description of each network
     torch.backends.cudnn.benchmark = True  # as BasicSR's launcher does
+    from usrdu_basicsr.utils.device import pick_device
     from usrdu_basicsr.utils.files import write_text
-    from usrdu_basicsr.inference.load_network import pick_device
 
     device = pick_device(args.device)
     settings = possible(SETTINGS | COMPILED if args.compile else SETTINGS, device)
@@ -142,7 +142,7 @@ def steps(opt: dict[str, Any], data: dict[str, torch.Tensor]) -> Iterator[None]:
     """Steps of the model of `opt`, one at each `next`."""
     from basicsr.models import build_model
 
-    from usrdu_basicsr.models.train_settings import device_of
+    from usrdu_basicsr.utils.device import device_of
     from usrdu_basicsr.utils.precision import Precision
 
     Precision('fp32', device_of(opt)).set_products()  # for SRGANModel; ours say it themselves

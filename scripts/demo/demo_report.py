@@ -30,12 +30,12 @@ def main() -> int:
     from basicsr.metrics import calculate_psnr, calculate_ssim
     from basicsr.utils import img2tensor
 
-    from usrdu_basicsr.utils.images import heat_map, list_images, read_image, to_8bit, write_png
+    from usrdu_basicsr.inference.generate_lr import predict
+    from usrdu_basicsr.inference.load_network import load_dsn
     from usrdu_basicsr.ops.noise import noise_level
     from usrdu_basicsr.ops.resize import bicubic_downsample
     from usrdu_basicsr.ops.sampling import sample_laplace
-    from usrdu_basicsr.inference.generate_lr import predict
-    from usrdu_basicsr.inference.load_network import load_dsn
+    from usrdu_basicsr.utils.images import heat_map, list_images, read_image, to_8bit, write_png
 
     def noise(lr: torch.Tensor) -> float:
         """Noise level in 8-bit units, after rounding, as every LR image on disk is rounded."""

@@ -13,9 +13,9 @@ import numpy as np
 import torch
 from skimage import data
 
-from usrdu_basicsr.utils.images import to_8bit, write_png
-from usrdu_basicsr.ops.resize import bicubic_downsample
 from usrdu_basicsr.cli.command_line import run_script
+from usrdu_basicsr.ops.resize import bicubic_downsample
+from usrdu_basicsr.utils.images import to_8bit, write_png
 
 SCALE = 4
 TILE = 144

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from usrdu_basicsr.archs.dsn_arch import UncertaintyDSN
-from usrdu_basicsr.ops.resize import bicubic_downsample
 from usrdu_basicsr.inference.load_network import dsn_options
+from usrdu_basicsr.ops.resize import bicubic_downsample
 
 
 @pytest.mark.parametrize('scale', [1, 2, 4])

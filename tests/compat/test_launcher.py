@@ -9,11 +9,12 @@ from types import ModuleType
 
 import basicsr
 import pytest
+import usrdu_basicsr.pipeline
 import yaml
 from basicsr.utils.options import parse_options
 
-import usrdu_basicsr.pipeline
 from usrdu_basicsr.compat import launcher
+from usrdu_basicsr.options import reading
 from usrdu_basicsr.utils.errors import InputError, InputNotFoundError, UserError
 
 OPTIONS = {'name': 'run', 'model_type': 'SRModel', 'num_gpu': 0, 'datasets': {}, 'path': {}}
@@ -83,20 +84,20 @@ def test_invalid_options_file(tmp_path: Path, content: str | bytes, message: str
     path = tmp_path / 'options.yml'
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
     with pytest.raises(InputError, match=message):
-        launcher.check_options_file(['--launcher', 'none', '-opt', str(path), '--auto_resume'])
+        reading.check_options_file(['--launcher', 'none', '-opt', str(path), '--auto_resume'])
 
 
 def test_missing_options_file(tmp_path: Path):
     with pytest.raises(InputNotFoundError, match=r'options file none\.yml does not exist'):
-        launcher.check_options_file(['-opt', 'none.yml'])
+        reading.check_options_file(['-opt', 'none.yml'])
     with pytest.raises(InputError, match='cannot read'):
-        launcher.check_options_file(['-opt', str(tmp_path)])
+        reading.check_options_file(['-opt', str(tmp_path)])
 
 
 def test_valid_options_files(tmp_path: Path):
     (tmp_path / 'options.yml').write_text('name: x\ndatasets: {}\npath: {}\n')
-    launcher.check_options_file(['-opt', 'options.yml', '--force_yml', 'num_gpu=0', 'path:resume_state=a=b'])
-    launcher.check_options_file([])  # BasicSR's parser reports this
+    reading.check_options_file(['-opt', 'options.yml', '--force_yml', 'num_gpu=0', 'path:resume_state=a=b'])
+    reading.check_options_file([])  # BasicSR's parser reports this
 
 
 def test_errors_of_data_workers_are_one_line(capsys: pytest.CaptureFixture[str]):

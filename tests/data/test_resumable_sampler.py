@@ -16,7 +16,7 @@ from torch.utils.data import Dataset
 from photos import write_photos
 from usrdu_basicsr.compat.resume import Resumption
 from usrdu_basicsr.data.resumable_sampler import ResumableSampler, SeededDataset, SeededIndex
-from usrdu_basicsr.ops.sampling import mixed_seed
+from usrdu_basicsr.utils.seed import mixed_seed
 from usrdu_basicsr.utils.stop_signal import SIGNALS
 
 

@@ -15,14 +15,14 @@ import pytest
 
 from photos import photo, write_photos
 from python_process import ROOT, check_python, run_python
-from usrdu_basicsr.utils.errors import InputError
-from usrdu_basicsr.utils.files import whole_folder
 from usrdu_basicsr.data_preparation.create_lmdb import create_lmdbs
 from usrdu_basicsr.data_preparation.pack_settings import PackingSettings
 from usrdu_basicsr.data_preparation.process_pool import map_in_processes
 from usrdu_basicsr.storage.formats import IMAGE
 from usrdu_basicsr.storage.meta_info import read_meta_info
 from usrdu_basicsr.storage.open_source import open_source
+from usrdu_basicsr.utils.errors import InputError
+from usrdu_basicsr.utils.files import whole_folder
 
 SCRIPT = ROOT / 'scripts' / 'create_lmdb.py'
 

@@ -13,12 +13,12 @@ from basicsr.data import build_dataset
 
 from photos import photo, reduce_photos, write_photos
 from python_process import ROOT, check_python, run_python
-from usrdu_basicsr.utils.errors import InputError
-from usrdu_basicsr.data_preparation.extract_subimages import extract_set_tiles, extract_tiles
 from usrdu_basicsr.data_preparation.crop_subimages import tile_starts
+from usrdu_basicsr.data_preparation.extract_subimages import extract_set_tiles, extract_tiles
 from usrdu_basicsr.storage.formats import IMAGE, LOG_SCALE
 from usrdu_basicsr.storage.generated_set import write_description, write_log_scale
 from usrdu_basicsr.storage.open_source import open_source
+from usrdu_basicsr.utils.errors import InputError
 
 SCRIPT = ROOT / 'scripts' / 'extract_tiles.py'
 

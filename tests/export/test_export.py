@@ -23,9 +23,7 @@ from basicsr.archs.swinir_arch import SwinIR
 from torch import nn
 
 from python_process import ROOT, run_python
-from usrdu_basicsr import __version__
 from usrdu_basicsr.archs.dsn_arch import UncertaintyDSN
-from usrdu_basicsr.utils.errors import InputError
 from usrdu_basicsr.export import export
 from usrdu_basicsr.export.errors import ExportError
 from usrdu_basicsr.export.export import FORMATS, export_network
@@ -34,6 +32,8 @@ from usrdu_basicsr.export.requirements import require_torch
 from usrdu_basicsr.export.to_onnx import run_onnx, to_onnx
 from usrdu_basicsr.export.to_torch_export import run_torch_export, to_torch_export
 from usrdu_basicsr.export.trace import OLDEST_TORCH
+from usrdu_basicsr.utils.errors import InputError
+from usrdu_basicsr.version import __version__
 
 RRDB = {'num_feat': 8, 'num_block': 1, 'num_grow_ch': 32}  # spandrel reads none that grows by another number
 NETWORKS = {

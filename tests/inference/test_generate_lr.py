@@ -15,8 +15,8 @@ from PIL import Image
 from photos import photo, write_photos
 from usrdu_basicsr.archs.dsn_arch import UncertaintyDSN
 from usrdu_basicsr.data.uncertainty_paired_dataset import UncertaintyPairedDataset
-from usrdu_basicsr.utils.errors import InputError
 from usrdu_basicsr.inference.generate_lr import generate_set, predict
+from usrdu_basicsr.utils.errors import InputError
 
 CPU = torch.device('cpu')
 

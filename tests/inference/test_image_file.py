@@ -11,9 +11,9 @@ import pytest
 from PIL import Image, ImageCms, ImageOps, PngImagePlugin
 
 from photos import photo
+from usrdu_basicsr.inference.image_file import Picture, read_picture, write_picture
 from usrdu_basicsr.utils.errors import InputError
 from usrdu_basicsr.utils.images import image_size, read_image
-from usrdu_basicsr.inference.image_file import Picture, read_picture, write_picture
 
 PROFILE = ImageCms.ImageCmsProfile(ImageCms.createProfile('sRGB')).tobytes()
 COLOUR = photo(height=12, width=20)

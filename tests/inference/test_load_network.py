@@ -11,8 +11,9 @@ from basicsr.archs.srresnet_arch import MSRResNet
 from basicsr.archs.srvgg_arch import SRVGGNetCompact
 
 from usrdu_basicsr.archs.dsn_arch import UncertaintyDSN
+from usrdu_basicsr.inference.load_network import load_generator, scale_of
+from usrdu_basicsr.utils.device import pick_device
 from usrdu_basicsr.utils.errors import InputError
-from usrdu_basicsr.inference.load_network import load_generator, pick_device, scale_of
 
 CPU = torch.device('cpu')
 

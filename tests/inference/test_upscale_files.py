@@ -20,10 +20,10 @@ from photos import photo, write_photos
 from published import srn_file
 from python_process import ROOT, check_python, run_python
 from usrdu_basicsr.archs.dsn_arch import UncertaintyDSN
-from usrdu_basicsr.utils.errors import InputError, InputNotFoundError, WriteError
 from usrdu_basicsr.inference.find_inputs import find_inputs
-from usrdu_basicsr.inference.upscaler import Upscaler
 from usrdu_basicsr.inference.upscale_files import Naming, UpscaleReport, upscale_files
+from usrdu_basicsr.inference.upscaler import Upscaler
+from usrdu_basicsr.utils.errors import InputError, InputNotFoundError, WriteError
 
 SCRIPT = ROOT / 'scripts' / 'inference.py'
 

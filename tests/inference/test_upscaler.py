@@ -17,10 +17,10 @@ from torch import nn
 from photos import photo
 from published import load_generator, rrdb_name
 from python_process import check_python, run_python
-from usrdu_basicsr.utils.errors import InputError
 from usrdu_basicsr.inference import upscaler as module
-from usrdu_basicsr.utils.memory import free_memory
 from usrdu_basicsr.inference.upscaler import Upscaler
+from usrdu_basicsr.utils.errors import InputError
+from usrdu_basicsr.utils.memory import free_memory
 from usrdu_basicsr.utils.precision import Precision
 
 CPU = torch.device('cpu')

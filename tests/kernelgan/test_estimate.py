@@ -20,14 +20,14 @@ from scipy.io import loadmat
 from photos import photo, write_photos
 from python_process import ROOT, check_python, run_python
 from usrdu_basicsr.data.kernel_set import read_kernel, read_kernel_set
-from usrdu_basicsr.utils.errors import InputError, InputNotFoundError
+from usrdu_basicsr.kernelgan import estimate as estimate_kernels
 from usrdu_basicsr.kernelgan import postprocess
 from usrdu_basicsr.kernelgan.crops import SourceImages
-from usrdu_basicsr.kernelgan.postprocess import consensus, kernel_error, post_process, square
-from usrdu_basicsr.kernelgan.training import RawKernels, train_kernels
-from usrdu_basicsr.kernelgan import estimate as estimate_kernels
 from usrdu_basicsr.kernelgan.estimate import EstimationSettings, KernelEstimation
 from usrdu_basicsr.kernelgan.kernel_report import CELL, LABEL, contact_sheet
+from usrdu_basicsr.kernelgan.postprocess import consensus, kernel_error, post_process, square
+from usrdu_basicsr.kernelgan.training import RawKernels, train_kernels
+from usrdu_basicsr.utils.errors import InputError, InputNotFoundError
 
 CPU = torch.device('cpu')
 QUICK = EstimationSettings(runs=2, iterations=4)

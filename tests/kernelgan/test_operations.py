@@ -11,8 +11,8 @@ from torch.nn.utils import spectral_norm
 from usrdu_basicsr.kernelgan.correlation import Correlation
 from usrdu_basicsr.kernelgan.discriminator import PatchDiscriminators
 from usrdu_basicsr.kernelgan.pointwise import EPSILON, pointwise_layers
-from usrdu_basicsr.ops.kernels import correlate_each
 from usrdu_basicsr.kernelgan.unfold import patches_of, sum_patches
+from usrdu_basicsr.ops.kernels import correlate_each
 
 
 def random(*shape: int, seed: int = 0) -> Tensor:

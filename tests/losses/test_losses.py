@@ -8,12 +8,12 @@ import torchvision
 from basicsr.losses import build_loss
 from torch.nn import functional as F
 
-from usrdu_basicsr.utils.errors import InputError, InputNotFoundError
 from usrdu_basicsr.losses.laplace_kl_loss import LaplaceKLLoss
 from usrdu_basicsr.losses.low_frequency_loss import LowFrequencyLoss
 from usrdu_basicsr.losses.uncertainty_perceptual_loss import UncertaintyPerceptualLoss
 from usrdu_basicsr.losses.vgg_features import VGGFeatures
 from usrdu_basicsr.ops.filters import low_pass
+from usrdu_basicsr.utils.errors import InputError, InputNotFoundError
 
 
 def test_gradient_of_the_pixel_loss():

@@ -8,10 +8,10 @@ import pytest
 import torch
 from torch import nn
 
-from usrdu_basicsr.utils.errors import DivergenceError
 from usrdu_basicsr.models.nonfinite_guard import FiniteWatch
-from usrdu_basicsr.models.train_settings import StepSettings
 from usrdu_basicsr.models.optimizer_step import Update
+from usrdu_basicsr.models.train_settings import StepSettings
+from usrdu_basicsr.utils.errors import DivergenceError
 
 CPU = torch.device('cpu')
 

@@ -15,7 +15,8 @@ from usrdu_basicsr.ops.gradient import gradient_image
 from usrdu_basicsr.ops.laplace import laplace_nll, uncertainty_term
 from usrdu_basicsr.ops.noise import noise_level
 from usrdu_basicsr.ops.resize import bicubic_downsample
-from usrdu_basicsr.ops.sampling import mixed_seed, sample_laplace
+from usrdu_basicsr.ops.sampling import sample_laplace
+from usrdu_basicsr.utils.seed import mixed_seed
 
 
 def photo(height: int, width: int) -> torch.Tensor:

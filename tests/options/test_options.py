@@ -20,12 +20,12 @@ from photos import reduce_photos, write_photos
 from python_process import run_python
 from usrdu_basicsr.archs.dsn_arch import UncertaintyDSN
 from usrdu_basicsr.data.kernel_set import write_kernel
-from usrdu_basicsr.utils.errors import InputError, InputNotFoundError, UserError
 from usrdu_basicsr.inference.generate_lr import generate_set
-from usrdu_basicsr.options.run_rules import check_options
 from usrdu_basicsr.options.preflight import _check_device, check_run
+from usrdu_basicsr.options.run_rules import check_options
+from usrdu_basicsr.utils.errors import InputError, InputNotFoundError, UserError
 
-OPTIONS = Path(__file__).parents[1] / 'options'
+OPTIONS = Path(__file__).parents[2] / 'options'
 PERCEPTUAL = {'type': 'UncertaintyPerceptualLoss', 'weights': 'none.pth'}
 FILES = sorted(OPTIONS.rglob('*.yml'))
 

@@ -15,14 +15,14 @@ from basicsr.utils.lmdb_util import make_lmdb_from_imgs
 from torch.utils.data import DataLoader
 
 from photos import photo, reduce_photos, write_photos
-from usrdu_basicsr.utils.errors import InputError, InputNotFoundError
-from usrdu_basicsr.utils.images import to_float
 from usrdu_basicsr.data_preparation.create_lmdb import create_lmdbs
 from usrdu_basicsr.storage.formats import IMAGE, LOG_SCALE
 from usrdu_basicsr.storage.generated_set import write_description, write_log_scale
 from usrdu_basicsr.storage.lmdb_writer import LmdbWriter, Value
 from usrdu_basicsr.storage.meta_info import Entry, key_of, read_meta_info
 from usrdu_basicsr.storage.open_source import open_source
+from usrdu_basicsr.utils.errors import InputError, InputNotFoundError
+from usrdu_basicsr.utils.images import to_float
 
 AWKWARD = ('Föto 1', 'two.points', '50%', '写真')
 

@@ -10,8 +10,8 @@ import sys
 from collections.abc import Callable
 from types import FrameType
 
-from usrdu_basicsr.utils.errors import UserError
 from usrdu_basicsr.data_preparation.pack_settings import PackingSettings
+from usrdu_basicsr.utils.errors import UserError
 
 
 def add_device(parser: argparse.ArgumentParser) -> None:
@@ -49,6 +49,11 @@ def positive(text: str) -> int:
     if number < 1:
         raise argparse.ArgumentTypeError(f'expected at least 1, got {number}')
     return number
+
+
+def exit_status(failed: bool, share: tuple[int, int]) -> int:
+    """That of a script: 1 if files of its share failed, but 0 among several, which torchrun would stop for it."""
+    return 1 if failed and share[1] == 1 else 0
 
 
 def _end(number: int, frame: FrameType | None) -> None:

@@ -27,9 +27,6 @@ def apply_before_import() -> None:
 
 def apply() -> None:
     """Apply the patches of BasicSR's own functions, importing it if it is not yet."""
-    from usrdu_basicsr.compat import dist_patches
-
-    dist_patches.apply()
     _share_lmdbs()
     _pass_on_prefetch_errors()
     _correct_launchers()
@@ -113,7 +110,7 @@ def _correct_launchers() -> None:
     ours already; what it does decides case by case. Can go when BasicSR has working folders, resumes exactly and on a
     CPU, and lets models check options.
     """
-    from usrdu_basicsr.compat import launcher
+    from usrdu_basicsr.compat.launcher import parse_options as parse_and_check
 
     original = import_module('basicsr.utils.options').parse_options
     if getattr(original, '__module__', None) == __name__:
@@ -122,7 +119,7 @@ def _correct_launchers() -> None:
     def parse_options(root_path: str, is_train: bool = True) -> tuple[dict[str, Any], Any]:
         # A launcher run as a program is a second copy of the module, and exists only now.
         _correct_resuming(sys.modules['__main__'])
-        return launcher.parse_options(original, root_path, is_train)
+        return parse_and_check(original, root_path, is_train)
 
     # Others hold it by name: the launchers, and `basicsr` itself, which imports all they define.
     for name, module in list(sys.modules.items()):
@@ -140,7 +137,8 @@ def _correct_resuming(launcher: ModuleType) -> None:
         return
 
     from usrdu_basicsr.compat.launcher import working_root
-    from usrdu_basicsr.compat.resume import is_ours, resumption
+    from usrdu_basicsr.compat.resume import resumption
+    from usrdu_basicsr.options.reading import is_ours
 
     def load_resume_state(opt: dict[str, Any]) -> dict[str, Any] | None:
         # `train_pipeline` has just set the root it was called with, and goes on to write TensorBoard's logs there.

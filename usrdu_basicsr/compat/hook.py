@@ -42,11 +42,11 @@ class BasicSRFinder:
             if module.__name__ != 'basicsr':  # some loaders, such as that of zip files, serve several modules
                 execute(module)
                 return
-            from usrdu_basicsr import _compat, register
+            from usrdu_basicsr.compat import basicsr_patches, registration
 
-            _compat.apply_before_import()
+            basicsr_patches.apply_before_import()
             execute(module)
-            register()
+            registration.register()
             if self in sys.meta_path:
                 sys.meta_path.remove(self)
 

@@ -7,31 +7,24 @@ import io
 import logging
 import math
 import os
-import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from usrdu_basicsr.utils.errors import InputError, InputNotFoundError, UserError
+from basicsr.utils import check_resume, get_root_logger
 
-OUR_MODELS = ('UncertaintyDSNModel', 'GradientGANModel')
+from usrdu_basicsr.data.resumable_sampler import ResumableSampler, SeededDataset
+from usrdu_basicsr.data.train_dataloader import TrainingLoader
+from usrdu_basicsr.options.preflight import check_networks
+from usrdu_basicsr.options.reading import is_ours
+from usrdu_basicsr.utils import dist
+from usrdu_basicsr.utils.checkpoint import read_checkpoint, training_states
+from usrdu_basicsr.utils.errors import InputError, InputNotFoundError, UserError
+from usrdu_basicsr.utils.files import remove_temporaries
+from usrdu_basicsr.utils.stop_signal import stop_request
+
 ASIDE = '.aside'
 STATE = ('epoch', 'iter', 'optimizers', 'schedulers')
-
-
-def resumes(opt: Mapping[str, Any]) -> bool:
-    """Whether a training goes on from a checkpoint, if there is one that it can go on from."""
-    if opt['auto_resume']:
-        return bool(states_of(opt))
-    return bool(opt['path'].get('resume_state'))
-
-
-def states_of(opt: Mapping[str, Any]) -> list[str]:
-    """The paths of the experiment's `ITERATION.state`, the newest first."""
-    folder = opt['path']['training_states']
-    names = os.listdir(folder) if os.path.isdir(folder) else []
-    states = [name for name in names if re.fullmatch(r'\d+\.state', name)]
-    return [os.path.join(folder, name) for name in sorted(states, key=lambda name: -int(name.partition('.')[0]))]
 
 
 class Resumption:
@@ -58,8 +51,6 @@ class Resumption:
             InputError: The state cannot be read or does not belong to this run, or with `--auto_resume` none does.
             InputNotFoundError: The state named in the options does not exist, or a network of it.
         """
-        from usrdu_basicsr.utils import dist
-
         self.opt, self.state, self.to_log = opt, None, []
         path = None
         if opt['rank'] == 0:
@@ -84,7 +75,7 @@ class Resumption:
 
     def _newest_complete(self) -> str | None:
         reasons: list[str] = []
-        for path in states_of(self.opt):
+        for path in training_states(self.opt['path']['training_states']):
             try:
                 check_complete(self.opt, path)
             except UserError as error:
@@ -102,12 +93,10 @@ class Resumption:
 
     def _clear(self, iteration: int) -> None:
         """Remove what a killed process left, and set later states aside: they are not of the training that goes on."""
-        from usrdu_basicsr.utils.files import remove_temporaries
-
         paths = {key: Path(self.opt['path'][key]) for key in ('log', 'models', 'training_states', 'visualization')}
         for folder in (*paths.values(), *paths['visualization'].glob('*/')):
             remove_temporaries(folder)
-        for later in map(Path, states_of(self.opt)):
+        for later in map(Path, training_states(self.opt['path']['training_states'])):
             if int(later.stem) > iteration:
                 os.replace(later, f'{later}{ASIDE}')
                 self.to_log.append((logging.WARNING, f"'{later}' is later and now has {ASIDE} behind its name."))
@@ -119,16 +108,10 @@ class Resumption:
         if dataset_opt['phase'] != 'train':
             return original(dataset, dataset_opt, **settings)
 
-        from basicsr.utils import get_root_logger
-
         for level, message in self.to_log:
             get_root_logger().log(level, message)
         if not is_ours(self.opt):
             return original(dataset, dataset_opt, **settings)
-
-        from usrdu_basicsr.data.resumable_sampler import ResumableSampler, SeededDataset
-        from usrdu_basicsr.data.train_dataloader import TrainingLoader
-        from usrdu_basicsr.utils.stop_signal import stop_request
 
         images = settings.pop('sampler')
         counted = dataset_opt['batch_size_per_gpu']
@@ -144,11 +127,6 @@ class Resumption:
 
 
 resumption = Resumption()  # one for all modules that a launcher is made of
-
-
-def is_ours(opt: Mapping[str, Any]) -> bool:
-    """Whether one of this package's models trains or tests."""
-    return opt.get('model_type') in OUR_MODELS
 
 
 def check_complete(opt: Mapping[str, Any], path: str) -> None:
@@ -168,8 +146,6 @@ def check_complete(opt: Mapping[str, Any], path: str) -> None:
         if key.startswith('pretrain_network_') and value is not None and not os.path.isfile(value):
             raise InputNotFoundError(f"state '{path}' lacks its network '{value}': resume from another state")
 
-    from usrdu_basicsr.options.preflight import check_networks
-
     check_networks(opt, paths)
 
 
@@ -180,8 +156,6 @@ def read_state(path: str) -> dict[str, Any]:
         InputNotFoundError: There is no such file.
         InputError: It is damaged, or something else.
     """
-    from usrdu_basicsr.utils.checkpoint import read_checkpoint
-
     state = read_checkpoint(path)
     if missing := [key for key in STATE if key not in state]:
         raise InputError(f"'{path}' is no state of a training: it holds no {', '.join(missing)}")
@@ -190,8 +164,6 @@ def read_state(path: str) -> dict[str, Any]:
 
 def resumed_paths(opt: Mapping[str, Any], path: str, iteration: int) -> dict[str, Any]:
     """The section `path` of the options, with the networks of the state's iteration, as BasicSR sets them."""
-    from basicsr.utils import check_resume
-
     resumed = {**opt, 'path': {**opt['path'], 'resume_state': path}}
     with contextlib.redirect_stdout(io.StringIO()):  # it tells each path, of checkpoints that are only looked at too
         check_resume(resumed, iteration)

@@ -9,8 +9,8 @@ from typing import TypeVar
 
 import torch
 
-from usrdu_basicsr.utils.errors import InputError, UserError
 from usrdu_basicsr.storage.check_all import check_all, find_errors
+from usrdu_basicsr.utils.errors import InputError, UserError
 
 POLICIES = ('stop', 'skip')
 Item = TypeVar('Item')

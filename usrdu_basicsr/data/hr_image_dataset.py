@@ -11,12 +11,12 @@ from basicsr.utils import img2tensor
 from basicsr.utils.registry import DATASET_REGISTRY
 from torch.utils.data import Dataset
 
-from usrdu_basicsr.data.transforms import check_holds_crop, random_crop
 from usrdu_basicsr.data.bad_image_policy import UsableImages
-from usrdu_basicsr.utils.images import to_float
+from usrdu_basicsr.data.transforms import check_holds_crop, random_crop
 from usrdu_basicsr.storage.formats import IMAGE
 from usrdu_basicsr.storage.open_source import open_source
 from usrdu_basicsr.storage.source import Source
+from usrdu_basicsr.utils.images import to_float
 
 
 @DATASET_REGISTRY.register()

@@ -16,7 +16,7 @@ import torch
 from basicsr.data.data_sampler import EnlargedSampler
 from torch.utils.data import Dataset, Sampler, get_worker_info
 
-from usrdu_basicsr.ops.sampling import mixed_seed
+from usrdu_basicsr.utils.seed import mixed_seed
 
 
 class SeededIndex(int):

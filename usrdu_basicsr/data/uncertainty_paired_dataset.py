@@ -11,13 +11,13 @@ from basicsr.utils import img2tensor
 from basicsr.utils.registry import DATASET_REGISTRY
 from torch.utils.data import Dataset
 
-from usrdu_basicsr.data.transforms import check_holds_crop
 from usrdu_basicsr.data.bad_image_policy import UsableImages
-from usrdu_basicsr.utils.errors import InputError
-from usrdu_basicsr.utils.images import to_float
+from usrdu_basicsr.data.transforms import check_holds_crop
 from usrdu_basicsr.storage.formats import IMAGE, LOG_SCALE
 from usrdu_basicsr.storage.generated_set import check_reduced, read_description
 from usrdu_basicsr.storage.open_source import open_source
+from usrdu_basicsr.utils.errors import InputError
+from usrdu_basicsr.utils.images import to_float
 
 
 @DATASET_REGISTRY.register()

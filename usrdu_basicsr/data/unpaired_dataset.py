@@ -9,11 +9,11 @@ from typing import Any
 from basicsr.utils import img2tensor
 from basicsr.utils.registry import DATASET_REGISTRY
 
-from usrdu_basicsr.data.hr_image_dataset import HRImageDataset
 from usrdu_basicsr.data.bad_image_policy import UsableImages
-from usrdu_basicsr.utils.errors import InputError
+from usrdu_basicsr.data.hr_image_dataset import HRImageDataset
 from usrdu_basicsr.storage.formats import IMAGE
 from usrdu_basicsr.storage.open_source import open_source
+from usrdu_basicsr.utils.errors import InputError
 
 
 @DATASET_REGISTRY.register()

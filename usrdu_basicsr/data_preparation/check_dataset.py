@@ -13,14 +13,14 @@ from typing import Any, NamedTuple
 
 from tqdm import tqdm
 
-from usrdu_basicsr.utils.errors import UserError
-from usrdu_basicsr.storage.basicsr_sources import PAIRED, list_of, open_basicsr_source, paired_names
 from usrdu_basicsr.data_preparation.image_info import Facts, look_at
+from usrdu_basicsr.storage.basicsr_sources import PAIRED, list_of, open_basicsr_source, paired_names
 from usrdu_basicsr.storage.folder_source import FolderSource
 from usrdu_basicsr.storage.formats import IMAGE, LOG_SCALE
 from usrdu_basicsr.storage.generated_set import read_description
 from usrdu_basicsr.storage.open_source import open_source
 from usrdu_basicsr.storage.source import Source
+from usrdu_basicsr.utils.errors import UserError
 
 GT, LQ, LOG_SCALES = 'dataroot_gt', 'dataroot_lq', 'dataroot_log_scale'
 OURS_PAIRED = 'UncertaintyPairedDataset'

@@ -9,9 +9,6 @@ from typing import NamedTuple
 
 from tqdm import tqdm
 
-from usrdu_basicsr.utils.errors import InputError
-from usrdu_basicsr.utils.files import input_folder, read_bytes, refuse_to_replace, whole_folder
-from usrdu_basicsr.utils.images import encode_png
 from usrdu_basicsr.data_preparation.pack_settings import DEFAULTS, PackingSettings
 from usrdu_basicsr.data_preparation.process_pool import map_in_processes
 from usrdu_basicsr.storage.check_all import check_all
@@ -21,6 +18,9 @@ from usrdu_basicsr.storage.generated_set import DESCRIPTION, LOG_SCALE_FOLDER, L
 from usrdu_basicsr.storage.lmdb_writer import LmdbWriter, Value, check_key
 from usrdu_basicsr.storage.meta_info import META_INFO
 from usrdu_basicsr.storage.open_source import LMDB_SUFFIX, lmdb_beside, open_source
+from usrdu_basicsr.utils.errors import InputError
+from usrdu_basicsr.utils.files import input_folder, read_bytes, refuse_to_replace, whole_folder
+from usrdu_basicsr.utils.images import encode_png
 
 
 class Job(NamedTuple):

@@ -9,10 +9,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from usrdu_basicsr.utils.files import read_bytes
-from usrdu_basicsr.utils.images import encode_png
 from usrdu_basicsr.storage.formats import LOG_SCALE, Format
 from usrdu_basicsr.storage.lmdb_writer import Value
+from usrdu_basicsr.utils.files import read_bytes
+from usrdu_basicsr.utils.images import encode_png
 
 
 class Cut(NamedTuple):

@@ -12,10 +12,8 @@ from typing import NamedTuple, Protocol
 import numpy as np
 from tqdm import tqdm
 
-from usrdu_basicsr.utils.errors import InputError
-from usrdu_basicsr.utils.files import input_folder, whole_folder, write_text
-from usrdu_basicsr.data_preparation.pack_settings import DEFAULTS, PackingSettings
 from usrdu_basicsr.data_preparation.crop_subimages import Cut, cut_photo
+from usrdu_basicsr.data_preparation.pack_settings import DEFAULTS, PackingSettings
 from usrdu_basicsr.data_preparation.process_pool import map_in_processes
 from usrdu_basicsr.storage.check_all import check_all
 from usrdu_basicsr.storage.folder_source import FolderSource
@@ -29,6 +27,8 @@ from usrdu_basicsr.storage.generated_set import (
 )
 from usrdu_basicsr.storage.lmdb_writer import LmdbWriter, Value
 from usrdu_basicsr.storage.open_source import LMDB_SUFFIX, open_source
+from usrdu_basicsr.utils.errors import InputError
+from usrdu_basicsr.utils.files import input_folder, whole_folder, write_text
 
 HR_FOLDER = 'hr'
 TILES = '.tiles.json'  # in every folder of tiles; hidden, as BasicSR reads all other files as images

@@ -7,10 +7,10 @@ from typing import NamedTuple
 
 from PIL import Image, UnidentifiedImageError
 
-from usrdu_basicsr.utils.errors import InputError
 from usrdu_basicsr.storage.folder_source import FolderSource
 from usrdu_basicsr.storage.formats import IMAGE
 from usrdu_basicsr.storage.source import Source
+from usrdu_basicsr.utils.errors import InputError
 
 KINDS = {
     'L': 'gray',

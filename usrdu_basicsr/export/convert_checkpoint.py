@@ -9,10 +9,10 @@ import torch
 from basicsr.archs.discriminator_arch import UNetDiscriminatorSN
 from torch import Tensor, nn
 
+from usrdu_basicsr.inference.load_network import load_dsn, load_generator, scale_of
 from usrdu_basicsr.utils.checkpoint import check_weights, read_checkpoint, read_weights, write_checkpoint
 from usrdu_basicsr.utils.errors import InputError
 from usrdu_basicsr.utils.files import output_folder
-from usrdu_basicsr.inference.load_network import load_dsn, load_generator, scale_of
 from usrdu_basicsr.utils.key_mapping import networks_of
 
 CPU = torch.device('cpu')

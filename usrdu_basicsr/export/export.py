@@ -10,7 +10,6 @@ from typing import Any
 import torch
 from torch import nn
 
-from usrdu_basicsr.utils.errors import InputError
 from usrdu_basicsr.export.check import Run, largest_difference
 from usrdu_basicsr.export.metadata import NOT_STATED, describe
 from usrdu_basicsr.export.requirements import require_packages, require_torch
@@ -18,8 +17,9 @@ from usrdu_basicsr.export.to_onnx import run_onnx, to_onnx
 from usrdu_basicsr.export.to_safetensors import run_safetensors, to_safetensors
 from usrdu_basicsr.export.to_torch_export import run_torch_export, to_torch_export
 from usrdu_basicsr.export.trace import OLDEST_TORCH, trace
-from usrdu_basicsr.utils.files import output_folder, write_whole
 from usrdu_basicsr.inference.load_network import load_generator
+from usrdu_basicsr.utils.errors import InputError
+from usrdu_basicsr.utils.files import output_folder, write_whole
 
 
 @dataclass(frozen=True)

@@ -12,11 +12,11 @@ from typing import Any
 import torch
 from torch import nn
 
-from usrdu_basicsr import __version__
-from usrdu_basicsr.compat.launcher import read_options_file
+from usrdu_basicsr.inference.probe import probe, size_multiple
+from usrdu_basicsr.options.reading import read_options_file
 from usrdu_basicsr.utils.errors import InputError
 from usrdu_basicsr.utils.files import read_bytes
-from usrdu_basicsr.inference.probe import probe, size_multiple
+from usrdu_basicsr.version import __version__
 
 logger = logging.getLogger(__name__)
 NOT_STATED = 'not stated'

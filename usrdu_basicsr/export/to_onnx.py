@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 from torch.export import ExportedProgram
 
-from usrdu_basicsr.utils.errors import first_line
 from usrdu_basicsr.export.check import Run
 from usrdu_basicsr.export.errors import ExportError, cannot_run
 from usrdu_basicsr.export.quiet import quiet_exporters
+from usrdu_basicsr.utils.errors import first_line
 
 OPSET = 18  # the oldest that torch writes itself: more programs read it than newer ones
 

@@ -6,9 +6,9 @@ import torch
 from torch import nn
 from torch.export import Dim, ExportedProgram
 
-from usrdu_basicsr.utils.errors import first_line
 from usrdu_basicsr.export.errors import ExportError
 from usrdu_basicsr.inference.probe import size_multiple
+from usrdu_basicsr.utils.errors import first_line
 
 # Older ones cannot load again what enlarges an image of any size (2.4), or were not tried (2.5).
 OLDEST_TORCH = '2.6'

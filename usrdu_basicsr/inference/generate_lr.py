@@ -12,14 +12,9 @@ import torch
 from basicsr.utils import img2tensor
 from tqdm import tqdm
 
-from usrdu_basicsr import __version__
 from usrdu_basicsr.archs.dsn_arch import UncertaintyDSN
-from usrdu_basicsr.utils.errors import InputError
-from usrdu_basicsr.utils.files import output_folder
-from usrdu_basicsr.utils.images import image_size, list_images, read_image, refuse_equal_stems, to_8bit, write_png
-from usrdu_basicsr.inference.load_network import dsn_options, load_dsn
 from usrdu_basicsr.inference.downsample_tiles import reduce_in_tiles
-from usrdu_basicsr.utils.precision import Precision
+from usrdu_basicsr.inference.load_network import dsn_options, load_dsn
 from usrdu_basicsr.storage.generated_set import (
     LOG_SCALE_FOLDER,
     LR_FOLDER,
@@ -28,6 +23,11 @@ from usrdu_basicsr.storage.generated_set import (
     write_description,
     write_log_scale,
 )
+from usrdu_basicsr.utils.errors import InputError
+from usrdu_basicsr.utils.files import output_folder
+from usrdu_basicsr.utils.images import image_size, list_images, read_image, refuse_equal_stems, to_8bit, write_png
+from usrdu_basicsr.utils.precision import Precision
+from usrdu_basicsr.version import __version__
 
 logger = logging.getLogger(__name__)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -24,30 +23,6 @@ Weights = Mapping[str, Tensor]
 OF_DSN = ('log_scale_head.0.weight', 'feature_head.0.weight')
 OF_RRDB = ('body.0.rdb1.conv1.weight', 'conv_body.weight', 'conv_up1.weight')
 OF_SRVGG = ('body.0.weight', 'body.1.weight')
-
-
-def pick_device(name: str | None = None) -> torch.device:
-    """The named device, or the GPU if there is one: under torchrun, each process of a machine another one.
-
-    Raises:
-        InputError: There is no such device.
-    """
-    try:
-        device = torch.device(_device_name(name))
-        if device.type != 'cuda':
-            torch.empty(1, device=device)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:  # by the kind of device
-        raise InputError(f"device '{name}': torch cannot use it here; expected cpu, cuda, cuda:1, ...") from error
-    if device.type == 'cuda' and (device.index or 0) >= torch.cuda.device_count():
-        raise InputError(f"device '{name}': torch can use {torch.cuda.device_count()} CUDA GPUs here; choose cpu")
-    return device
-
-
-def _device_name(name: str | None) -> str:
-    name = name or ('cuda' if torch.cuda.is_available() else 'cpu')
-    if name != 'cuda' or not torch.cuda.is_available():
-        return name
-    return f'cuda:{int(os.environ.get("LOCAL_RANK", 0)) % torch.cuda.device_count()}'
 
 
 def load_dsn(path: str | Path, device: torch.device) -> UncertaintyDSN:

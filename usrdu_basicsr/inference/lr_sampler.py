@@ -8,12 +8,13 @@ import numpy as np
 import torch
 
 from usrdu_basicsr.archs.dsn_arch import UncertaintyDSN
+from usrdu_basicsr.inference.generate_lr import predict, ready_to_predict
+from usrdu_basicsr.inference.load_network import load_dsn
+from usrdu_basicsr.inference.pixels import check_image
+from usrdu_basicsr.ops.sampling import sample_laplace
+from usrdu_basicsr.utils.device import pick_device
 from usrdu_basicsr.utils.errors import InputError
 from usrdu_basicsr.utils.images import to_8bit, to_float
-from usrdu_basicsr.ops.sampling import sample_laplace
-from usrdu_basicsr.inference.generate_lr import predict, ready_to_predict
-from usrdu_basicsr.inference.load_network import load_dsn, pick_device
-from usrdu_basicsr.inference.pixels import check_image
 from usrdu_basicsr.utils.precision import Precision
 
 

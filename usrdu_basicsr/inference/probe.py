@@ -9,8 +9,8 @@ import torch
 from basicsr.archs.rrdbnet_arch import RRDBNet
 from torch import Tensor, nn
 
-from usrdu_basicsr.utils.errors import InputError, first_line
 from usrdu_basicsr.inference.load_network import scale_of
+from usrdu_basicsr.utils.errors import InputError, first_line
 
 SIDE = 32
 # What else is held while the largest layer runs: features that later layers add, the convolution's own work space

@@ -15,12 +15,12 @@ from typing import TypeVar
 import numpy as np
 from tqdm import tqdm
 
+from usrdu_basicsr.inference.find_inputs import find_inputs
+from usrdu_basicsr.inference.image_file import FORMATS, Picture, read_picture, write_picture
+from usrdu_basicsr.inference.pixels import scaled_size
 from usrdu_basicsr.utils.errors import InputError, WriteError
 from usrdu_basicsr.utils.files import output_folder
 from usrdu_basicsr.utils.images import image_size
-from usrdu_basicsr.inference.image_file import FORMATS, Picture, read_picture, write_picture
-from usrdu_basicsr.inference.find_inputs import find_inputs
-from usrdu_basicsr.inference.pixels import scaled_size
 
 logger = logging.getLogger(__name__)
 # Errors of writing that the next image would meet too: a full disk or quota, a disk that cannot be written

@@ -10,14 +10,15 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from usrdu_basicsr.utils.errors import InputError, first_line
-from usrdu_basicsr.utils.images import to_float
-from usrdu_basicsr.inference.tiles import Span, enlarged_rows
-from usrdu_basicsr.inference.self_ensemble import ensemble_of
-from usrdu_basicsr.utils.memory import free_memory
-from usrdu_basicsr.inference.load_network import load_generator, pick_device
+from usrdu_basicsr.inference.load_network import load_generator
 from usrdu_basicsr.inference.pixels import as_pixels, check_image, resized, scaled_size
 from usrdu_basicsr.inference.probe import probe, size_multiple
+from usrdu_basicsr.inference.self_ensemble import ensemble_of
+from usrdu_basicsr.inference.tiles import Span, enlarged_rows
+from usrdu_basicsr.utils.device import pick_device
+from usrdu_basicsr.utils.errors import InputError, first_line
+from usrdu_basicsr.utils.images import to_float
+from usrdu_basicsr.utils.memory import free_memory
 from usrdu_basicsr.utils.precision import Precision
 
 logger = logging.getLogger(__name__)

@@ -12,12 +12,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from usrdu_basicsr.utils.errors import InputError
-from usrdu_basicsr.utils.files import output_folder
-from usrdu_basicsr.utils.images import list_images, read_image, refuse_equal_stems
 from usrdu_basicsr.kernelgan.crops import LEAST_SIDE, SourceImages
-from usrdu_basicsr.kernelgan.postprocess import consensus
-from usrdu_basicsr.kernelgan.training import ITERATIONS, train_kernels
 from usrdu_basicsr.kernelgan.kernel_files import read_x2_kernel, remove_kernels, write_kernels
 from usrdu_basicsr.kernelgan.kernel_report import (
     is_recorded,
@@ -26,6 +21,11 @@ from usrdu_basicsr.kernelgan.kernel_report import (
     write_record,
     write_summary,
 )
+from usrdu_basicsr.kernelgan.postprocess import consensus
+from usrdu_basicsr.kernelgan.training import ITERATIONS, train_kernels
+from usrdu_basicsr.utils.errors import InputError
+from usrdu_basicsr.utils.files import output_folder
+from usrdu_basicsr.utils.images import list_images, read_image, refuse_equal_stems
 
 logger = logging.getLogger(__name__)
 

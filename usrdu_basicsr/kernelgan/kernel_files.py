@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 
 from usrdu_basicsr.data.kernel_set import EXTENSIONS, read_kernel, write_kernel
-from usrdu_basicsr.utils.errors import InputError
 from usrdu_basicsr.kernelgan.postprocess import square
+from usrdu_basicsr.utils.errors import InputError
 
 
 def read_x2_kernel(output: Path, stem: str) -> np.ndarray:

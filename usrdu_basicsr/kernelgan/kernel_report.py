@@ -13,12 +13,12 @@ import cv2
 import numpy as np
 import torch
 
+from usrdu_basicsr.kernelgan.kernel_files import read_x2_kernel
+from usrdu_basicsr.kernelgan.postprocess import has_collapsed, kernel_error, post_process
+from usrdu_basicsr.ops.kernels import centre_of_mass
 from usrdu_basicsr.utils.errors import InputError
 from usrdu_basicsr.utils.files import write_text
 from usrdu_basicsr.utils.images import to_8bit, write_png
-from usrdu_basicsr.kernelgan.postprocess import has_collapsed, kernel_error, post_process
-from usrdu_basicsr.ops.kernels import centre_of_mass
-from usrdu_basicsr.kernelgan.kernel_files import read_x2_kernel
 
 RECORDS = 'records'
 LINES = 'kernels.jsonl'

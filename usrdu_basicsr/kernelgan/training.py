@@ -19,8 +19,8 @@ from usrdu_basicsr.kernelgan.constraints import (
 from usrdu_basicsr.kernelgan.correlation import Correlation
 from usrdu_basicsr.kernelgan.crops import D_CROP, SourceImages
 from usrdu_basicsr.kernelgan.discriminator import PatchDiscriminators, Weights
-from usrdu_basicsr.utils.malloc import keep_freed_memory
 from usrdu_basicsr.kernelgan.generator import KERNEL_SIZE, KernelGenerators
+from usrdu_basicsr.utils.malloc import keep_freed_memory
 
 ITERATIONS = 3000
 LEARNING_RATE = 2e-4

@@ -1,6 +1,4 @@
 """Losses, registered in BasicSR's `LOSS_REGISTRY`."""
 
-from usrdu_basicsr import register
-
-# First of all: the modules here import BasicSR, which may need mending, and whose import may ask for all of them.
-register()
+# First: BasicSR's import registers all modules of this package, which it could not do while one is half imported.
+import basicsr  # noqa: F401

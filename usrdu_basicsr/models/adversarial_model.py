@@ -17,11 +17,12 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from usrdu_basicsr.models.nonfinite_guard import FiniteWatch
-from usrdu_basicsr.models.train_settings import StepSettings, device_of
 from usrdu_basicsr.models.optimizer_step import Update
+from usrdu_basicsr.models.train_settings import StepSettings
 from usrdu_basicsr.models.validated_model import ValidatedModel
-from usrdu_basicsr.ops.sampling import mixed_seed
+from usrdu_basicsr.utils.device import device_of
 from usrdu_basicsr.utils.precision import Lowered, Precision
+from usrdu_basicsr.utils.seed import mixed_seed
 
 
 class AdversarialModel(ValidatedModel):

@@ -14,12 +14,12 @@ from basicsr.utils import get_root_logger
 from basicsr.utils.dist_util import master_only
 from torch import nn
 
-from usrdu_basicsr.utils import dist
-from usrdu_basicsr.utils.checkpoint import check_weights, read_weights, write_checkpoint
-from usrdu_basicsr.utils.errors import InputError
 from usrdu_basicsr.models.kept_checkpoints import remove_old_checkpoints
 from usrdu_basicsr.models.optimizer_step import Update, match_parameters
 from usrdu_basicsr.models.validation_history import ValidationHistory
+from usrdu_basicsr.utils import dist
+from usrdu_basicsr.utils.checkpoint import check_weights, read_weights, write_checkpoint
+from usrdu_basicsr.utils.errors import InputError
 from usrdu_basicsr.utils.stop_signal import STOPPED, stop_request
 
 

@@ -12,11 +12,11 @@ from torch import Tensor, nn
 
 from usrdu_basicsr.archs.dsn_arch import DSNOutput
 from usrdu_basicsr.data.kernel_set import read_kernel_set
-from usrdu_basicsr.utils.images import heat_map
 from usrdu_basicsr.models.adversarial_model import AdversarialModel
 from usrdu_basicsr.ops.filters import high_pass
 from usrdu_basicsr.ops.kernels import centre_of_mass, kernel_downsample
 from usrdu_basicsr.ops.resize import bicubic_downsample
+from usrdu_basicsr.utils.images import heat_map
 
 SHIFT_TOLERANCE = 0.25  # HR pixels, on average over a set of kernels
 

@@ -6,8 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
-import torch
-
 from usrdu_basicsr.utils.precision import PRECISIONS
 
 # of torch.compile; `true` in the options means the first
@@ -20,8 +18,8 @@ class StepSettings:
     """Options under `train:`; by default networks compute as the published ones, in float32 throughout.
 
     Attributes:
-        precision: Of the networks, see `usrdu_basicsr.utils.precision`. PyTorch by itself rounds convolutions to TF32 on GPUs
-            since Ampere; here `fp32` does not, `tf32` does.
+        precision: Of the networks, see `usrdu_basicsr.utils.precision`. PyTorch by itself rounds convolutions to TF32 on
+            GPUs since Ampere; here `fp32` does not, `tf32` does.
         channels_last: Keep the channels of a pixel side by side in memory, which convolutions in bf16 and fp16 want.
         compile: Mode of `torch.compile` for the networks, `true` for its default one, `false` for none.
         accumulate: In how many parts a batch goes through the networks, one after the other; their gradients are added
@@ -81,11 +79,6 @@ class StepSettings:
         if not found and self.accumulate > 1 and self.cuda_graphs:
             found.append(f'compile: {self.compile} keeps one part of a batch alone: write default, or accumulate: 1')
         return found
-
-
-def device_of(opt: Mapping[str, Any]) -> torch.device:
-    """Where BasicSR will train with these options."""
-    return torch.device('cuda' if opt['num_gpu'] else 'cpu')
 
 
 def _is_number(value: object) -> bool:

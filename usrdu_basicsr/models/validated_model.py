@@ -15,10 +15,10 @@ from basicsr.utils.registry import METRIC_REGISTRY
 from torch.utils.data import default_collate
 from tqdm import tqdm
 
+from usrdu_basicsr.models.checkpointed_model import CheckpointedModel
 from usrdu_basicsr.utils import dist
 from usrdu_basicsr.utils.errors import InputError
 from usrdu_basicsr.utils.images import write_png
-from usrdu_basicsr.models.checkpointed_model import CheckpointedModel
 
 
 class ValidatedModel(CheckpointedModel):

@@ -2,17 +2,8 @@
 
 from __future__ import annotations
 
-import numpy as np
 import torch
 from torch import Tensor
-
-
-def mixed_seed(*numbers: int) -> int:
-    """A seed that depends on some whole numbers from 0 on, in their order.
-
-    CPU generators use 32 bits of a seed: the numbers are mixed into those instead of added, which would repeat streams.
-    """
-    return int(np.random.SeedSequence(numbers).generate_state(1)[0])
 
 
 def sample_laplace(mean: Tensor, log_scale: Tensor, generator: torch.Generator | None = None) -> Tensor:

@@ -7,7 +7,7 @@ from typing import Any
 
 from basicsr.utils.registry import DATASET_REGISTRY
 
-from usrdu_basicsr.compat.resume import OUR_MODELS
+from usrdu_basicsr.options.reading import OUR_MODELS
 from usrdu_basicsr.options.section_check import OptionCheck
 from usrdu_basicsr.storage.open_source import LMDB_SUFFIX
 

@@ -9,19 +9,19 @@ from typing import Any
 import torch
 from basicsr.utils.registry import ARCH_REGISTRY, DATASET_REGISTRY, LOSS_REGISTRY
 
-from usrdu_basicsr.compat.resume import resumes
-from usrdu_basicsr.utils.checkpoint import check_weights, read_weights
-from usrdu_basicsr.data.transforms import check_holds_crop
 from usrdu_basicsr.data.kernel_set import read_kernel_set
-from usrdu_basicsr.utils.errors import InputError, UserError, first_line
-from usrdu_basicsr.models.train_settings import StepSettings, device_of
-from usrdu_basicsr.storage.basicsr_sources import list_of, open_basicsr_source, paired_names
-from usrdu_basicsr.utils.registry import build
+from usrdu_basicsr.data.transforms import check_holds_crop
 from usrdu_basicsr.inference.load_network import scale_of
+from usrdu_basicsr.models.train_settings import StepSettings
 from usrdu_basicsr.options.run_rules import NETWORKS, check_options
 from usrdu_basicsr.options.train_rules import LOSSES
-from usrdu_basicsr.utils.precision import Precision
+from usrdu_basicsr.storage.basicsr_sources import list_of, open_basicsr_source, paired_names
 from usrdu_basicsr.storage.check_all import check_all
+from usrdu_basicsr.utils.checkpoint import check_weights, read_weights, training_states
+from usrdu_basicsr.utils.device import device_of
+from usrdu_basicsr.utils.errors import InputError, UserError, first_line
+from usrdu_basicsr.utils.precision import Precision
+from usrdu_basicsr.utils.registry import build
 
 
 def check_run(opt: Mapping[str, Any]) -> None:
@@ -53,6 +53,13 @@ def check_run(opt: Mapping[str, Any]) -> None:
         for name in LOSSES:
             if opt['train'].get(name) is not None:
                 build(LOSS_REGISTRY, opt['train'][name], f'train: {name}: ')
+
+
+def resumes(opt: Mapping[str, Any]) -> bool:
+    """Whether a training goes on from a checkpoint, if there is one that it can go on from."""
+    if opt['auto_resume']:
+        return bool(training_states(opt['path']['training_states']))
+    return bool(opt['path'].get('resume_state'))
 
 
 def _check_device(opt: Mapping[str, Any]) -> None:

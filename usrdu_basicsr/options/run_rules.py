@@ -8,10 +8,10 @@ from typing import Any
 
 from basicsr.utils.registry import ARCH_REGISTRY
 
-from usrdu_basicsr.utils.errors import InputError
 from usrdu_basicsr.options.dataset_rules import STAGE_1, check_datasets
 from usrdu_basicsr.options.section_check import OptionCheck
 from usrdu_basicsr.options.train_rules import check_train, check_val
+from usrdu_basicsr.utils.errors import InputError
 
 NETWORKS = ('g', 'd', 'dsn')
 

@@ -9,16 +9,10 @@ from typing import Any
 
 from basicsr.utils.registry import Registry
 
+from usrdu_basicsr.utils.registry import look_up
+
 # Options that are text even where they look like a number
 TEXT = {'name', 'suffix', 'filename_tmpl', 'meta_info_file', 'meta_info_file_lq'}
-
-
-def look_up(registry: Registry, name: str | None) -> Any | None:
-    """What is registered under `name`, or under `name_basicsr` as BasicSR does, or None; without BasicSR's print."""
-    for candidate in (name, f'{name}_basicsr'):
-        if candidate in registry:
-            return registry.get(candidate)
-    return None
 
 
 class OptionCheck:

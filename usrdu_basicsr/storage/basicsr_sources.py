@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from usrdu_basicsr.utils.errors import InputError
 from usrdu_basicsr.storage.folder_source import FolderSource
 from usrdu_basicsr.storage.formats import IMAGE
 from usrdu_basicsr.storage.open_source import open_source
 from usrdu_basicsr.storage.source import Source
+from usrdu_basicsr.utils.errors import InputError
 
 PAIRED = 'PairedImageDataset'
 

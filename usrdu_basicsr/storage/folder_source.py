@@ -7,9 +7,9 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from usrdu_basicsr.utils.files import read_bytes
 from usrdu_basicsr.storage.formats import Format
 from usrdu_basicsr.storage.source import Source
+from usrdu_basicsr.utils.files import read_bytes
 
 
 class FolderSource(Source):

@@ -8,8 +8,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from usrdu_basicsr.utils.images import EXTENSIONS, decode_image, image_size
 from usrdu_basicsr.storage.generated_set import decode_log_scale, log_scale_size
+from usrdu_basicsr.utils.images import EXTENSIONS, decode_image, image_size
 
 
 class Format(NamedTuple):

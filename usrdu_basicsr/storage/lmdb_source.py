@@ -10,12 +10,12 @@ from urllib.parse import unquote
 import lmdb
 import numpy as np
 
-from usrdu_basicsr.utils.errors import InputError
-from usrdu_basicsr.utils.files import input_folder
-from usrdu_basicsr.storage.lmdb_environments import DATA, open_environment
 from usrdu_basicsr.storage.formats import Format
+from usrdu_basicsr.storage.lmdb_environments import DATA, open_environment
 from usrdu_basicsr.storage.meta_info import BYTES, META_INFO, key_of, read_meta_info
 from usrdu_basicsr.storage.source import Source
+from usrdu_basicsr.utils.errors import InputError
+from usrdu_basicsr.utils.files import input_folder
 
 
 class LmdbSource(Source):

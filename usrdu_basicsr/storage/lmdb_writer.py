@@ -10,9 +10,9 @@ from typing import NamedTuple
 
 import lmdb
 
+from usrdu_basicsr.storage.meta_info import META_INFO, key_of, meta_line
 from usrdu_basicsr.utils.errors import InputError
 from usrdu_basicsr.utils.files import write_text
-from usrdu_basicsr.storage.meta_info import META_INFO, key_of, meta_line
 
 LONGEST_KEY = 511  # bytes
 FIRST_MAP_SIZE = 2**28

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from usrdu_basicsr.utils.files import input_folder, list_files
 from usrdu_basicsr.storage.folder_source import FolderSource
 from usrdu_basicsr.storage.formats import Format
 from usrdu_basicsr.storage.lmdb_source import LmdbSource
 from usrdu_basicsr.storage.meta_info import read_meta_info
 from usrdu_basicsr.storage.source import Source
+from usrdu_basicsr.utils.files import input_folder, list_files
 
 LMDB_SUFFIX = '.lmdb'
 

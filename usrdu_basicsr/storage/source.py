@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from usrdu_basicsr.utils.errors import InputError
 from usrdu_basicsr.storage.formats import Format
+from usrdu_basicsr.utils.errors import InputError
 
 
 class Source(ABC):

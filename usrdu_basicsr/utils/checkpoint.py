@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import os
 import pickle
+import re
 import struct
 import zipfile
 from collections.abc import Collection, Mapping
@@ -133,3 +135,10 @@ def check_weights(net: nn.Module, weights: Mapping[str, Tensor], path: str | Pat
             f"checkpoint '{path}' does not fit {type(net).__name__}: {', '.join(problems)};"
             ' it is of another architecture, size or scale: mend the network options or choose another file'
         )
+
+
+def training_states(folder: str | Path) -> list[str]:
+    """Paths of the training states `ITERATION.state` in a folder, newest iteration first."""
+    names = os.listdir(folder) if os.path.isdir(folder) else []
+    states = [name for name in names if re.fullmatch(r'\d+\.state', name)]
+    return [os.path.join(folder, name) for name in sorted(states, key=lambda name: -int(name.partition('.')[0]))]

@@ -6,6 +6,7 @@ Every function must be called by all ranks, in the same order. Alone, each is fr
 
 from __future__ import annotations
 
+import os
 from functools import cache
 from typing import Any, TypeVar
 
@@ -47,3 +48,10 @@ def wait_for_all() -> None:
     """Return once every rank has come here."""
     if not alone():
         dist.barrier(group=_group())
+
+
+def torchrun_share() -> tuple[int, int]:
+    """This process's rank and how many there are; (0, 1) where torchrun did not start it."""
+    if 'TORCHELASTIC_RUN_ID' not in os.environ:  # a scheduler may set the others for purposes of its own
+        return 0, 1
+    return int(os.environ.get('RANK', 0)), int(os.environ.get('WORLD_SIZE', 1))

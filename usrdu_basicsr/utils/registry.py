@@ -11,7 +11,14 @@ import torch
 from basicsr.utils.registry import Registry
 
 from usrdu_basicsr.utils.errors import InputError, UserError
-from usrdu_basicsr.options.section_check import look_up
+
+
+def look_up(registry: Registry, name: str | None) -> Any | None:
+    """What is registered under `name`, or under `name_basicsr` as BasicSR does, or None; without BasicSR's print."""
+    for candidate in (name, f'{name}_basicsr'):
+        if candidate in registry:
+            return registry.get(candidate)
+    return None
 
 
 def build(registry: Registry, settings: Mapping[str, Any], where: str) -> Any:

@@ -1,0 +1,39 @@
+"""Patch BasicSR and put the classes of this package into its registries."""
+
+from __future__ import annotations
+
+from importlib import import_module
+
+# Every module that registers something when it is imported.
+MODULES = (
+    'archs.dsn_arch',
+    'losses.laplace_kl_loss',
+    'losses.low_frequency_loss',
+    'losses.uncertainty_perceptual_loss',
+    'metrics.laplace_nll_metric',
+    'data.hr_image_dataset',
+    'data.uncertainty_paired_dataset',
+    'data.unpaired_dataset',
+    'models.dsn_model',
+    'models.srn_model',
+)
+_registering = False
+
+
+def register() -> None:
+    """Apply the patches and import `MODULES`; repeated calls have no effect."""
+    # The patches import BasicSR, and the hook calls this function at the end of that import.
+    global _registering
+    if _registering:
+        return
+    _registering = True
+    try:
+        from usrdu_basicsr.compat import basicsr_patches, dist_patches
+
+        basicsr_patches.apply_before_import()
+        basicsr_patches.apply()
+        dist_patches.apply()
+        for module in MODULES:
+            import_module(f'usrdu_basicsr.{module}')
+    finally:
+        _registering = False

@@ -1,0 +1,1 @@
+"""Validating datasets, LMDBs and sub-images."""

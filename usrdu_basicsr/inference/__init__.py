@@ -1,0 +1,1 @@
+"""Using trained networks: upscaling, generating LR images, sampling."""

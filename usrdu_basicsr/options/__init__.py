@@ -1,0 +1,1 @@
+"""Options files: reading and validation before a run."""

@@ -1,0 +1,1 @@
+"""Helpers without knowledge of the method: errors, files, checkpoints, precision, devices, processes."""
