@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 
 from usrdu_basicsr.cli.command_line import add_packing, packing_of, positive, run_script
-from usrdu_basicsr.data_preparation.extract_subimages import extract_set_tiles, extract_tiles
+from usrdu_basicsr.data_preparation.extract_subimages import extract_generated_subimages, extract_subimages
 from usrdu_basicsr.storage.open_source import LMDB_SUFFIX, lmdb_beside
 
 
@@ -26,11 +26,13 @@ def main() -> int:
     if args.generated is not None:
         if output.suffix == LMDB_SUFFIX:
             parser.error('-o is a folder of three LMDBs here: leave .lmdb out and pass --lmdb')
-        count = extract_set_tiles(args.input, args.generated, output, args.crop, args.step, args.lmdb, settings)
+        count = extract_generated_subimages(
+            args.input, args.generated, output, args.crop, args.step, args.lmdb, settings
+        )
     else:
         if args.lmdb and output.suffix != LMDB_SUFFIX:
             output = lmdb_beside(output)
-        count = extract_tiles(args.input, output, args.crop, args.step, settings)
+        count = extract_subimages(args.input, output, args.crop, args.step, settings)
     print(f'{count} tiles in {output}')
     return 0
 

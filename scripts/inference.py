@@ -40,7 +40,9 @@ def main() -> int:
     parser.add_argument(
         '--precision', default='fp32', help='fp32, or tf32, bf16, fp16 where the device has it (default: %(default)s)'
     )
-    parser.add_argument('--ensemble', action='store_true', help='average over eight flips and turns: 8 times the time')
+    parser.add_argument(
+        '--self_ensemble', action='store_true', help='average over eight flips and turns: 8 times the time'
+    )
     parser.add_argument('--suffix', default='', help='of the names of the results (default: none)')
     parser.add_argument('--ext', default='png', help="png, jpg, webp, or auto for the input's (default: %(default)s)")
     parser.add_argument('--overwrite', action='store_true', help='make anew what is there, with other settings, say')
@@ -65,7 +67,7 @@ def main() -> int:
     device, share = pick_device(args.device), torchrun_share()
     network = load_generator(args.model_path, device, described)
     precision = Precision(args.precision, device)
-    upscaler = Upscaler(network, precision, args.tile, args.overlap, args.ensemble, args.outscale)
+    upscaler = Upscaler(network, precision, args.tile, args.overlap, args.self_ensemble, args.outscale)
     scale = args.outscale or upscaler.scale
     newer_than = Path(args.model_path).expanduser().stat().st_mtime
     report = upscale_files(

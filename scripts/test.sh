@@ -9,4 +9,5 @@ export OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}"
 "$PYTHON" -m ruff check .
 "$PYTHON" -m ruff format --check .
 "$PYTHON" -m mypy usrdu_basicsr
+"$(dirname "$PYTHON")/lint-imports" --no-logo
 "$PYTHON" -m pytest -q -n auto --dist loadfile "$@"

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from photos import reduce_photos, write_photos
+from sample_images import downsample_images, write_sample_images
 from tiny_runs import ADAM, DISCRIMINATOR, DSN, GAN, SRN
 from usrdu_basicsr.storage.generated_set import write_log_scale
 
@@ -56,10 +56,10 @@ def options(name: str, stage: str, workers: int = 2, dsn: str = 'SmallDSN') -> d
 
 def write_data(folder: Path) -> None:
     """What the options name: HR photos, camera photos, pairs and a generated set."""
-    write_photos(folder / 'hr', 3, 80, 96)
-    write_photos(folder / 'camera', 3, 24, 32)
-    reduce_photos(folder / 'hr', folder / 'real')
-    reduce_photos(folder / 'hr', folder / 'set' / 'lr')
+    write_sample_images(folder / 'hr', 3, 80, 96)
+    write_sample_images(folder / 'camera', 3, 24, 32)
+    downsample_images(folder / 'hr', folder / 'real')
+    downsample_images(folder / 'hr', folder / 'set' / 'lr')
     rng = torch.Generator().manual_seed(0)
     for path in (folder / 'set' / 'lr').iterdir():
         log_scale = torch.rand(20, 24, 3, generator=rng).numpy()

@@ -9,9 +9,9 @@ import pytest
 import torch
 from basicsr.archs.srvgg_arch import SRVGGNetCompact
 
-from photos import photo
 from published import dsn_file, srn_file
 from python_process import check_python
+from sample_images import sample_image
 from usrdu_basicsr import LRSampler, Upscaler, load_sampler, load_upscaler
 from usrdu_basicsr.archs.dsn_arch import UncertaintyDSN
 from usrdu_basicsr.inference.generate_lr import predict
@@ -21,10 +21,10 @@ from usrdu_basicsr.utils.errors import InputError
 def test_upscale(tmp_path: Path):
     net = SRVGGNetCompact(num_feat=4, num_conv=1, upscale=2)
     torch.save({'params': net.state_dict()}, tmp_path / 'net.pth')
-    image = photo(height=20, width=24)
+    image = sample_image(height=20, width=24)
     upscale = load_upscaler(tmp_path / 'net.pth', device='cpu')
     np.testing.assert_array_equal(upscale(image), Upscaler(net)(image))
-    settings = load_upscaler(str(tmp_path / 'net.pth'), tile=32, ensemble=True, outscale=3)
+    settings = load_upscaler(str(tmp_path / 'net.pth'), tile=32, self_ensemble=True, outscale=3)
     assert settings(image).shape == (60, 72, 3) and settings.tile == 32
     with pytest.raises(InputError, match='precision'):
         load_upscaler(tmp_path / 'net.pth', precision='fp8')
@@ -50,7 +50,7 @@ def test_samples_have_the_predicted_distribution(dsn: UncertaintyDSN):
 
 
 def test_seeds_of_samples(dsn: UncertaintyDSN):
-    sample, image = LRSampler(dsn), photo(height=41, width=50)
+    sample, image = LRSampler(dsn), sample_image(height=41, width=50)
     first = sample(image, 3, seed=1)
     assert first.shape == (3, 10, 12, 3) and first.dtype == np.uint8
     np.testing.assert_array_equal(sample(image, 3, seed=1), first)
@@ -79,7 +79,7 @@ def test_what_cannot_be_sampled(dsn: UncertaintyDSN, image: np.ndarray, count: i
 def test_published_files(tmp_path: Path):
     torch.save(srn_file(), tmp_path / 'srn.pth')
     torch.save(dsn_file(), tmp_path / 'dsn.pth')
-    image = photo(height=16, width=20)
+    image = sample_image(height=16, width=20)
     assert load_upscaler(tmp_path / 'srn.pth')(image).shape == (64, 80, 3)
     for name in ('srn.pth', 'dsn.pth'):
         assert load_sampler(tmp_path / name)(image, 5).shape == (5, 4, 5, 3)

@@ -121,4 +121,4 @@ def test_source_archive_holds_the_build_backend(tmp_path: Path):
     (unpacked,) = (path.parent for path in tmp_path.glob('usrdu_basicsr-*/setup.py'))
     assert (unpacked / 'build_backend' / 'usrdu_build.py').is_file()
     assert (unpacked / 'build_backend' / PTH).is_file()
-    assert (unpacked / 'usrdu_basicsr' / '_hook.py').is_file()
+    assert (unpacked / 'usrdu_basicsr' / 'compat' / 'hook.py').is_file()

@@ -145,12 +145,12 @@ def steps(opt: dict[str, Any], data: dict[str, torch.Tensor]) -> Iterator[None]:
     from usrdu_basicsr.utils.device import device_of
     from usrdu_basicsr.utils.precision import Precision
 
-    Precision('fp32', device_of(opt)).set_products()  # for SRGANModel; ours say it themselves
+    Precision('fp32', device_of(opt)).set_tf32()  # for SRGANModel; ours say it themselves
     with patch('basicsr.archs.vgg_arch.vgg.vgg19', random_vgg19):
         model = build_model(opt)
     if opt['model_type'] == 'SRGANModel' and opt['network_g']['type'] == 'UncertaintyDSN':
         forward = model.net_g.forward
-        model.net_g.forward = lambda images: forward(images, with_features=False).lr
+        model.net_g.forward = lambda images: forward(images, with_features=False).mean
     current_iter = 0
     while True:
         current_iter += 1
@@ -181,12 +181,12 @@ def random_vgg19(**_: Any) -> torch.nn.Module:
 def predictions(num_block: int, name: str, device: torch.device) -> Iterator[None]:
     """The mean and the scale of one photo at each `next`, with the published network."""
     from usrdu_basicsr.archs.dsn_arch import UncertaintyDSN
-    from usrdu_basicsr.inference.generate_lr import predict, ready_to_predict
+    from usrdu_basicsr.inference.generate_lr import predict, prepare_for_inference
     from usrdu_basicsr.utils.precision import Precision
 
     precision = Precision(name, device)
     network = UncertaintyDSN(num_block=num_block).to(device).eval().requires_grad_(False)
-    dsn = ready_to_predict(network, precision)
+    dsn = prepare_for_inference(network, precision)
     photo = torch.rand(*PHOTO, 3).numpy()
     while True:
         predict(dsn, photo, precision=precision)

@@ -24,7 +24,7 @@ CAMERA = ('rocket', 'retina', 'camera', 'coins', 'clock')
 VALIDATION = ('astronaut', 'coffee')
 
 
-def photo(name: str) -> np.ndarray:
+def sample_image(name: str) -> np.ndarray:
     """A photo as `(H, W, 3)` float32, BGR, [0, 1], cropped to a multiple of the scale."""
     image = getattr(data, name)()
     image = np.asarray(image[0] if isinstance(image, tuple) else image)
@@ -61,13 +61,13 @@ def main() -> int:
     output = parser.parse_args().output
     rng = np.random.default_rng(0)
     for name in HR:
-        for number, tile in enumerate(tiles(photo(name))):
+        for number, tile in enumerate(tiles(sample_image(name))):
             write_png(output / 'HR' / f'{name}_{number:02d}.png', to_8bit(tile))
             write_png(output / 'HR_bicubic' / f'{name}_{number:02d}.png', to_8bit(reduce(tile)))
     for name in CAMERA:
-        write_png(output / 'camera' / f'{name}.png', camera(photo(name), rng))
+        write_png(output / 'camera' / f'{name}.png', camera(sample_image(name), rng))
     for name in VALIDATION:
-        image = photo(name)
+        image = sample_image(name)
         write_png(output / 'validation' / 'HR' / f'{name}.png', to_8bit(image))
         write_png(output / 'validation' / 'camera' / f'{name}.png', camera(image, rng))
     return 0

@@ -16,7 +16,7 @@ def test_shapes(scale: int, residual: bool):
     net = UncertaintyDSN(num_feat=8, num_block=1, scale=scale, residual=residual)
     h, w = 16 * scale + 3 * scale, 32 * scale
     out = net(torch.rand(2, 3, h, w))
-    assert out.lr.shape == out.log_scale.shape == (2, 3, h // scale, w // scale)
+    assert out.mean.shape == out.log_scale.shape == (2, 3, h // scale, w // scale)
     assert out.feature_log_scale.shape == (2, 512, h // (16 * scale), w // (16 * scale))
     assert out.log_scale.min() >= -1 and out.feature_log_scale.min() >= -1
     assert net(torch.rand(1, 3, h, w), with_features=False).feature_log_scale is None
@@ -25,7 +25,7 @@ def test_shapes(scale: int, residual: bool):
 def test_residual_starts_from_the_bicubic_reduction():
     x = torch.rand(1, 3, 32, 48)
     net = UncertaintyDSN(num_feat=8, num_block=1, residual=True)
-    assert torch.equal(net(x, with_features=False).lr, bicubic_downsample(x, 4))
+    assert torch.equal(net(x, with_features=False).mean, bicubic_downsample(x, 4))
 
 
 @pytest.mark.parametrize('arguments', [{'scale': 3}, {'scale': 8}, {'residual': True, 'num_out_ch': 1}])
@@ -46,7 +46,7 @@ def test_receptive_radius_holds_every_pixel_that_matters(scale: int, residual: b
     x = torch.rand(1, 3, size, size, dtype=torch.float64, requires_grad=True)
     out = net(x, with_features=False)
     middle = size // scale // 2
-    (out.lr[..., middle, middle].sum() + out.log_scale[..., middle, middle].sum()).backward()
+    (out.mean[..., middle, middle].sum() + out.log_scale[..., middle, middle].sum()).backward()
     seen = x.grad.abs().sum((0, 1)).nonzero()
     before = middle * scale - seen.min().item()
     after = seen.max().item() - (middle * scale + scale - 1)

@@ -164,7 +164,7 @@ def test_a_second_signal_ends_it_at_once(server: TrainingServer, uninterrupted: 
 
 SLOW_VALIDATION = """
 import time
-from usrdu_basicsr.models.validated_model import ValidatedModel
+from usrdu_basicsr.models.validated_base import ValidatedModel
 validate = ValidatedModel._validate
 def slowly(self, *arguments):
     open('validating', 'w').close()

@@ -13,11 +13,13 @@ RECORD = f"""
 import builtins, os, sys, types
 builtins.events = []
 sys.path[:0] = [os.getcwd(), {str(ROOT)!r}]
-import usrdu_basicsr
-compat = types.ModuleType('usrdu_basicsr.compat.basicsr_patches')
-compat.apply_before_import = lambda: events.append('before import')
-usrdu_basicsr.compat.basicsr_patches = sys.modules[compat.__name__] = compat
-usrdu_basicsr.register = lambda: events.append('register')
+import usrdu_basicsr.compat
+STANDINS = dict(basicsr_patches='apply_before_import', registration='register')
+for name, function in STANDINS.items():
+    module = types.ModuleType('usrdu_basicsr.compat.' + name)
+    setattr(module, function, lambda event=function.replace('apply_', '').replace('_', ' '): events.append(event))
+    setattr(usrdu_basicsr.compat, name, module)
+    sys.modules[module.__name__] = module
 {INSTALL_HOOK}
 waiting = lambda: any(type(finder) is hook.BasicSRFinder for finder in sys.meta_path)
 """
@@ -93,11 +95,8 @@ def test_without_basicsr_the_usual_error(tmp_path: Path):
     assert result.stderr.strip().endswith("ModuleNotFoundError: No module named 'basicsr'")
 
 
-def test_costs_two_small_modules(tmp_path: Path):
-    code = f'import os, sys; before = set(sys.modules); {INSTALL_HOOK}; print(*sorted(set(sys.modules) - before))'
-    assert check_python('-S', '-c', code, cwd=tmp_path).split() == ['usrdu_basicsr', 'usrdu_basicsr.compat.hook']
-
-
-def test_importing_the_package_imports_no_other(tmp_path: Path):
-    code = 'import sys; before = set(sys.modules); import usrdu_basicsr; print(*set(sys.modules) - before)'
-    assert check_python('-c', code, cwd=tmp_path).split() == ['usrdu_basicsr']
+@pytest.mark.parametrize('start', [INSTALL_HOOK, 'import usrdu_basicsr'])
+def test_imports_four_small_modules(tmp_path: Path, start: str):
+    code = f'import os, sys; before = set(sys.modules); {start}; print(*sorted(set(sys.modules) - before))'
+    modules = check_python('-S', '-c', code, cwd=tmp_path).split()
+    assert modules == [f'usrdu_basicsr{name}' for name in ('', '.compat', '.compat.hook', '.version')]

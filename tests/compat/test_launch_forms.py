@@ -21,8 +21,8 @@ import pytest
 import torch
 import yaml
 
-from photos import reduce_photos, write_photos
 from python_process import INSTALL_HOOK, ROOT
+from sample_images import downsample_images, write_sample_images
 from trainings import TrainingServer
 
 STAGES = ('dsn', 'srn')
@@ -158,9 +158,9 @@ INFER = [ROOT / 'scripts' / 'inference.py']
 @pytest.fixture(scope='module')
 def workplace(tmp_path_factory: pytest.TempPathFactory) -> Workplace:
     folder = tmp_path_factory.mktemp('user')
-    write_photos(folder / 'hr', 2, 80, 96)
-    write_photos(folder / 'camera', 2, 24, 32)
-    reduce_photos(folder / 'hr', folder / 'real')
+    write_sample_images(folder / 'hr', 2, 80, 96)
+    write_sample_images(folder / 'camera', 2, 24, 32)
+    downsample_images(folder / 'hr', folder / 'real')
     return Workplace(folder, tmp_path_factory.mktemp('environment') / 'site')
 
 
@@ -271,7 +271,7 @@ def test_inference(trained: Workplace):
 
 
 def test_scripts_tell_failures_by_their_exit_status(trained: Workplace):
-    write_photos(trained.folder / 'some', 1)
+    write_sample_images(trained.folder / 'some', 1)
     (trained.folder / 'some' / 'broken.png').write_bytes(b'no image')
     model = {stage: f'experiments/{stage}/models/net_g_latest.pth' for stage in STAGES}
     result = trained.run(*GENERATE, '-i', 'some', '-o', 'some_set', '--model_path', model['dsn'])
@@ -314,7 +314,7 @@ def test_bad_data_ends_before_anything_is_made(trained: Workplace, server: Train
 
 def test_a_run_that_diverges_names_its_losses_and_leaves_good_checkpoints(trained: Workplace, server: TrainingServer):
     opt = options('dsn', True) | {'name': 'diverged'}
-    opt['train'] |= {'total_iter': 20, 'max_nonfinite': 3, 'optim_g': {'type': 'Adam', 'lr': 1e30}}
+    opt['train'] |= {'total_iter': 20, 'max_nonfinite_iters': 3, 'optim_g': {'type': 'Adam', 'lr': 1e30}}
     opt['logger']['save_checkpoint_freq'] = 1
     line = error_of(server, opt)
     assert line.startswith('error: iteration 4: not a finite number for 3 iterations in a row: l_g_kl, l_g_gan, l_d_')

@@ -5,11 +5,9 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
 
 import basicsr
 import pytest
-import usrdu_basicsr.pipeline
 import yaml
 from basicsr.utils.options import parse_options
 
@@ -57,10 +55,7 @@ def test_our_models_are_checked(run: Callable[..., dict], monkeypatch: pytest.Mo
     def check_run(opt: dict) -> None:
         raise UserError(f'checked {opt["model_type"]} of {opt["path"]["experiments_root"]}')
 
-    preflight = ModuleType('usrdu_basicsr.options.preflight')
-    preflight.check_run = check_run
-    monkeypatch.setitem(sys.modules, preflight.__name__, preflight)
-    monkeypatch.setattr(usrdu_basicsr.pipeline, 'preflight', preflight, raising=False)
+    monkeypatch.setattr(launcher, 'check_run', check_run)
     for model in ('UncertaintyDSNModel', 'GradientGANModel'):
         with pytest.raises(UserError, match=f'checked {model} of .*/experiments/run'):
             run(model_type=model)

@@ -17,7 +17,7 @@ from basicsr.models.base_model import BaseModel
 from basicsr.utils import dist_util, options
 from basicsr.utils.file_client import FileClient, LmdbBackend
 
-from usrdu_basicsr.compat import basicsr_patches, launcher
+from usrdu_basicsr.compat import basicsr_patches, dist_patches, launcher
 from usrdu_basicsr.compat.resume import resumption
 from usrdu_basicsr.utils.errors import InputError
 
@@ -104,7 +104,7 @@ def test_init_dist(monkeypatch: pytest.MonkeyPatch, gpu: bool, expected: list[st
     monkeypatch.setattr(torch.cuda, 'set_device', lambda device: None)
     monkeypatch.setattr(torch.distributed, 'init_process_group', lambda backend: calls.append(backend))
     monkeypatch.setattr(dist_util, '_init_dist_pytorch', needs_gpu)
-    basicsr_patches.apply()
+    dist_patches.apply()
     dist_util.init_dist('pytorch')
     assert calls == expected
 
@@ -132,7 +132,7 @@ def test_distribution_where_it_works(monkeypatch: pytest.MonkeyPatch):
 
     monkeypatch.setattr(dist_util, '_init_dist_pytorch', mended)
     monkeypatch.setattr(BaseModel, 'model_to_device', mended)
-    basicsr_patches.apply()
+    dist_patches.apply()
     assert dist_util._init_dist_pytorch is mended
     assert BaseModel.model_to_device is mended
 
@@ -142,7 +142,7 @@ def test_model_to_device_on_a_gpu_is_basicsrs(monkeypatch: pytest.MonkeyPatch):
         return 'BasicSR', torch.cuda.current_device
 
     monkeypatch.setattr(BaseModel, 'model_to_device', needs_gpu)
-    basicsr_patches.apply()
+    dist_patches.apply()
     assert BaseModel.model_to_device is not needs_gpu
     for device, dist in (('cuda', True), ('cuda', False), ('cpu', False)):
         model = SimpleNamespace(device=torch.device(device), opt={'dist': dist})

@@ -22,17 +22,17 @@ from basicsr.data import build_dataloader, build_dataset
 from basicsr.data.data_sampler import EnlargedSampler
 from torch.utils.data import DataLoader, Dataset
 
-from photos import reduce_photos, write_photos
-from usrdu_basicsr.data.train_dataloader import TrainingLoader
+from sample_images import downsample_images, write_sample_images
+from usrdu_basicsr.data.train_dataloader import TrainDataLoader
 from usrdu_basicsr.utils.errors import InputError, InputNotFoundError
 from usrdu_basicsr.utils.images import decode_image
 
 
 @pytest.fixture
 def folders(tmp_path: Path) -> Path:
-    write_photos(tmp_path / 'hr', 3)
-    write_photos(tmp_path / 'camera', 2, 24, 40)
-    reduce_photos(tmp_path / 'hr', tmp_path / 'set' / 'lr')
+    write_sample_images(tmp_path / 'hr', 3)
+    write_sample_images(tmp_path / 'camera', 2, 24, 40)
+    downsample_images(tmp_path / 'hr', tmp_path / 'set' / 'lr')
     (tmp_path / 'set' / 'log_scale').mkdir()
     for path in (tmp_path / 'set' / 'lr').iterdir():
         # log-scales that follow the image, so that crops and flips can be compared
@@ -109,7 +109,7 @@ def test_generated_items_belong_together(folders: Path):
 
 
 def test_hr_alone_in_training_and_whole_otherwise(folders: Path):
-    write_photos(folders / 'odd', 1, 97, 110)
+    write_sample_images(folders / 'odd', 1, 97, 110)
     training = build_dataset(unpaired(folders, type='HRImageDataset', dataroot_lq=None))[0]
     assert set(training) == {'gt', 'gt_path'} and training['gt'].shape == (3, 64, 64)
     whole = build_dataset(unpaired(folders, type='HRImageDataset', dataroot_gt=str(folders / 'odd'), phase='val'))[0]
@@ -119,7 +119,7 @@ def test_hr_alone_in_training_and_whole_otherwise(folders: Path):
 
 
 def test_an_hr_photo_of_odd_size_loses_its_rest(folders: Path):
-    write_photos(folders / 'hr', 1, 99, 113)  # 24 x 28 LR pixels, as before
+    write_sample_images(folders / 'hr', 1, 99, 113)  # 24 x 28 LR pixels, as before
     dataset = build_dataset(generated(folders, phase='val'))
     assert dataset[0]['gt'].shape == (3, 96, 112) and dataset[0]['lq'].shape == (3, 24, 28)
 
@@ -169,7 +169,11 @@ def set_description(folder: Path, text: str) -> None:
         (lambda f: set_description(f, '{}'), InputError, r'generation.json. says no scale'),
         (lambda f: (f / 'set/lr/coffee.png').unlink(), InputError, r"coffee.png'.* in '.*lr'; run scripts/generate_lr"),
         (lambda f: (f / 'set/log_scale/coffee.npy').unlink(), InputError, r"coffee.png': no partner .*log_scale'"),
-        (lambda f: write_photos(f / 'set/lr', 1, 20, 28), InputError, r'\(20, 28\) pixels .* expected \(24, 28\)'),
+        (
+            lambda f: write_sample_images(f / 'set/lr', 1, 20, 28),
+            InputError,
+            r'\(20, 28\) pixels .* expected \(24, 28\)',
+        ),
     ],
 )
 def test_bad_generated_set(folders: Path, change, error: type, message: str):
@@ -226,9 +230,9 @@ def skipping(folders: Path, **changes: object) -> dict:
 
 def test_bad_images_at_the_start_are_left_out_and_counted(folders: Path, caplog: pytest.LogCaptureFixture):
     break_file(folders / 'hr' / 'chelsea.png')
-    write_photos(folders / 'hr', 1, 40, 40)  # too small for a crop
+    write_sample_images(folders / 'hr', 1, 40, 40)  # too small for a crop
     dataset = build_dataset(skipping(folders))
-    assert dataset.usable_gt.bad == 2 and dataset.usable_lq.bad == 0
+    assert dataset.gt_policy.bad == 2 and dataset.lq_policy.bad == 0
     assert {Path(dataset[i % 2]['gt_path']).name for i in range(20)} == {'coffee.png'}
     assert "chelsea.png': it is damaged or not an image; replace or remove it; left out" in caplog.text
     assert '40x40 pixels are too few' in caplog.text and '2 of 3 so far' in caplog.text
@@ -249,14 +253,14 @@ def test_bad_images_found_by_workers_are_left_out_by_all(folders: Path, method: 
     assert len(seen) == 64
     assert {Path(path).name for path in seen if 'camera' in path} == {'chelsea.png'}
     assert 'coffee.png' not in {Path(path).name for path in seen}
-    assert dataset.usable_lq.bad == 1 and dataset.usable_gt.bad == 1
+    assert dataset.lq_policy.bad == 1 and dataset.gt_policy.bad == 1
 
 
 def test_a_generated_set_without_a_damaged_part(folders: Path):
     opt = generated(folders, on_bad_image='skip')
     dataset = build_dataset(opt)
     np.save(folders / 'set' / 'log_scale' / 'astronaut.npy', np.zeros((5, 5, 3), np.float16))
-    write_photos(folders / 'hr', 1, 48, 48)  # changed since the start
+    write_sample_images(folders / 'hr', 1, 48, 48)  # changed since the start
     assert {Path(dataset[0]['gt_path']).name for _ in range(20)} == {'chelsea.png', 'coffee.png'}
     assert dataset.usable.bad == 1
     with pytest.raises(InputError, match=r'astronaut.png.*expected \(12, 12\)'):
@@ -265,7 +269,7 @@ def test_a_generated_set_without_a_damaged_part(folders: Path):
 
 def test_only_what_a_list_names_is_taken(folders: Path):
     (folders / 'hr' / 'with space').mkdir()
-    write_photos(folders / 'hr' / 'with space', 1)
+    write_sample_images(folders / 'hr' / 'with space', 1)
     (folders / 'hr.txt').write_text('with space/astronaut.png (96,112,3) 1\n\ncoffee.png\n')
     (folders / 'lq.txt').write_text('chelsea.png (24,40,3)\n')
     opt = unpaired(folders, meta_info_file=str(folders / 'hr.txt'), meta_info_file_lq=str(folders / 'lq.txt'))
@@ -277,7 +281,7 @@ def test_only_what_a_list_names_is_taken(folders: Path):
     with pytest.raises(InputError, match=r"cannot read '.*rocket.png'.*No such file"):
         build_dataset(opt)
     dataset = build_dataset(opt | {'on_bad_image': 'skip'})
-    assert dataset.usable_lq.bad == 1 and Path(dataset[1]['lq_path']).name == 'chelsea.png'
+    assert dataset.lq_policy.bad == 1 and Path(dataset[1]['lq_path']).name == 'chelsea.png'
     with pytest.raises(InputNotFoundError, match="no meta info 'nowhere'"):
         build_dataset(opt | {'meta_info_file': 'nowhere'})
 
@@ -326,7 +330,7 @@ class BrokenConnection(DataLoader):
 
 
 def test_a_broken_connection_to_a_data_worker_is_told_as_its_end():
-    batches = iter(TrainingLoader(BrokenConnection(Broken())))
+    batches = iter(TrainDataLoader(BrokenConnection(Broken())))
     assert next(batches) == 0
     with pytest.raises(RuntimeError, match=r'^DataLoader worker \(pid unknown\) exited unexpectedly$'):
         next(batches)
@@ -363,24 +367,24 @@ class Deadly(DataLoader):
 
 
 def test_a_data_workers_death_is_raised_where_a_batch_is_waited_for(told: list[int]):
-    batches = iter(TrainingLoader(Deadly(at_start=False)))
+    batches = iter(TrainDataLoader(Deadly(at_start=False)))
     os.kill(os.getpid(), signal.SIGCHLD)  # raises nothing here
     assert told == [signal.SIGCHLD]
     with pytest.raises(RuntimeError, match=r'pid 7\) is killed'):
         next(batches)
-    batches = iter(TrainingLoader(Deadly(at_start=False)))
+    batches = iter(TrainDataLoader(Deadly(at_start=False)))
     assert next(batches) == 0
     with pytest.raises(RuntimeError, match=r'pid 7\) is killed'):
         next(batches)
     os.kill(os.getpid(), signal.SIGCHLD)
     assert len(told) == 3
     with pytest.raises(RuntimeError, match=r'pid 7\) is killed'):
-        iter(TrainingLoader(DataLoader(Broken())))
+        iter(TrainDataLoader(DataLoader(Broken())))
 
 
 def test_a_data_workers_death_is_raised_while_an_epoch_begins(told: list[int]):
     with pytest.raises(RuntimeError, match=r'pid 7\) is killed'):
-        iter(TrainingLoader(Deadly(at_start=True)))
+        iter(TrainDataLoader(Deadly(at_start=True)))
 
 
 class Sharing(Dataset):
@@ -396,7 +400,7 @@ class Sharing(Dataset):
 
 def test_a_data_worker_is_silent_when_the_main_process_hangs_up(capfd: pytest.CaptureFixture[str]):
     """As it does when another worker is killed while this one hands over a batch."""
-    batches = iter(TrainingLoader(DataLoader(Sharing(), num_workers=1, batch_size=None)))
+    batches = iter(TrainDataLoader(DataLoader(Sharing(), num_workers=1, batch_size=None)))
     address = next(batches)
     with socket.socket(socket.AF_UNIX) as connection:
         connection.connect(address)
@@ -405,6 +409,6 @@ def test_a_data_worker_is_silent_when_the_main_process_hangs_up(capfd: pytest.Ca
 
 
 def test_an_error_of_the_dataset_is_passed_on_as_it_is():
-    batches = iter(TrainingLoader(DataLoader(Broken(ConnectionResetError('the camera is gone')), num_workers=1)))
+    batches = iter(TrainDataLoader(DataLoader(Broken(ConnectionResetError('the camera is gone')), num_workers=1)))
     with pytest.raises(ConnectionResetError, match='the camera is gone'):
         next(batches)

@@ -13,10 +13,10 @@ from basicsr.data import build_dataloader, build_dataset
 from basicsr.data.data_sampler import EnlargedSampler
 from torch.utils.data import Dataset
 
-from photos import write_photos
+from sample_images import write_sample_images
 from usrdu_basicsr.compat.resume import Resumption
 from usrdu_basicsr.data.resumable_sampler import ResumableSampler, SeededDataset, SeededIndex
-from usrdu_basicsr.utils.seed import mixed_seed
+from usrdu_basicsr.utils.seed import derive_seed
 from usrdu_basicsr.utils.stop_signal import SIGNALS
 
 
@@ -32,8 +32,8 @@ def handlers_kept():
 @pytest.fixture(scope='module')
 def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp('photos')
-    write_photos(folder / 'hr', 3, 80, 96)
-    write_photos(folder / 'camera', 3, 24, 32)
+    write_sample_images(folder / 'hr', 3, 80, 96)
+    write_sample_images(folder / 'camera', 3, 24, 32)
     return folder
 
 
@@ -150,7 +150,7 @@ def test_any_dataset_draws_from_the_seed_of_the_index():
 
     torch.manual_seed(1)
     index = SeededIndex(2)
-    index.seed = mixed_seed(1)
+    index.seed = derive_seed(1)
     SeededDataset(Drawing())[index]
     torch.manual_seed(1)
     drawn = torch.rand(())

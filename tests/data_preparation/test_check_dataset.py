@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import yaml
 
-from photos import photo, reduce_photos, write_photos
 from python_process import ROOT, check_python, run_python
+from sample_images import downsample_images, sample_image, write_sample_images
 from usrdu_basicsr.data_preparation.check_dataset import check_dataset
 from usrdu_basicsr.data_preparation.create_lmdb import create_lmdbs
 from usrdu_basicsr.storage.generated_set import write_description, write_log_scale
@@ -20,9 +20,9 @@ SCRIPT = ROOT / 'scripts' / 'check_dataset.py'
 
 @pytest.fixture
 def sets(tmp_path: Path) -> Path:
-    write_photos(tmp_path / 'hr', 3)
-    write_photos(tmp_path / 'camera', 2, 30, 40)
-    reduce_photos(tmp_path / 'hr', tmp_path / 'set' / 'lr')
+    write_sample_images(tmp_path / 'hr', 3)
+    write_sample_images(tmp_path / 'camera', 2, 30, 40)
+    downsample_images(tmp_path / 'hr', tmp_path / 'set' / 'lr')
     for path in (tmp_path / 'set' / 'lr').iterdir():
         write_log_scale(tmp_path / 'set' / 'log_scale' / f'{path.stem}.npy', np.zeros((24, 28, 3)))
     write_description(tmp_path / 'set', {'scale': 4})
@@ -35,7 +35,7 @@ def dataset(root: Path, kind: str = 'UncertaintyPairedDataset', **changes: objec
 
 
 def test_a_good_set_has_no_problem(sets: Path):
-    assert cv2.imwrite(str(sets / 'camera' / 'gray.jpg'), photo()[..., 0])
+    assert cv2.imwrite(str(sets / 'camera' / 'gray.jpg'), sample_image()[..., 0])
     (sets / 'camera' / 'notes.txt').touch()
     report = check_dataset(dataset(sets))
     assert report.problems == report.notes == []
@@ -56,7 +56,7 @@ def test_a_good_set_has_no_problem(sets: Path):
 def test_every_problem_is_told_at_once(sets: Path):
     content = (sets / 'hr' / 'astronaut.png').read_bytes()
     (sets / 'hr' / 'astronaut.png').write_bytes(content[: len(content) // 2])
-    write_photos(sets / 'set' / 'lr', 2, 12, 12)  # chelsea's is of another size and too small
+    write_sample_images(sets / 'set' / 'lr', 2, 12, 12)  # chelsea's is of another size and too small
     (sets / 'set' / 'log_scale' / 'coffee.npy').write_bytes(b'')
     (sets / 'set' / 'lr' / 'extra.png').write_bytes((sets / 'hr' / 'coffee.png').read_bytes())
     (sets / 'set' / 'lr' / 'coffee.jpg').write_bytes((sets / 'set' / 'lr' / 'coffee.png').read_bytes())
@@ -103,7 +103,7 @@ def test_basicsrs_pairs(sets: Path):
     for name in ('astronaut', 'chelsea'):
         (sets / 'set' / 'lr' / f'{name}.png').rename(sets / 'set' / 'lr' / f'{name}x4.png')
     assert check_dataset(pairs | {'filename_tmpl': '{}x4'}).problems == []
-    write_photos(sets / 'hr', 1, 97, 112)
+    write_sample_images(sets / 'hr', 1, 97, 112)
     assert 'not 1/4 of' in check_dataset(pairs | {'filename_tmpl': '{}x4'}).problems[0]
     assert check_dataset(pairs | {'filename_tmpl': '{}x4', 'phase': 'val'}).problems == []
 

@@ -13,8 +13,8 @@ import cv2
 import numpy as np
 import pytest
 
-from photos import photo, write_photos
 from python_process import ROOT, check_python, run_python
+from sample_images import sample_image, write_sample_images
 from usrdu_basicsr.data_preparation.create_lmdb import create_lmdbs
 from usrdu_basicsr.data_preparation.pack_settings import PackingSettings
 from usrdu_basicsr.data_preparation.process_pool import map_in_processes
@@ -22,7 +22,7 @@ from usrdu_basicsr.storage.formats import IMAGE
 from usrdu_basicsr.storage.meta_info import read_meta_info
 from usrdu_basicsr.storage.open_source import open_source
 from usrdu_basicsr.utils.errors import InputError
-from usrdu_basicsr.utils.files import whole_folder
+from usrdu_basicsr.utils.files import atomic_dir
 
 SCRIPT = ROOT / 'scripts' / 'create_lmdb.py'
 
@@ -32,7 +32,7 @@ def names(folder: Path) -> list[str]:
 
 
 def test_as_a_user(tmp_path: Path):
-    write_photos(tmp_path / 'hr', 3)
+    write_sample_images(tmp_path / 'hr', 3)
     output = check_python(SCRIPT, '-i', 'hr', '--workers', '2', '--compression', '9', cwd=tmp_path)
     assert output == 'hr.lmdb\n'
     assert names(tmp_path / 'hr.lmdb') == ['data.mdb', 'meta_info.txt']
@@ -41,7 +41,7 @@ def test_as_a_user(tmp_path: Path):
     again = run_python(SCRIPT, '-i', 'hr', cwd=tmp_path)
     assert again.returncode == 1
     assert again.stderr == "error: output 'hr.lmdb' is there already: name another, remove it, or pass --overwrite\n"
-    write_photos(tmp_path / 'hr', 4)
+    write_sample_images(tmp_path / 'hr', 4)
     check_python(SCRIPT, '-i', 'hr', '-o', 'hr.lmdb', '--overwrite', cwd=tmp_path)
     assert len(open_source(tmp_path / 'hr.lmdb', IMAGE)) == 4
     assert names(tmp_path) == ['hr', 'hr.lmdb']
@@ -51,7 +51,7 @@ def test_as_a_user(tmp_path: Path):
 
 
 def test_more_workers_write_the_same_file(tmp_path: Path):
-    write_photos(tmp_path / 'hr', 4)
+    write_sample_images(tmp_path / 'hr', 4)
     for workers in (1, 2):
         create_lmdbs([tmp_path / 'hr'], tmp_path / f'{workers}.lmdb', settings=PackingSettings(workers))
     one, two = ((tmp_path / f'{workers}.lmdb' / 'data.mdb').read_bytes() for workers in (1, 2))
@@ -62,7 +62,7 @@ def turned(path: Path) -> None:
     """A photo that its EXIF data turn."""
     from PIL import Image
 
-    image = Image.fromarray(photo(height=40, width=60)[..., ::-1])
+    image = Image.fromarray(sample_image(height=40, width=60)[..., ::-1])
     exif = image.getexif()
     exif[0x0112] = 6
     path.parent.mkdir(exist_ok=True)
@@ -71,8 +71,8 @@ def turned(path: Path) -> None:
 
 def test_turned_gray_and_lossy_photos_keep_their_pixels(tmp_path: Path):
     turned(tmp_path / 'in' / 'turned.jpg')
-    cv2.imwrite(str(tmp_path / 'in' / 'gray.png'), photo()[..., 0])
-    cv2.imwrite(str(tmp_path / 'in' / 'alpha.png'), np.dstack([photo(), photo()[..., :1]]))
+    cv2.imwrite(str(tmp_path / 'in' / 'gray.png'), sample_image()[..., 0])
+    cv2.imwrite(str(tmp_path / 'in' / 'alpha.png'), np.dstack([sample_image(), sample_image()[..., :1]]))
     create_lmdbs([tmp_path / 'in'])
     plain, packed = open_source(tmp_path / 'in', IMAGE), open_source(tmp_path / 'in.lmdb', IMAGE)
     for i in range(3):
@@ -83,8 +83,8 @@ def test_turned_gray_and_lossy_photos_keep_their_pixels(tmp_path: Path):
 
 @pytest.mark.parametrize('name', ['a.jpg', 'a.png', 'zero.png'])
 def test_a_damaged_photo_leaves_no_lmdb(tmp_path: Path, name: str):
-    path = write_photos(tmp_path / 'hr', 2)[0]
-    assert cv2.imwrite(str(path.with_name(name)), photo())
+    path = write_sample_images(tmp_path / 'hr', 2)[0]
+    assert cv2.imwrite(str(path.with_name(name)), sample_image())
     content = path.with_name(name).read_bytes()
     path.with_name(name).write_bytes(b'' if name == 'zero.png' else content[: len(content) // 2])
     with pytest.raises(InputError, match=f"cannot read image '.*{name}'"):
@@ -93,7 +93,7 @@ def test_a_damaged_photo_leaves_no_lmdb(tmp_path: Path, name: str):
 
 
 def test_damage_that_only_decoding_finds(tmp_path: Path):
-    path = write_photos(tmp_path / 'hr', 3)[1]
+    path = write_sample_images(tmp_path / 'hr', 3)[1]
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 255
     path.write_bytes(content)
@@ -110,8 +110,8 @@ def test_floating_point_photos_are_refused(tmp_path: Path):
 
 
 def test_pairs_need_equal_names(tmp_path: Path):
-    write_photos(tmp_path / 'hr', 3)
-    write_photos(tmp_path / 'lr', 2)
+    write_sample_images(tmp_path / 'hr', 3)
+    write_sample_images(tmp_path / 'lr', 2)
     with pytest.raises(InputError, match=r"hr/coffee.png': no partner of the same name in '.*lr'"):
         create_lmdbs([tmp_path / 'hr', tmp_path / 'lr'], pair=True)
     with pytest.raises(InputError, match=r"hr/coffee.png': no partner"):
@@ -122,7 +122,7 @@ def test_pairs_need_equal_names(tmp_path: Path):
 
 
 def test_names_that_clash(tmp_path: Path):
-    path = write_photos(tmp_path / 'hr', 1)[0]
+    path = write_sample_images(tmp_path / 'hr', 1)[0]
     path.with_suffix('.webp').write_bytes(path.read_bytes())
     with pytest.raises(InputError, match=r"astronaut.png' and '.*astronaut.webp' share a name"):
         create_lmdbs([tmp_path / 'hr'])
@@ -181,8 +181,8 @@ def test_a_killed_worker_is_told_of():
 
 
 def test_a_folder_that_is_no_lmdb_is_not_replaced(tmp_path: Path):
-    write_photos(tmp_path / 'hr', 1)
-    write_photos(tmp_path / 'precious.lmdb', 2)
+    write_sample_images(tmp_path / 'hr', 1)
+    write_sample_images(tmp_path / 'precious.lmdb', 2)
     with pytest.raises(InputError, match=r"precious.lmdb' holds no meta_info.txt, so it was not written by"):
         create_lmdbs([tmp_path / 'hr'], tmp_path / 'precious.lmdb', settings=PackingSettings(overwrite=True))
     assert len(names(tmp_path / 'precious.lmdb')) == 2
@@ -190,7 +190,7 @@ def test_a_folder_that_is_no_lmdb_is_not_replaced(tmp_path: Path):
 
 def test_a_full_disk_leaves_what_was_there(tmp_path: Path):
     """A limit on the size of files stands in for it."""
-    write_photos(tmp_path / 'hr', 4)
+    write_sample_images(tmp_path / 'hr', 4)
     create_lmdbs([tmp_path / 'hr'])
     before = (tmp_path / 'hr.lmdb' / 'data.mdb').read_bytes()
     code = f"""
@@ -206,7 +206,7 @@ runpy.run_path({str(SCRIPT)!r}, run_name='__main__')
 
 
 def test_a_stray_map_does_not_hide_the_photos(tmp_path: Path):
-    write_photos(tmp_path / 'hr', 2)
+    write_sample_images(tmp_path / 'hr', 2)
     np.save(tmp_path / 'hr' / 'notes.npy', np.zeros(3))
     create_lmdbs([tmp_path / 'hr'])
     assert len(open_source(tmp_path / 'hr.lmdb', IMAGE)) == 2
@@ -214,7 +214,7 @@ def test_a_stray_map_does_not_hide_the_photos(tmp_path: Path):
 
 def test_folders_by_their_dots_and_names_in_other_codes(tmp_path: Path):
     hr = tmp_path / 'hr'
-    path = write_photos(hr, 1)[0]
+    path = write_sample_images(hr, 1)[0]
     os.rename(path, os.fsencode(hr) + b'/F\xf6to.png')  # Latin-1, as old archives have it
     check_python(SCRIPT, '-i', '.', cwd=hr)
     plain, packed = open_source(hr, IMAGE), open_source(tmp_path / 'hr.lmdb', IMAGE)
@@ -223,24 +223,24 @@ def test_folders_by_their_dots_and_names_in_other_codes(tmp_path: Path):
 
 
 def test_a_name_of_many_letters_outside_ascii(tmp_path: Path):
-    path = write_photos(tmp_path / 'hr', 1)[0]
+    path = write_sample_images(tmp_path / 'hr', 1)[0]
     path.rename(path.with_name('写' * 60 + '.png'))
     with pytest.raises(InputError, match=r'makes a key of 540 bytes .* 511 at most: shorten it'):
         create_lmdbs([tmp_path / 'hr'])
 
 
 def test_a_linked_lmdb_is_replaced_where_it_is(tmp_path: Path):
-    write_photos(tmp_path / 'hr', 1)
+    write_sample_images(tmp_path / 'hr', 1)
     create_lmdbs([tmp_path / 'hr'], tmp_path / 'disk' / 'a.lmdb')
     (tmp_path / 'a.lmdb').symlink_to(tmp_path / 'disk' / 'a.lmdb')
-    write_photos(tmp_path / 'hr', 2)
+    write_sample_images(tmp_path / 'hr', 2)
     create_lmdbs([tmp_path / 'hr'], tmp_path / 'a.lmdb', settings=PackingSettings(overwrite=True))
     assert (tmp_path / 'a.lmdb').is_symlink() and len(open_source(tmp_path / 'disk' / 'a.lmdb', IMAGE)) == 2
     assert names(tmp_path / 'disk') == ['a.lmdb']
 
 
 def test_what_comes_to_be_there_meanwhile_is_kept(tmp_path: Path):
-    with pytest.raises(InputError, match=r"'.*out' is there already"), whole_folder(tmp_path / 'out', 'mark') as folder:
+    with pytest.raises(InputError, match=r"'.*out' is there already"), atomic_dir(tmp_path / 'out', 'mark') as folder:
         (folder / 'mark').touch()
         (tmp_path / 'out').mkdir()
         (tmp_path / 'out' / 'precious').touch()

@@ -11,25 +11,25 @@ import pytest
 import torch
 from basicsr.data import build_dataset
 
-from photos import photo, reduce_photos, write_photos
 from python_process import ROOT, check_python, run_python
-from usrdu_basicsr.data_preparation.crop_subimages import tile_starts
-from usrdu_basicsr.data_preparation.extract_subimages import extract_set_tiles, extract_tiles
+from sample_images import downsample_images, sample_image, write_sample_images
+from usrdu_basicsr.data_preparation.crop_subimages import subimage_starts
+from usrdu_basicsr.data_preparation.extract_subimages import extract_generated_subimages, extract_subimages
 from usrdu_basicsr.storage.formats import IMAGE, LOG_SCALE
 from usrdu_basicsr.storage.generated_set import write_description, write_log_scale
 from usrdu_basicsr.storage.open_source import open_source
 from usrdu_basicsr.utils.errors import InputError
 
-SCRIPT = ROOT / 'scripts' / 'extract_tiles.py'
+SCRIPT = ROOT / 'scripts' / 'extract_subimages.py'
 
 
 @pytest.fixture
 def sets(tmp_path: Path) -> Path:
     """Photos of mixed sizes, one not a multiple of the scale, with a set whose log-scales follow the LR images."""
-    write_photos(tmp_path / 'hr', 2)
-    assert cv2.imwrite(str(tmp_path / 'hr' / 'odd name.png'), photo('coffee', 99, 70))
-    reduce_photos(tmp_path / 'hr', tmp_path / 'set' / 'lr')
-    odd = cv2.resize(photo('coffee', 99, 70)[:96, :68], (17, 24), interpolation=cv2.INTER_AREA)
+    write_sample_images(tmp_path / 'hr', 2)
+    assert cv2.imwrite(str(tmp_path / 'hr' / 'odd name.png'), sample_image('coffee', 99, 70))
+    downsample_images(tmp_path / 'hr', tmp_path / 'set' / 'lr')
+    odd = cv2.resize(sample_image('coffee', 99, 70)[:96, :68], (17, 24), interpolation=cv2.INTER_AREA)
     assert cv2.imwrite(str(tmp_path / 'set' / 'lr' / 'odd name.png'), odd)
     for path in (tmp_path / 'set' / 'lr').iterdir():
         lr = cv2.imread(str(path))[..., ::-1]
@@ -50,12 +50,12 @@ def sets(tmp_path: Path) -> Path:
     ],
 )
 def test_starts(length: int, crop: int, step: int, starts: list[int]):
-    assert tile_starts(length, crop, step) == starts
+    assert subimage_starts(length, crop, step) == starts
 
 
 def test_tiles_put_together_again_are_the_photo(tmp_path: Path):
-    write_photos(tmp_path / 'hr', 1, 100, 112)
-    assert extract_tiles(tmp_path / 'hr', tmp_path / 'tiles', 48, 32) == 9
+    write_sample_images(tmp_path / 'hr', 1, 100, 112)
+    assert extract_subimages(tmp_path / 'hr', tmp_path / 'tiles', 48, 32) == 9
     whole = cv2.imread(str(tmp_path / 'hr' / 'astronaut.png'))
     again, number = np.zeros_like(whole), 0
     for top in (0, 32, 52):
@@ -69,7 +69,7 @@ def test_tiles_put_together_again_are_the_photo(tmp_path: Path):
 
 def test_tiles_of_a_set_are_aligned(sets: Path):
     """Each LR tile and its log-scales are those of the HR tile: area reduction of a tile is the tile of the area."""
-    count = extract_set_tiles(sets / 'hr', sets / 'set', sets / 'tiles', 48, 40)
+    count = extract_generated_subimages(sets / 'hr', sets / 'set', sets / 'tiles', 48, 40)
     hr, lr = (open_source(sets / 'tiles' / name, IMAGE) for name in ('hr', 'lr'))
     log_scale = open_source(sets / 'tiles' / 'log_scale', LOG_SCALE)
     assert len(hr) == count and hr.stems() == lr.stems() == log_scale.stems()
@@ -102,8 +102,8 @@ def options(root: Path, suffix: str) -> dict:
 
 
 def test_folders_and_lmdbs_hold_the_same_tiles(sets: Path):
-    extract_set_tiles(sets / 'hr', sets / 'set', sets / 'plain', 48, 24)
-    extract_set_tiles(sets / 'hr', sets / 'set', sets / 'packed', 48, 24, as_lmdb=True)
+    extract_generated_subimages(sets / 'hr', sets / 'set', sets / 'plain', 48, 24)
+    extract_generated_subimages(sets / 'hr', sets / 'set', sets / 'packed', 48, 24, as_lmdb=True)
     plain, packed = (build_dataset(options(sets / name, end)) for name, end in (('plain', ''), ('packed', '.lmdb')))
     assert len(plain) == len(packed) > 20
     by_name = {Path(packed[i]['gt_path']).name: packed[i] for i in range(len(packed))}
@@ -143,12 +143,12 @@ def test_as_a_user(sets: Path):
 
 
 def test_a_set_of_other_photos_is_refused(sets: Path):
-    write_photos(sets / 'hr', 1, 48, 48)
+    write_sample_images(sets / 'hr', 1, 48, 48)
     with pytest.raises(InputError, match=r"lr/astronaut.png': \(24, 28\) pixels .*, expected \(12, 12\): 1/4 of"):
-        extract_set_tiles(sets / 'hr', sets / 'set', sets / 'tiles', 48, 48)
+        extract_generated_subimages(sets / 'hr', sets / 'set', sets / 'tiles', 48, 48)
     (sets / 'set' / 'lr' / 'chelsea.png').unlink()
     with pytest.raises(InputError, match=r"chelsea.png': no partner of the same name in '.*lr'"):
-        extract_set_tiles(sets / 'hr', sets / 'set', sets / 'tiles', 48, 48)
+        extract_generated_subimages(sets / 'hr', sets / 'set', sets / 'tiles', 48, 48)
     assert sorted(path.name for path in sets.iterdir()) == ['hr', 'set']
 
 
@@ -157,5 +157,5 @@ def test_a_photo_that_breaks_while_it_is_cut_leaves_nothing(sets: Path, monkeypa
     (sets / 'hr' / 'odd name.png').write_bytes(b'')
     for as_lmdb in (False, True):
         with pytest.raises(InputError, match=r"odd name.png': it is empty"):
-            extract_set_tiles(sets / 'hr', sets / 'set', sets / 'tiles', 48, 48, as_lmdb=as_lmdb)
+            extract_generated_subimages(sets / 'hr', sets / 'set', sets / 'tiles', 48, 48, as_lmdb=as_lmdb)
     assert sorted(path.name for path in sets.iterdir()) == ['hr', 'set']

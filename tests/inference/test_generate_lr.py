@@ -12,7 +12,7 @@ import pytest
 import torch
 from PIL import Image
 
-from photos import photo, write_photos
+from sample_images import sample_image, write_sample_images
 from usrdu_basicsr.archs.dsn_arch import UncertaintyDSN
 from usrdu_basicsr.data.uncertainty_paired_dataset import UncertaintyPairedDataset
 from usrdu_basicsr.inference.generate_lr import generate_set, predict
@@ -31,7 +31,7 @@ def dsn_file(folder: Path, name: str = 'dsn.pth', **options: object) -> Path:
 
 @pytest.fixture
 def hr(tmp_path: Path) -> Path:
-    write_photos(tmp_path / 'hr', 2)
+    write_sample_images(tmp_path / 'hr', 2)
     return tmp_path / 'hr'
 
 
@@ -47,12 +47,12 @@ def test_the_set_holds_what_the_network_says(hr: Path, tmp_path: Path):
     assert report.written == ['astronaut.png', 'chelsea.png'] and not report.skipped and not report.failed
     net = UncertaintyDSN(num_feat=8, num_block=2)
     net.load_state_dict(torch.load(checkpoint, weights_only=True)['params'])
-    x = torch.from_numpy(photo()[..., ::-1].copy()).permute(2, 0, 1)[None] / 255
+    x = torch.from_numpy(sample_image()[..., ::-1].copy()).permute(2, 0, 1)[None] / 255
     with torch.no_grad():
         out = net(x)
     lr = cv2.imread(str(tmp_path / 'set' / 'lr' / 'astronaut.png'))[..., ::-1]
     assert lr.shape == (24, 28, 3)
-    expected = (out.lr[0].permute(1, 2, 0).clamp(0, 1) * 255).numpy()
+    expected = (out.mean[0].permute(1, 2, 0).clamp(0, 1) * 255).numpy()
     assert np.abs(lr - expected).max() <= 0.5 + 1e-3
     log_scale = np.load(tmp_path / 'set' / 'log_scale' / 'astronaut.npy')
     assert log_scale.dtype == np.float16
@@ -79,7 +79,7 @@ def test_tiles_give_the_untiled_result(tmp_path: Path, scale: int, residual: boo
     checkpoint = dsn_file(tmp_path, num_block=1, scale=scale, residual=residual)
     net = UncertaintyDSN(num_feat=8, num_block=1, scale=scale, residual=residual).eval()
     net.load_state_dict(torch.load(checkpoint, weights_only=True)['params'])
-    image = photo('coffee', 132, 100).astype(np.float32) / 255
+    image = sample_image('coffee', 132, 100).astype(np.float32) / 255
     whole, tiled = predict(net, image, tile=1000), predict(net, image, tile=tile)
     for one, other in zip(whole, tiled, strict=True):
         np.testing.assert_allclose(one, other, atol=2e-5)
@@ -110,7 +110,7 @@ def test_a_second_run_finishes_the_first(hr: Path, tmp_path: Path):
 
 
 def test_sizes_are_cropped_and_told_once(tmp_path: Path, caplog: pytest.LogCaptureFixture):
-    write_photos(tmp_path / 'hr', 3, 99, 113)
+    write_sample_images(tmp_path / 'hr', 3, 99, 113)
     with caplog.at_level('WARNING'):
         generate_set(tmp_path / 'hr', tmp_path / 'set', dsn_file(tmp_path), CPU)
     assert cv2.imread(str(tmp_path / 'set/lr/coffee.png')).shape == (24, 28, 3)
@@ -123,7 +123,7 @@ def test_every_kind_of_image(tmp_path: Path):
     """The colours that a kind can hold come out as those of the plain RGB photo."""
     folder = tmp_path / 'hr'
     folder.mkdir()
-    rgb = photo()[..., ::-1]
+    rgb = sample_image()[..., ::-1]
     gray = np.asarray(Image.fromarray(rgb).convert('L'))
     Image.fromarray(rgb).save(folder / 'rgb.png')
     alpha = np.concatenate([rgb, np.full_like(rgb[..., :1], 9)], 2)
@@ -147,7 +147,7 @@ def test_every_kind_of_image(tmp_path: Path):
 def test_unreadable_files_are_named_and_the_others_go_on(hr: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture):
     (hr / 'broken.png').write_bytes((hr / 'chelsea.png').read_bytes()[:3000])
     (hr / 'empty.jpg').touch()
-    cv2.imwrite(str(hr / 'tiny.png'), photo(height=3, width=9))
+    cv2.imwrite(str(hr / 'tiny.png'), sample_image(height=3, width=9))
     report = generate_set(hr, tmp_path / 'set', dsn_file(tmp_path), CPU)
     assert report.written == ['astronaut.png', 'chelsea.png']
     assert report.failed == ['broken.png', 'empty.jpg', 'tiny.png']
@@ -178,13 +178,13 @@ def test_sets_do_not_mix(hr: Path, tmp_path: Path):
     (tmp_path / 'file').touch()
     with pytest.raises(InputError, match='is a file; name a folder'):
         generate_set(hr, tmp_path / 'file' / 'set', dsn_file(tmp_path), CPU)
-    write_photos(tmp_path / 'own' / 'lr', 1)
+    write_sample_images(tmp_path / 'own' / 'lr', 1)
     with pytest.raises(InputError, match=r'holds files but no generation\.json'):
         generate_set(hr, tmp_path / 'own', dsn_file(tmp_path), CPU)
 
 
 def test_two_photos_of_one_name(hr: Path, tmp_path: Path):
-    write_photos(hr, 1, extension='jpg')
+    write_sample_images(hr, 1, extension='jpg')
     with pytest.raises(InputError, match=r'astronaut\.jpg. and .*astronaut\.png. would share a name'):
         generate_set(hr, tmp_path / 'set', dsn_file(tmp_path), CPU)
     assert not (tmp_path / 'set').exists()

@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms, ImageOps, PngImagePlugin
 
-from photos import photo
-from usrdu_basicsr.inference.image_file import Picture, read_picture, write_picture
+from sample_images import sample_image
+from usrdu_basicsr.inference.image_file import ImageFile, read_image_file, write_image_file
 from usrdu_basicsr.utils.errors import InputError
 from usrdu_basicsr.utils.images import image_size, read_image
 
 PROFILE = ImageCms.ImageCmsProfile(ImageCms.createProfile('sRGB')).tobytes()
-COLOUR = photo(height=12, width=20)
+COLOUR = sample_image(height=12, width=20)
 GRAY = cv2.cvtColor(COLOUR, cv2.COLOR_BGR2GRAY)[..., None]
 ALPHA = np.dstack([COLOUR, np.arange(240, dtype=np.uint8).reshape(12, 20)])
 
@@ -31,7 +31,7 @@ def test_orientation_is_applied_once(tmp_path: Path, kind: str, orientation: int
     Image.fromarray(COLOUR[..., ::-1]).save(path, exif=exif, **settings)
     with Image.open(path) as image:
         expected = np.asarray(ImageOps.exif_transpose(image))[..., ::-1].astype(int)
-    got = read_picture(path).pixels
+    got = read_image_file(path).pixels
     assert got.shape == expected.shape and np.abs(got - expected).max() <= (3 if kind == 'JPEG' else 0)
     np.testing.assert_array_equal(got, (read_image(path) * 255).round())
 
@@ -39,8 +39,8 @@ def test_orientation_is_applied_once(tmp_path: Path, kind: str, orientation: int
 @pytest.mark.parametrize('profile', [None, PROFILE])
 @pytest.mark.parametrize('pixels', [COLOUR, ALPHA, COLOUR.astype(np.uint16) * 257 + 3, ALPHA.astype(np.uint16) * 200])
 def test_a_png_is_what_was_written(tmp_path: Path, pixels: np.ndarray, profile: bytes | None):
-    write_picture(tmp_path / 'image.png', Picture(pixels, profile))
-    got = read_picture(tmp_path / 'image.png')
+    write_image_file(tmp_path / 'image.png', ImageFile(pixels, profile))
+    got = read_image_file(tmp_path / 'image.png')
     np.testing.assert_array_equal(got.pixels, pixels)
     assert got.pixels.dtype == pixels.dtype and got.icc_profile == profile
     with Image.open(tmp_path / 'image.png') as image:  # a second reader, which checks the chunks' sums
@@ -51,25 +51,25 @@ def test_a_png_is_what_was_written(tmp_path: Path, pixels: np.ndarray, profile: 
 def test_gray_stays_gray(tmp_path: Path):
     for pixels in (GRAY, GRAY.astype(np.uint16) * 257):
         for name in ('gray.png', 'gray.jpg')[: 2 if pixels.dtype == np.uint8 else 1]:
-            write_picture(tmp_path / name, Picture(pixels))
-            got = read_picture(tmp_path / name).pixels
+            write_image_file(tmp_path / name, ImageFile(pixels))
+            got = read_image_file(tmp_path / name).pixels
             assert got.shape == pixels.shape and got.dtype == pixels.dtype
             with Image.open(tmp_path / name) as image:
                 assert image.mode in ('L', 'I;16')
-        assert np.array_equal(read_picture(tmp_path / 'gray.png').pixels, pixels)
+        assert np.array_equal(read_image_file(tmp_path / 'gray.png').pixels, pixels)
 
 
 @pytest.mark.parametrize('name', ['image.jpg', 'image.JPEG', 'image.webp'])
 def test_lossy_formats(tmp_path: Path, name: str):
     smooth = cv2.GaussianBlur(COLOUR, (0, 0), 3)
-    write_picture(tmp_path / name, Picture(smooth, PROFILE))
-    got = read_picture(tmp_path / name)
+    write_image_file(tmp_path / name, ImageFile(smooth, PROFILE))
+    got = read_image_file(tmp_path / name)
     assert got.icc_profile == PROFILE
     assert np.abs(got.pixels.astype(int) - smooth).mean() < 3  # and blue is not red
     if name.endswith('webp'):
         transparent = np.dstack([smooth, ALPHA[..., 3]])
-        write_picture(tmp_path / name, Picture(transparent))
-        np.testing.assert_array_equal(read_picture(tmp_path / name).pixels[..., 3], transparent[..., 3])
+        write_image_file(tmp_path / name, ImageFile(transparent))
+        np.testing.assert_array_equal(read_image_file(tmp_path / name).pixels[..., 3], transparent[..., 3])
 
 
 @pytest.mark.parametrize(
@@ -84,7 +84,7 @@ def test_lossy_formats(tmp_path: Path, name: str):
 )
 def test_what_a_format_cannot_hold(tmp_path: Path, name: str, pixels: np.ndarray, message: str):
     with pytest.raises(InputError, match=message):
-        write_picture(tmp_path / name, Picture(pixels))
+        write_image_file(tmp_path / name, ImageFile(pixels))
     assert not list(tmp_path.iterdir())
 
 
@@ -93,10 +93,10 @@ def test_palettes_and_other_modes(tmp_path: Path):
     for mode, channels in (('P', 3), ('1', 1), ('LA', 4), ('CMYK', 3)):
         path = tmp_path / f'{mode}.{"jpg" if mode == "CMYK" else "png"}'
         rgb.convert(mode).save(path)
-        got = read_picture(path).pixels
+        got = read_image_file(path).pixels
         assert got.shape == (12, 20, channels) and got.dtype == np.uint8
     rgb.quantize(4).save(tmp_path / 'transparent.png', transparency=0)
-    assert read_picture(tmp_path / 'transparent.png').pixels.shape == (12, 20, 4)
+    assert read_image_file(tmp_path / 'transparent.png').pixels.shape == (12, 20, 4)
 
 
 def test_a_profile_for_other_channels_is_told_of(tmp_path: Path, caplog: pytest.LogCaptureFixture):
@@ -104,7 +104,7 @@ def test_a_profile_for_other_channels_is_told_of(tmp_path: Path, caplog: pytest.
     profile = bytearray(PROFILE)
     profile[16:20] = b'CMYK'
     Image.fromarray(COLOUR[..., ::-1]).convert('CMYK').save(tmp_path / 'print.jpg', icc_profile=bytes(profile))
-    assert read_picture(tmp_path / 'print.jpg').icc_profile is None
+    assert read_image_file(tmp_path / 'print.jpg').icc_profile is None
     assert "print.jpg': its colour profile is for CMYK" in caplog.text
 
 
@@ -118,7 +118,7 @@ def test_metadata_of_any_size(tmp_path: Path):
     image = Image.fromarray(COLOUR[..., ::-1])
     image.save(tmp_path / 'long.png', pnginfo=texts, exif=exif, icc_profile=profile)
     limits = Image.MAX_IMAGE_PIXELS, PngImagePlugin.MAX_TEXT_CHUNK
-    got = read_picture(tmp_path / 'long.png')
+    got = read_image_file(tmp_path / 'long.png')
     np.testing.assert_array_equal(got.pixels, np.rot90(COLOUR, -1))
     assert got.icc_profile == profile
     assert limits == (Image.MAX_IMAGE_PIXELS, PngImagePlugin.MAX_TEXT_CHUNK)
@@ -129,13 +129,13 @@ def test_a_photo_of_more_pixels_than_pillow_takes(tmp_path: Path):
     exif = Image.Exif()
     exif[0x0112] = 6
     Image.new('L', (13500, 13300)).save(tmp_path / 'huge.jpg', exif=exif, icc_profile=PROFILE)
-    assert read_picture(tmp_path / 'huge.jpg').pixels.shape == (13500, 13300, 1)
+    assert read_image_file(tmp_path / 'huge.jpg').pixels.shape == (13500, 13300, 1)
 
 
 def test_gray_with_transparency(tmp_path: Path):
     gray = Image.fromarray(np.arange(240, dtype=np.uint8).reshape(12, 20))
     gray.save(tmp_path / 'gray.png', transparency=7)
-    got = read_picture(tmp_path / 'gray.png').pixels
+    got = read_image_file(tmp_path / 'gray.png').pixels
     assert got.shape == (12, 20, 4) and np.array_equal(got[..., 0], np.asarray(gray))
     np.testing.assert_array_equal(got[..., 3], np.where(np.asarray(gray) == 7, 0, 255))
 
@@ -143,24 +143,24 @@ def test_gray_with_transparency(tmp_path: Path):
 def test_pages_are_told_of(tmp_path: Path, caplog: pytest.LogCaptureFixture):
     image = Image.fromarray(COLOUR[..., ::-1])
     image.save(tmp_path / 'pages.tif', save_all=True, append_images=[image])
-    np.testing.assert_array_equal(read_picture(tmp_path / 'pages.tif').pixels, COLOUR)
+    np.testing.assert_array_equal(read_image_file(tmp_path / 'pages.tif').pixels, COLOUR)
     assert "pages.tif' has several pages or frames: the first one is taken" in caplog.text
 
 
 def test_gray_webp_has_no_profile_of_gray(tmp_path: Path):
     profile = PROFILE[:16] + b'GRAY' + PROFILE[20:]
-    write_picture(tmp_path / 'gray.webp', Picture(GRAY, profile))
-    assert read_picture(tmp_path / 'gray.webp').icc_profile is None
-    write_picture(tmp_path / 'gray.png', Picture(GRAY, profile))
-    assert read_picture(tmp_path / 'gray.png').icc_profile == profile
+    write_image_file(tmp_path / 'gray.webp', ImageFile(GRAY, profile))
+    assert read_image_file(tmp_path / 'gray.webp').icc_profile is None
+    write_image_file(tmp_path / 'gray.png', ImageFile(GRAY, profile))
+    assert read_image_file(tmp_path / 'gray.png').icc_profile == profile
 
 
 def test_deep_tiffs(tmp_path: Path):
     pixels = COLOUR.astype(np.uint16) * 257
     assert cv2.imwrite(str(tmp_path / 'scan.tif'), pixels)
-    np.testing.assert_array_equal(read_picture(tmp_path / 'scan.tif').pixels, pixels)
+    np.testing.assert_array_equal(read_image_file(tmp_path / 'scan.tif').pixels, pixels)
     assert cv2.imwrite(str(tmp_path / 'float.tif'), COLOUR.astype(np.float32) / 255)
-    np.testing.assert_array_equal(read_picture(tmp_path / 'float.tif').pixels, COLOUR.astype(np.float32) / 255)
+    np.testing.assert_array_equal(read_image_file(tmp_path / 'float.tif').pixels, COLOUR.astype(np.float32) / 255)
 
 
 def test_damaged_files(tmp_path: Path):
@@ -169,6 +169,6 @@ def test_damaged_files(tmp_path: Path):
     for content in (b'', b'text', buffer.getvalue()[:150]):
         (tmp_path / 'bad.png').write_bytes(content)
         with pytest.raises(InputError, match=r"bad\.png': "):
-            read_picture(tmp_path / 'bad.png')
+            read_image_file(tmp_path / 'bad.png')
     with pytest.raises(InputError, match=r"cannot read '.*nowhere\.png'"):
-        read_picture(tmp_path / 'nowhere.png')
+        read_image_file(tmp_path / 'nowhere.png')

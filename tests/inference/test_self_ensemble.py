@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch.nn import functional as F
 
-from usrdu_basicsr.inference.self_ensemble import ensemble_of
+from usrdu_basicsr.inference.self_ensemble import with_self_ensemble
 
 
 def test_the_eight_ways():
@@ -16,7 +16,7 @@ def test_the_eight_ways():
         seen.append(y)
         return F.interpolate(y, scale_factor=2)
 
-    torch.testing.assert_close(ensemble_of(run)(x), F.interpolate(x, scale_factor=2))
+    torch.testing.assert_close(with_self_ensemble(run)(x), F.interpolate(x, scale_factor=2))
     ways = {tuple(y.flatten().tolist()) for y in seen}
     assert len(seen) == len(ways) == 8  # all different, none twice
 
@@ -25,7 +25,7 @@ def test_a_lopsided_network_becomes_even():
     """A shift to the right averages with those to the left, up and down."""
     x = torch.zeros(1, 1, 5, 5)
     x[..., 2, 2] = 1
-    y = ensemble_of(lambda x: x.roll(1, -1))(x)
+    y = with_self_ensemble(lambda x: x.roll(1, -1))(x)
     expected = torch.tensor([[0, 1, 0], [1, 0, 1], [0, 1, 0]]) / 4
     torch.testing.assert_close(y[0, 0, 1:4, 1:4], expected)
     assert y.sum() == 1

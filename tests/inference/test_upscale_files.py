@@ -16,9 +16,9 @@ import torch
 from basicsr.archs.srvgg_arch import SRVGGNetCompact
 from PIL import Image, ImageCms
 
-from photos import photo, write_photos
 from published import srn_file
 from python_process import ROOT, check_python, run_python
+from sample_images import sample_image, write_sample_images
 from usrdu_basicsr.archs.dsn_arch import UncertaintyDSN
 from usrdu_basicsr.inference.find_inputs import find_inputs
 from usrdu_basicsr.inference.upscale_files import Naming, UpscaleReport, upscale_files
@@ -39,7 +39,9 @@ def names(folder: Path) -> list[str]:
 @pytest.fixture
 def photos(tmp_path: Path) -> Path:
     """Two photos, one in a subfolder, a hidden one, a text and a damaged one."""
-    paths = write_photos(tmp_path / 'in', 1, 16, 20) + write_photos(tmp_path / 'in' / 'more' / 'of', 1, 16, 20, 'JPG')
+    paths = write_sample_images(tmp_path / 'in', 1, 16, 20) + write_sample_images(
+        tmp_path / 'in' / 'more' / 'of', 1, 16, 20, 'JPG'
+    )
     shutil.copy(paths[0], tmp_path / 'in' / '.hidden.png')
     (tmp_path / 'in' / 'notes.txt').write_text('no image')
     (tmp_path / 'in' / 'broken.png').write_bytes(paths[0].read_bytes()[:100])
@@ -53,7 +55,7 @@ def test_a_folder_with_all_below_it(photos: Path, tmp_path: Path, caplog: pytest
     assert '1 files are no images, or links to nothing, and are left out' in caplog.text and 'notes.txt' in caplog.text
     assert "cannot read image '" in caplog.text and 'hidden' not in caplog.text
     result = cv2.imread(str(tmp_path / 'out' / 'astronaut.png'))
-    np.testing.assert_array_equal(result, doubled(photo(height=16, width=20)))
+    np.testing.assert_array_equal(result, doubled(sample_image(height=16, width=20)))
 
 
 def test_what_is_there_is_skipped(photos: Path, tmp_path: Path):
@@ -142,7 +144,7 @@ def test_names(photos: Path, tmp_path: Path, naming: Naming, expected: list[str]
 def test_formats_are_kept(tmp_path: Path):
     folder, out = tmp_path / 'in', tmp_path / 'out'
     folder.mkdir()
-    colour = photo(height=16, width=20)
+    colour = sample_image(height=16, width=20)
     profile = ImageCms.ImageCmsProfile(ImageCms.createProfile('sRGB')).tobytes()
     exif = Image.Exif()
     exif[0x0112] = 6
@@ -192,7 +194,7 @@ def test_the_disk_is_full(photos: Path, tmp_path: Path, monkeypatch: pytest.Monk
 
 def test_results_that_wait_are_few(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """Results of large images are gigabytes: no more of them are alive than there are workers."""
-    write_photos(tmp_path / 'in', 4, 16, 20)
+    write_sample_images(tmp_path / 'in', 4, 16, 20)
     made: list[weakref.ref] = []
     most = []
 
@@ -207,13 +209,13 @@ def test_results_that_wait_are_few(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         made.append(weakref.ref(result))
         return result
 
-    monkeypatch.setattr('usrdu_basicsr.inference.upscale_files.write_picture', lambda *_: time.sleep(0.05))
+    monkeypatch.setattr('usrdu_basicsr.inference.upscale_files.write_image_file', lambda *_: time.sleep(0.05))
     upscale_files(upscale, [tmp_path / 'in'], tmp_path / 'out', workers=2)
     assert len(most) == 4 and max(most) <= 1  # and the one that is made
 
 
 def test_shares(photos: Path, tmp_path: Path):
-    write_photos(photos, 4, 16, 20)
+    write_sample_images(photos, 4, 16, 20)
     reports = [upscale_files(doubled, [photos], tmp_path / 'out', share=(rank, 3)) for rank in range(3)]
     assert [len(report.written) + len(report.failed) for report in reports] == [2, 2, 2]
     assert len(names(tmp_path / 'out')) == 5
@@ -221,18 +223,18 @@ def test_shares(photos: Path, tmp_path: Path):
 
 @pytest.mark.parametrize(('workers', 'count'), [(1, 4), (3, 4), (8, 4)])
 def test_workers(tmp_path: Path, workers: int, count: int):
-    paths = write_photos(tmp_path / 'in', count, 16, 20)
+    paths = write_sample_images(tmp_path / 'in', count, 16, 20)
     report = upscale_files(doubled, paths, tmp_path / 'out', workers=workers)
     assert report == UpscaleReport(written=[str(path) for path in paths])
 
 
 def test_no_file_is_overwritten(tmp_path: Path):
-    (path,) = write_photos(tmp_path / 'in', 1, 16, 20)
+    (path,) = write_sample_images(tmp_path / 'in', 1, 16, 20)
     before = path.read_bytes()
     for source in (tmp_path / 'in', path):
         with pytest.raises(InputError, match='is an input, which the result would replace'):
             upscale_files(doubled, [source], tmp_path / 'out' / '..' / 'in')
-    write_photos(tmp_path / 'in', 1, 16, 20, 'jpg')
+    write_sample_images(tmp_path / 'in', 1, 16, 20, 'jpg')
     with pytest.raises(InputError, match=r"would both be '.*astronaut.png': use --ext auto, or rename one"):
         upscale_files(doubled, [tmp_path / 'in'], tmp_path / 'out')
     assert path.read_bytes() == before and not (tmp_path / 'out').exists()
@@ -272,7 +274,7 @@ def test_the_script(photos: Path, tmp_path: Path):
     assert result.returncode == 1 and result.stdout == '2 written, 0 there already, 1 failed\n'
     assert 'broken.png' in result.stderr and 'Traceback' not in result.stderr
     written = cv2.imread(str(tmp_path / 'out' / 'astronaut_x2.png'))
-    np.testing.assert_array_equal(written, upscale(photo(height=16, width=20)))
+    np.testing.assert_array_equal(written, upscale(sample_image(height=16, width=20)))
 
     (photos / 'broken.png').unlink()
     arguments = ['-i', 'in/astronaut.png', 'in/more', '-o', 'all', '--model_path', 'net.pth', '--ext', 'auto']
@@ -283,7 +285,7 @@ def test_the_script(photos: Path, tmp_path: Path):
         '32',
         '--overlap',
         '8',
-        '--ensemble',
+        '--self_ensemble',
         '--device',
         'cpu',
         '--workers',
@@ -292,14 +294,14 @@ def test_the_script(photos: Path, tmp_path: Path):
     assert check_python(SCRIPT, *arguments, cwd=tmp_path) == '2 written, 0 there already, 0 failed\n'
     assert names(tmp_path / 'all') == ['astronaut.png', 'of/astronaut.JPG']
     written = cv2.imread(str(tmp_path / 'all' / 'astronaut.png'))
-    expected = Upscaler(upscale.network, tile=32, overlap=8, ensemble=True, outscale=3)
-    np.testing.assert_array_equal(written, expected(photo(height=16, width=20)))
+    expected = Upscaler(upscale.network, tile=32, overlap=8, self_ensemble=True, outscale=3)
+    np.testing.assert_array_equal(written, expected(sample_image(height=16, width=20)))
     assert check_python(SCRIPT, *arguments, cwd=tmp_path) == '0 written, 2 there already, 0 failed\n'
 
 
 def test_a_published_file_in_the_script(tmp_path: Path):
     torch.save(srn_file(), tmp_path / 'published.pth')
-    write_photos(tmp_path / 'in', 1, 16, 20)
+    write_sample_images(tmp_path / 'in', 1, 16, 20)
     check_python(SCRIPT, '-i', 'in', '-o', 'out', '--model_path', 'published.pth', cwd=tmp_path)
     assert cv2.imread(str(tmp_path / 'out' / 'astronaut.png')).shape == (64, 80, 3)
 

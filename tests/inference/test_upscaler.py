@@ -14,9 +14,9 @@ from basicsr.archs.rrdbnet_arch import RRDBNet
 from basicsr.archs.srvgg_arch import SRVGGNetCompact
 from torch import nn
 
-from photos import photo
 from published import load_generator, rrdb_name
 from python_process import check_python, run_python
+from sample_images import sample_image
 from usrdu_basicsr.inference import upscaler as module
 from usrdu_basicsr.inference.upscaler import Upscaler
 from usrdu_basicsr.utils.errors import InputError
@@ -45,7 +45,7 @@ def psnr(first: np.ndarray, second: np.ndarray) -> float:
 
 
 def test_colour_of_each_depth(net: nn.Module):
-    image = photo(height=20, width=24)
+    image = sample_image(height=20, width=24)
     result = expected(net, image / 255)
     upscale = Upscaler(net)
     np.testing.assert_array_equal(upscale(image), (result * 255).round().astype(np.uint8))
@@ -57,7 +57,7 @@ def test_colour_of_each_depth(net: nn.Module):
 
 
 def test_gray(net: nn.Module):
-    image = cv2.cvtColor(photo(height=20, width=24), cv2.COLOR_BGR2GRAY)
+    image = cv2.cvtColor(sample_image(height=20, width=24), cv2.COLOR_BGR2GRAY)
     colour = expected(net, np.repeat(image[..., None], 3, axis=2) / 255)
     result = Upscaler(net)(image)
     assert result.shape == (40, 48)
@@ -69,7 +69,7 @@ def test_gray(net: nn.Module):
 def test_transparency(net: nn.Module, kind: type):
     """Alpha is resized, colours are as without it."""
     most = np.iinfo(kind).max
-    colour = (photo(height=20, width=24) / 255 * most).astype(kind)
+    colour = (sample_image(height=20, width=24) / 255 * most).astype(kind)
     alpha = np.zeros((20, 24), kind)
     alpha[5:15, 6:18] = most
     result = Upscaler(net)(np.dstack([colour, alpha]))
@@ -85,7 +85,7 @@ def test_transparency(net: nn.Module, kind: type):
 @pytest.mark.parametrize('tile', [32, 40, 64, 1000, 0, None])
 def test_tiles(net: nn.Module, tile: int | None):
     """Of a network that looks 4 pixels far, tiles that share 16 show nothing; smaller tiles share a quarter."""
-    image = photo(height=75, width=90).astype(np.float32) / 255
+    image = sample_image(height=75, width=90).astype(np.float32) / 255
     exact = tile is None or tile == 0 or tile >= 64
     assert psnr(Upscaler(net, tile=tile, overlap=16)(image), expected(net, image)) > (100 if exact else 60)
 
@@ -93,7 +93,7 @@ def test_tiles(net: nn.Module, tile: int | None):
 def test_tiles_of_rrdbnet_at_the_default_overlap():
     """Weights as large as those of trained networks: the published vectors' own."""
     rrdb = load_generator(RRDBNet(3, 3, num_feat=16, num_block=2, num_grow_ch=8), rrdb_name).eval()
-    image = photo(height=150, width=180).astype(np.float32) / 255
+    image = sample_image(height=150, width=180).astype(np.float32) / 255
     # the residual weights are 0.2 in each block, the result is noise of any size: brought to that of an image
     with torch.no_grad():
         y = rrdb(torch.rand(1, 3, 32, 32))
@@ -111,7 +111,7 @@ def test_images_of_any_size(scale: int, tile: int):
     torch.manual_seed(0)
     rrdb = RRDBNet(3, 3, scale=scale, num_feat=4, num_block=1, num_grow_ch=2).eval()
     for height, width in ((13, 10), (47, 81), (1, 1), (3, 70)):
-        image = photo(height=height, width=width).astype(np.float32) / 255
+        image = sample_image(height=height, width=width).astype(np.float32) / 255
         result = Upscaler(rrdb, tile=tile, overlap=16)(image)
         assert result.shape == (height * scale, width * scale, 3)
         fold = 4 // scale
@@ -121,7 +121,7 @@ def test_images_of_any_size(scale: int, tile: int):
 
 @pytest.mark.parametrize(('outscale', 'size'), [(1, (20, 24)), (1.5, (30, 36)), (2, (40, 48)), (3.3, (66, 79))])
 def test_outscale(net: nn.Module, outscale: float, size: tuple[int, int]):
-    image = photo(height=20, width=24)
+    image = sample_image(height=20, width=24)
     result = Upscaler(net, outscale=outscale)(np.dstack([image, image[..., 0]]))
     assert result.shape == (*size, 4)
     own = Upscaler(net)(image)
@@ -130,7 +130,7 @@ def test_outscale(net: nn.Module, outscale: float, size: tuple[int, int]):
 
 
 def test_ensemble(net: nn.Module):
-    image = photo(height=20, width=24).astype(np.float32) / 255
+    image = sample_image(height=20, width=24).astype(np.float32) / 255
     ways = [
         (lambda x: x, lambda x: x),
         (np.flipud, np.flipud),
@@ -141,7 +141,7 @@ def test_ensemble(net: nn.Module):
     turn, mirror = (lambda x: x.swapaxes(0, 1)), (lambda x: np.rot90(x, 2).swapaxes(0, 1))
     ways += [(turn, turn), (mirror, mirror)]
     each = [back(raw(net, there(image))) for there, back in ways]
-    assert psnr(Upscaler(net, ensemble=True)(image), np.mean(each, axis=0).clip(0, 1)) > 100
+    assert psnr(Upscaler(net, self_ensemble=True)(image), np.mean(each, axis=0).clip(0, 1)) > 100
 
 
 def raw(net: nn.Module, image: np.ndarray) -> np.ndarray:
@@ -155,14 +155,14 @@ def test_a_lower_precision(net: nn.Module):
     torch.manual_seed(0)
     other = SRVGGNetCompact(num_feat=16, num_conv=2, upscale=2)
     other.load_state_dict(net.state_dict())
-    image = photo(height=40, width=48).astype(np.float32) / 255
+    image = sample_image(height=40, width=48).astype(np.float32) / 255
     got = psnr(Upscaler(other, Precision('bf16', CPU))(image), expected(net, image))
     assert 45 < got < 90
 
 
 def test_a_network_that_does_not_say_its_scale():
     upscale = Upscaler(EDSR(3, 3, num_feat=4, num_block=1, upscale=2))
-    assert upscale.scale == 2 and upscale(photo(height=10, width=12)).shape == (20, 24, 3)
+    assert upscale.scale == 2 and upscale(sample_image(height=10, width=12)).shape == (20, 24, 3)
 
 
 class Twice(nn.Conv2d):
@@ -247,7 +247,7 @@ ON_CPU = "[enforce fail at alloc_cpu.cpp:127] err == 0. DefaultCPUAllocator: can
     ],
 )
 def test_tiles_are_halved_when_memory_runs_out(net: nn.Module, error: Exception, caplog: pytest.LogCaptureFixture):
-    image = photo(height=180, width=200).astype(np.float32) / 255
+    image = sample_image(height=180, width=200).astype(np.float32) / 255
     hungry = Hungry(net, 60 * 60, error)
     upscale = Upscaler(hungry, tile=200, overlap=16)
     assert psnr(upscale(image), expected(net, image)) > 60
@@ -262,18 +262,18 @@ def test_too_little_memory_for_any_tile(net: nn.Module):
     upscale = Upscaler(Hungry(net, 32 * 32, MemoryError()))
     upscale.network.most = 10
     with pytest.raises(InputError, match='memory is too small for tiles of 32 pixels'):
-        upscale(photo())
+        upscale(sample_image())
 
 
 def test_other_errors_are_not_taken_for_want_of_memory(net: nn.Module):
     upscale = Upscaler(Hungry(net, 32 * 32, RuntimeError('shapes differ')), tile=64)
     with pytest.raises(RuntimeError, match='shapes differ'):
-        upscale(photo())
+        upscale(sample_image())
 
 
 def test_tiles_follow_from_the_free_memory(net: nn.Module, monkeypatch: pytest.MonkeyPatch):
     upscale = Upscaler(Hungry(net, 10**9, MemoryError()))
-    image = photo(height=400, width=420)
+    image = sample_image(height=400, width=420)
     for free, most in (
         (None, 256),
         (10**12, 256),
@@ -289,21 +289,21 @@ def test_tiles_follow_from_the_free_memory(net: nn.Module, monkeypatch: pytest.M
 
 def test_a_result_that_does_not_fit(net: nn.Module, monkeypatch: pytest.MonkeyPatch):
     with pytest.raises(InputError, match=r'image of \d+x\d+ pixels takes .* GB are free: choose another outscale'):
-        Upscaler(net, outscale=1e4)(photo())
+        Upscaler(net, outscale=1e4)(sample_image())
     monkeypatch.setattr(module, 'free_memory', lambda device: None)  # where that cannot be told
     with pytest.raises(InputError, match=r'cannot resize the result to .*: choose another outscale'):
-        Upscaler(net, outscale=1e4)(photo())
+        Upscaler(net, outscale=1e4)(sample_image())
 
 
 def test_weights_that_are_no_numbers():
     broken = SRVGGNetCompact(num_feat=4, num_conv=1, upscale=2)
     broken.body[0].bias.data.fill_(float('nan'))
     with pytest.raises(InputError, match="the network's result is not finite"):
-        Upscaler(broken)(photo())
+        Upscaler(broken)(sample_image())
 
 
 def test_arrays_of_other_layouts(net: nn.Module):
-    image = photo(height=20, width=24)
+    image = sample_image(height=20, width=24)
     upscale = Upscaler(net)
     expected = upscale(image)
     for other in (np.asfortranarray(image), image[..., ::-1].copy()[..., ::-1], np.dstack([image, image])[..., :3]):

@@ -17,15 +17,15 @@ import pytest
 import torch
 from scipy.io import loadmat
 
-from photos import photo, write_photos
 from python_process import ROOT, check_python, run_python
+from sample_images import sample_image, write_sample_images
 from usrdu_basicsr.data.kernel_set import read_kernel, read_kernel_set
 from usrdu_basicsr.kernelgan import estimate as estimate_kernels
 from usrdu_basicsr.kernelgan import postprocess
 from usrdu_basicsr.kernelgan.crops import SourceImages
 from usrdu_basicsr.kernelgan.estimate import EstimationSettings, KernelEstimation
 from usrdu_basicsr.kernelgan.kernel_report import CELL, LABEL, contact_sheet
-from usrdu_basicsr.kernelgan.postprocess import consensus, kernel_error, post_process, square
+from usrdu_basicsr.kernelgan.postprocess import consensus, kernel_error, post_process, x2_to_x4_kernel
 from usrdu_basicsr.kernelgan.training import RawKernels, train_kernels
 from usrdu_basicsr.utils.errors import InputError, InputNotFoundError
 
@@ -43,7 +43,7 @@ runpy.run_path({str(SCRIPT)!r}, run_name='__main__')
 
 @pytest.fixture
 def camera(tmp_path: Path) -> Path:
-    write_photos(tmp_path / 'camera', 3, 90, 96)
+    write_sample_images(tmp_path / 'camera', 3, 90, 96)
     return tmp_path / 'camera'
 
 
@@ -87,11 +87,11 @@ def test_what_is_written(camera: Path, tmp_path: Path):
         assert len(read_kernel_set(folder, 96)) == 3
     for name in names:
         np.testing.assert_array_equal(
-            read_kernel(output / f'x4/{name}.npy'), square(read_kernel(output / f'x2/{name}.npy'))
+            read_kernel(output / f'x4/{name}.npy'), x2_to_x4_kernel(read_kernel(output / f'x2/{name}.npy'))
         )
 
     seeds = [estimate_kernels._seed(0, 'chelsea', run) for run in range(2)]
-    image = photo('chelsea', 90, 96)[..., ::-1].astype(np.float32) / 255
+    image = sample_image('chelsea', 90, 96)[..., ::-1].astype(np.float32) / 255
     result = train_kernels(SourceImages([image], CPU), [0, 0], seeds, CPU, 4)
     expected = consensus(result.kernels)
     np.testing.assert_allclose(read_kernel(output / 'x2/chelsea.npy'), expected, atol=1e-6)
@@ -174,8 +174,8 @@ def test_photos_without_kernel_are_named(camera: Path, tmp_path: Path, monkeypat
 def test_bad_photos_do_not_stop_the_others(camera: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture):
     (camera / 'broken.png').write_bytes((camera / 'coffee.png').read_bytes()[:2000])
     (camera / 'empty.jpg').touch()
-    cv2.imwrite(str(camera / 'tiny.png'), photo('rocket', 83, 200))
-    cv2.imwrite(str(camera / 'gray.png'), photo('rocket', 84, 90)[..., 0])
+    cv2.imwrite(str(camera / 'tiny.png'), sample_image('rocket', 83, 200))
+    cv2.imwrite(str(camera / 'gray.png'), sample_image('rocket', 84, 90)[..., 0])
     cv2.imwrite(str(camera / 'infinite.tiff'), np.full((90, 90, 3), np.inf, np.float32))
     with caplog.at_level(logging.WARNING):
         report = estimate(camera, tmp_path / 'kernels')
@@ -239,9 +239,9 @@ def test_a_kernel_belongs_to_its_photo(camera: Path, tmp_path: Path):
     assert not list((output / 'x4').iterdir())  # of the seed before
     assert len(estimate(camera, output, EstimationSettings(runs=2, iterations=4, seed=1)).skipped) == 3
     x2, x4 = kernels_of(output / 'x2'), kernels_of(output / 'x4')
-    assert all(kernel_error(x4[name], square(x2[name])) < 1e-6 for name in x2)
+    assert all(kernel_error(x4[name], x2_to_x4_kernel(x2[name])) < 1e-6 for name in x2)
     old = time.time() - 1000
-    cv2.imwrite(str(camera / 'chelsea.png'), photo('rocket', 90, 96))
+    cv2.imwrite(str(camera / 'chelsea.png'), sample_image('rocket', 90, 96))
     os.utime(camera / 'chelsea.png', (old, old))
     assert estimate(camera, output, EstimationSettings(runs=2, iterations=4, seed=1)).written == ['chelsea.png']
 
@@ -278,7 +278,7 @@ def test_inputs_that_cannot_work(camera: Path, tmp_path: Path):
     (tmp_path / 'file').touch()
     with pytest.raises(InputError, match='is a file; name a folder'):
         estimate(camera, tmp_path / 'file')
-    cv2.imwrite(str(camera / 'coffee.jpg'), photo('coffee', 90, 96))
+    cv2.imwrite(str(camera / 'coffee.jpg'), sample_image('coffee', 90, 96))
     with pytest.raises(InputError, match='would share a name'):
         estimate(camera, tmp_path / 'kernels')
 
@@ -296,7 +296,7 @@ def test_the_script(camera: Path, tmp_path: Path, quick_script: Path):
 
 
 def test_the_script_as_it_is(tmp_path: Path):
-    write_photos(tmp_path / 'camera', 1, 84, 84)
+    write_sample_images(tmp_path / 'camera', 1, 84, 84)
     result = run_python(SCRIPT, '-i', 'camera', '-o', 'kernels', '--iterations', '600', '--runs', '2', cwd=tmp_path)
     # whether runs collapse depends on the processor's rounding
     assert (result.returncode, result.stdout[:9]) in ((0, '1 written'), (1, '0 written')), result.stderr

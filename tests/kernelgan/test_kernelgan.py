@@ -11,14 +11,20 @@ from torch.nn import functional as F
 
 import published
 from layered_kernelgan import LayeredKernelGAN
-from photos import photo
 from published import image, relative_error, seeded_tensor
+from sample_images import sample_image
 from usrdu_basicsr.kernelgan import crops, training
 from usrdu_basicsr.kernelgan.constraints import LossWeights, boundary_mask, constraint_losses
 from usrdu_basicsr.kernelgan.crops import SourceImages, centre_probability, draw_corners, gradient_strength, trim
 from usrdu_basicsr.kernelgan.discriminator import PatchDiscriminators
 from usrdu_basicsr.kernelgan.generator import KernelGenerators
-from usrdu_basicsr.kernelgan.postprocess import consensus, has_collapsed, post_process, remove_negligible, square
+from usrdu_basicsr.kernelgan.postprocess import (
+    consensus,
+    has_collapsed,
+    post_process,
+    remove_negligible,
+    x2_to_x4_kernel,
+)
 from usrdu_basicsr.kernelgan.training import KernelGANs, train_kernels
 from usrdu_basicsr.ops.kernels import centre_of_mass, correlate_each, kernel_downsample
 from usrdu_basicsr.ops.resize import bicubic_downsample
@@ -93,7 +99,7 @@ def test_training_is_that_of_the_layers():
 
 def test_post_processing(vectors):
     assert relative_error(post_process(vectors['raw_kernel']), vectors['post_processed']) < SINGLE
-    assert relative_error(square(vectors['post_processed']), vectors['analytic_x4']) < SINGLE
+    assert relative_error(x2_to_x4_kernel(vectors['post_processed']), vectors['analytic_x4']) < SINGLE
 
 
 def test_reduction_with_a_kernel(vectors):
@@ -237,7 +243,7 @@ def test_a_flat_image_is_looked_at_everywhere():
 
 def test_crops_are_cut_where_they_were_drawn():
     sizes = [(100, 131), (97, 120)]
-    images = [photo('astronaut', *size)[..., ::-1].astype(np.float32) / 255 for size in sizes]
+    images = [sample_image('astronaut', *size)[..., ::-1].astype(np.float32) / 255 for size in sizes]
     sources = SourceImages(images, CPU)
     g_corners, d_corners = np.array([[[2, 4], [0, 6], [10, 14]]]), np.array([[[30, 40], [8, 2], [50, 72]]])
     which = [0, 1, 0]
@@ -262,7 +268,7 @@ def test_trimming():
 @pytest.fixture(scope='module')
 def small_photos() -> list[np.ndarray]:
     sizes = {'astronaut': (100, 96), 'chelsea': (84, 120), 'coffee': (97, 91), 'rocket': (88, 88)}
-    return [photo(name, *size)[..., ::-1].astype(np.float32) / 255 for name, size in sizes.items()]
+    return [sample_image(name, *size)[..., ::-1].astype(np.float32) / 255 for name, size in sizes.items()]
 
 
 def estimate(images: list[np.ndarray], numbers: list[int], iterations: int) -> np.ndarray:
@@ -379,7 +385,7 @@ def test_a_centred_kernel_has_its_mass_between_the_pixels():
     torch.testing.assert_close(
         centre_of_mass(result)[0], torch.full((2,), result.shape[1] // 2 + 0.5).double(), atol=0.02, rtol=0
     )
-    quadruple = torch.from_numpy(square(result[0].numpy()))[None]
+    quadruple = torch.from_numpy(x2_to_x4_kernel(result[0].numpy()))[None]
     middle = quadruple.shape[1] // 2 + 1.5  # of the 4x4 pixels that make one
     torch.testing.assert_close(centre_of_mass(quadruple)[0], torch.full((2,), middle).double(), atol=0.06, rtol=0)
 
@@ -387,7 +393,7 @@ def test_a_centred_kernel_has_its_mass_between_the_pixels():
 def test_the_x4_kernel_reduces_twice():
     kernel = post_process(np.outer(np.hanning(13), np.hanning(13)))
     x = torch.rand(1, 1, 160, 160, dtype=torch.float64)
-    k2, k4 = (torch.from_numpy(k)[None] for k in (kernel, square(kernel)))
+    k2, k4 = (torch.from_numpy(k)[None] for k in (kernel, x2_to_x4_kernel(kernel)))
     twice = kernel_downsample(kernel_downsample(x, k2, 2), k2, 2)
     torch.testing.assert_close(
         kernel_downsample(x, k4, 4)[..., 12:-12, 12:-12], twice[..., 12:-12, 12:-12], rtol=2e-3, atol=0

@@ -11,7 +11,7 @@ from torch.nn.utils import spectral_norm
 from usrdu_basicsr.kernelgan.correlation import Correlation
 from usrdu_basicsr.kernelgan.discriminator import PatchDiscriminators
 from usrdu_basicsr.kernelgan.pointwise import EPSILON, pointwise_layers
-from usrdu_basicsr.kernelgan.unfold import patches_of, sum_patches
+from usrdu_basicsr.kernelgan.unfold import fold, unfold
 from usrdu_basicsr.ops.kernels import correlate_each
 
 
@@ -32,9 +32,9 @@ def check_alike(got: Tensor, expected: Tensor, *inputs: Tensor) -> None:
 @pytest.mark.parametrize(('size', 'shape'), [(1, (4, 5)), (3, (3, 7)), (7, (26, 20))])
 def test_patches_and_their_sum(size: int, shape: tuple[int, int]):
     x = random(2, 3, *shape)
-    check_alike(patches_of(x, size), F.unfold(x, size), x)
+    check_alike(unfold(x, size), F.unfold(x, size), x)
     patches = random(2, 3 * size**2, (shape[0] - size + 1) * (shape[1] - size + 1), seed=1)
-    check_alike(sum_patches(patches, size, shape), F.fold(patches, shape, size), patches)
+    check_alike(fold(patches, size, shape), F.fold(patches, shape, size), patches)
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import torch
 
-from photos import write_photos
 from python_process import ROOT, check_python
+from sample_images import write_sample_images
 from usrdu_basicsr.data_preparation.create_lmdb import create_lmdbs
 
 GRADIENTS = """
@@ -92,9 +92,9 @@ if __name__ == '__main__':
         init_dist('pytorch')
     rank, world_size = get_dist_info()
     for stage, options in (('dsn', dsn_options), ('srn', srn_options)):
-        for accumulate in (1, 2):
+        for accum_iter in (1, 2):
             opt = options(Path('.')) | {'dist': ranks, 'rank': rank, 'world_size': world_size}
-            opt['train']['accumulate'] = accumulate if ranks else 1
+            opt['train']['accum_iter'] = accum_iter if ranks else 1
             torch.manual_seed(0)
             model = build_model(opt)
             model.get_bare_model(model.net_d).eval()  # its spectral norms advance with each look
@@ -106,7 +106,7 @@ if __name__ == '__main__':
             names = ('net_g', 'net_g_ema', 'net_d')
             nets = {name: model.get_bare_model(getattr(model, name)).state_dict() for name in names}
             nets['log'] = {name: torch.tensor(value) for name, value in model.get_current_log().items()}
-            torch.save(nets, f'{stage}_{accumulate}_{rank if ranks else "alone"}.pt')
+            torch.save(nets, f'{stage}_{accum_iter}_{rank if ranks else "alone"}.pt')
     if ranks:
         dist.barrier()
         dist.destroy_process_group()
@@ -120,9 +120,9 @@ def test_two_processes_step_as_one_with_their_batches_together(tmp_path: Path):
     torchrun = ('-m', 'torch.distributed.run', '--standalone', '--nproc_per_node', '2')
     check_python(*torchrun, 'worker.py', cwd=tmp_path, **settings)
     for stage in ('dsn', 'srn'):
-        for accumulate in (1, 2):
-            ranks = [torch.load(tmp_path / f'{stage}_{accumulate}_{rank}.pt') for rank in (0, 1)]
-            alone = torch.load(tmp_path / f'{stage}_{accumulate}_alone.pt')
+        for accum_iter in (1, 2):
+            ranks = [torch.load(tmp_path / f'{stage}_{accum_iter}_{rank}.pt') for rank in (0, 1)]
+            alone = torch.load(tmp_path / f'{stage}_{accum_iter}_alone.pt')
             for net in ('net_g', 'net_g_ema', 'net_d'):
                 for name, value in alone[net].items():
                     assert torch.equal(ranks[0][net][name], ranks[1][net][name]), name
@@ -133,8 +133,8 @@ def test_two_processes_step_as_one_with_their_batches_together(tmp_path: Path):
 
 
 def test_no_two_ranks_workers_or_epochs_draw_the_same(tmp_path: Path):
-    write_photos(tmp_path / 'hr', 4)
-    write_photos(tmp_path / 'camera', 4, 24, 32)
+    write_sample_images(tmp_path / 'hr', 4)
+    write_sample_images(tmp_path / 'camera', 4, 24, 32)
     create_lmdbs([tmp_path / 'camera'])
     (tmp_path / 'worker.py').write_text(CROPS)
     check_python(

@@ -41,7 +41,7 @@ def test_a_training_goes_on_with_what_was_measured_before(tmp_path: Path):
     assert json.loads(lines[0]) == {'iter': 5, 'dataset': 'first', 'metrics': {'psnr': 1.0, 'other': -1.0}}
     path.write_text('\n'.join(['no JSON', '[1]', *lines, '{"iter": 5, "data']))
     resumed = ValidationHistory(path)
-    resumed.go_on_from(10)
+    resumed.resume_from(10)
     assert path.read_text().splitlines() == lines[:4]
     resumed.add(10, 'first', {'psnr': 4.0})
     assert [record['iter'] for record in resumed.records] == [5, 5, 10, 10]

@@ -19,7 +19,7 @@ from basicsr.utils import get_root_logger
 from basicsr.utils.registry import METRIC_REGISTRY
 from scipy.ndimage import correlate
 
-from photos import reduce_photos, write_photos
+from sample_images import downsample_images, write_sample_images
 from tiny_runs import DSN, dsn_options, generated_batch, same, srn_options, unpaired_batch, weights
 from usrdu_basicsr.data.kernel_set import read_kernel_set, write_kernel
 from usrdu_basicsr.utils.errors import InputError, InputNotFoundError
@@ -174,7 +174,7 @@ def test_the_dsn_on_the_fly_gives_what_its_files_would(srn_opt, dsn_file, tmp_pa
     assert same(dsn.state_dict(), state['params_ema']) and not same(state['params'], state['params_ema'])
     out = dsn(gt)
     other = build_model(srn_opt)
-    other.feed_data({'gt': gt, 'lq': out.lr, 'log_scale': out.log_scale})
+    other.feed_data({'gt': gt, 'lq': out.mean, 'log_scale': out.log_scale})
     other.begin_step(3)
     assert torch.equal(got, other.training_lq()) and not got.requires_grad
 
@@ -194,8 +194,8 @@ def loader(opt: dict):
 
 @pytest.fixture
 def pairs(tmp_path: Path) -> dict:
-    write_photos(tmp_path / 'hr', 2)
-    reduce_photos(tmp_path / 'hr', tmp_path / 'real')
+    write_sample_images(tmp_path / 'hr', 2)
+    downsample_images(tmp_path / 'hr', tmp_path / 'real')
     return {
         'name': 'pairs',
         'type': 'PairedImageDataset',
@@ -216,7 +216,7 @@ def test_validation_of_stage_1_on_pairs(dsn_opt, pairs, tmp_path):
         real = cv2.imread(str(tmp_path / 'real' / f'{name}.png'))
         with torch.no_grad():
             out = model.net_g_ema(hr.permute(2, 0, 1)[None] / 255)
-        mean = (out.lr.clamp(0, 1) * 255).round()
+        mean = (out.mean.clamp(0, 1) * 255).round()
         written = cv2.imread(str(tmp_path / 'visualization' / name / f'{name}_7.png'))
         np.testing.assert_array_equal(written[..., ::-1], mean[0].permute(1, 2, 0).numpy())
         heat = cv2.imread(str(tmp_path / 'visualization' / name / f'{name}_7_uncertainty.png'))

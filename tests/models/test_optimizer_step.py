@@ -8,9 +8,9 @@ import pytest
 import torch
 from torch import nn
 
-from usrdu_basicsr.models.nonfinite_guard import FiniteWatch
-from usrdu_basicsr.models.optimizer_step import Update
-from usrdu_basicsr.models.train_settings import StepSettings
+from usrdu_basicsr.models.nonfinite_guard import NonFiniteGuard
+from usrdu_basicsr.models.optimizer_step import OptimizerStep
+from usrdu_basicsr.models.train_settings import TrainSettings
 from usrdu_basicsr.utils.errors import DivergenceError
 
 CPU = torch.device('cpu')
@@ -27,10 +27,10 @@ def test_clipping_shortens_a_gradient_to_its_norm(precision):
     direction = torch.tensor([1.0, 2.0, 2.0])  # of norm 3
     for clip, expected in ((None, direction), (6.0, direction), (1.5, direction / 2)):
         parameter, optimizer = sgd(0)
-        update = Update(optimizer, StepSettings(precision=precision, grad_clip=clip, accumulate=2), CPU)
+        optimizer_step = OptimizerStep(optimizer, TrainSettings(precision=precision, grad_clip=clip, accum_iter=2), CPU)
         for _ in range(2):
-            update.backward((parameter * direction).sum() / 2, (parameter * direction).sum() / 2)
-        update.step()
+            optimizer_step.backward((parameter * direction).sum() / 2, (parameter * direction).sum() / 2)
+        optimizer_step.step()
         torch.testing.assert_close(-parameter.data, expected)
 
 
@@ -38,24 +38,24 @@ def test_clipping_shortens_a_gradient_to_its_norm(precision):
 @pytest.mark.parametrize('bad', [math.nan, math.inf])
 def test_a_gradient_that_is_not_finite_makes_no_step(bad, clip):
     parameter, optimizer = sgd(1)
-    update = Update(optimizer, StepSettings(grad_clip=clip), CPU)
-    update.backward(parameter[0] * bad + parameter.sum())
-    update.step()
-    assert parameter.tolist() == [1, 1, 1] and update.lost
-    update.backward(parameter[0] / 2)
-    update.step()
+    optimizer_step = OptimizerStep(optimizer, TrainSettings(grad_clip=clip), CPU)
+    optimizer_step.backward(parameter[0] * bad + parameter.sum())
+    optimizer_step.step()
+    assert parameter.tolist() == [1, 1, 1] and optimizer_step.lost
+    optimizer_step.backward(parameter[0] / 2)
+    optimizer_step.step()
     assert parameter.tolist() == [0.5, 1, 1]
-    assert update.state_dict() == {} and not update.lost
+    assert optimizer_step.state_dict() == {} and not optimizer_step.lost
 
 
 def test_fp16_lowers_the_loss_scale_and_keeps_it_in_the_checkpoint():
     parameter, optimizer = sgd(1)
-    update = Update(optimizer, StepSettings(precision='fp16'), CPU)
-    update.backward(parameter[0] * 1e38)  # beyond float32 once scaled
-    update.step()
-    assert parameter.tolist() == [1, 1, 1] and update.state_dict()['scale'] == 2**15
-    other = Update(optimizer, StepSettings(precision='fp16'), CPU)
-    other.load_state_dict(update.state_dict())
+    optimizer_step = OptimizerStep(optimizer, TrainSettings(precision='fp16'), CPU)
+    optimizer_step.backward(parameter[0] * 1e38)  # beyond float32 once scaled
+    optimizer_step.step()
+    assert parameter.tolist() == [1, 1, 1] and optimizer_step.state_dict()['scale'] == 2**15
+    other = OptimizerStep(optimizer, TrainSettings(precision='fp16'), CPU)
+    other.load_state_dict(optimizer_step.state_dict())
     other.backward(parameter[0] / 2)
     assert parameter.grad[0] == 2**14
     other.step()
@@ -70,7 +70,7 @@ def test_fp16_lowers_the_loss_scale_and_keeps_it_in_the_checkpoint():
 
 
 def test_the_watch_counts_each_loss_in_a_row():
-    watch = FiniteWatch(3)
+    watch = NonFiniteGuard(3)
     assert watch.lost() == []
     steps = {'l_a': [0, 1, 1, 0, 1, 0], 'l_b': [0, 0, 1, 0, 0, 1]}
     for i, values in enumerate(zip(*steps.values(), strict=True), 1):

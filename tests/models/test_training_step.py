@@ -27,7 +27,7 @@ from usrdu_basicsr.utils.errors import DivergenceError, InputError
 @pytest.mark.parametrize('stage', STAGES)
 def test_parts_of_a_batch_make_the_same_step(stage, tmp_path):
     batch = {name: torch.cat([value, value.flip(1)]) for name, value in STAGES[stage][1]().items()}
-    models = [model_of(stage, tmp_path, accumulate=parts) for parts in (1, 4)]
+    models = [model_of(stage, tmp_path, accum_iter=parts) for parts in (1, 4)]
     for model in models:
         model.net_d.eval()  # its spectral norms advance with each look, so they would with each part
     for current_iter in (1, 2):
@@ -45,7 +45,7 @@ def test_parts_of_a_batch_make_the_same_step(stage, tmp_path):
 
 @pytest.mark.parametrize('stage', STAGES)
 def test_no_gradient_is_left_of_a_step(stage, tmp_path):
-    model = model_of(stage, tmp_path, accumulate=2)
+    model = model_of(stage, tmp_path, accum_iter=2)
     step(model, STAGES[stage][1]())
     assert all(p.grad is None for net in (model.net_g, model.net_d) for p in net.parameters())
     assert not any(value.requires_grad for value in model.log_dict.values())
@@ -53,7 +53,7 @@ def test_no_gradient_is_left_of_a_step(stage, tmp_path):
 
 @pytest.mark.parametrize('stage', STAGES)
 def test_lost_losses_leave_the_networks_alone_and_stop_the_run(stage, tmp_path):
-    model = model_of(stage, tmp_path, max_nonfinite=3)
+    model = model_of(stage, tmp_path, max_nonfinite_iters=3)
     good = STAGES[stage][1]()
     bad = good | {'gt': good['gt'].clone()}
     bad['gt'][0, 0, 5, 5] = math.nan
@@ -97,7 +97,7 @@ def test_bf16_trains_float32_weights_by_nearly_the_same_losses(stage, tmp_path):
     for model in (full, low):
         model.feed_data(batch)
         model.test()
-    outputs = [model.output.lr if stage == 'dsn' else model.output for model in (full, low)]
+    outputs = [model.output.mean if stage == 'dsn' else model.output for model in (full, low)]
     torch.testing.assert_close(*outputs, rtol=0, atol=1e-5)
 
 
@@ -142,7 +142,7 @@ def test_a_run_goes_on_in_another_layout(stage, tmp_path):
     step(whole, batches[1], 2)
     whole.save(0, 2)
     step(whole, batches[2], 3)
-    other = resumed(stage, tmp_path, 2, drop=('updates',), channels_last=False)
+    other = resumed(stage, tmp_path, 2, drop=('optimizer_steps',), channels_last=False)
     for optimizer in other.optimizers:
         for parameter, state in optimizer.state.items():
             assert state['exp_avg'].stride() == parameter.stride()

@@ -16,16 +16,16 @@ from usrdu_basicsr.ops.laplace import laplace_nll, uncertainty_term
 from usrdu_basicsr.ops.noise import noise_level
 from usrdu_basicsr.ops.resize import bicubic_downsample
 from usrdu_basicsr.ops.sampling import sample_laplace
-from usrdu_basicsr.utils.seed import mixed_seed
+from usrdu_basicsr.utils.seed import derive_seed
 
 
-def photo(height: int, width: int) -> torch.Tensor:
+def sample_image(height: int, width: int) -> torch.Tensor:
     return torch.from_numpy(data.astronaut()[:height, :width]).permute(2, 0, 1)[None].double() / 255
 
 
 @pytest.mark.parametrize('kernel_size', [1, 3, 5, 9])
 def test_low_pass_is_scipys_gaussian(kernel_size: int):
-    x = photo(40, 56)
+    x = sample_image(40, 56)
     margin = kernel_size // 2
     expected = ndimage.gaussian_filter(
         x.numpy()[0], (0, kernel_size / 6, kernel_size / 6), mode='constant', radius=(0, margin, margin)
@@ -67,7 +67,7 @@ def test_even_windows_are_refused(kernel_size: int):
 @pytest.mark.parametrize('scale', [1, 2, 3, 4])
 @pytest.mark.parametrize('size', [(48, 60), (12, 24)])
 def test_bicubic_is_matlabs(scale: int, size: tuple[int, int]):
-    x = photo(*size).float()
+    x = sample_image(*size).float()
     expected = imresize(x[0], 1 / scale) if scale > 1 else x[0]
     torch.testing.assert_close(bicubic_downsample(x, scale)[0], expected, atol=1e-6, rtol=0)
 
@@ -126,6 +126,6 @@ def test_samples_have_the_laplaces_moments():
 
 def test_mixed_seeds_do_not_repeat():
     keys = [(seed, rank, step) for seed in range(10) for rank in range(10) for step in range(10)]
-    assert len({mixed_seed(*key) for key in keys}) == 1000
-    assert mixed_seed(7, 0, 1) == mixed_seed(7, 0, 1) != mixed_seed(7, 1, 0)
-    assert all(0 <= mixed_seed(*key) < 2**32 for key in keys)
+    assert len({derive_seed(*key) for key in keys}) == 1000
+    assert derive_seed(7, 0, 1) == derive_seed(7, 0, 1) != derive_seed(7, 1, 0)
+    assert all(0 <= derive_seed(*key) < 2**32 for key in keys)

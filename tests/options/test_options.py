@@ -16,8 +16,8 @@ from basicsr.data import build_dataloader, build_dataset
 from basicsr.models import build_model
 from basicsr.utils.options import ordered_yaml, parse_options
 
-from photos import reduce_photos, write_photos
 from python_process import run_python
+from sample_images import downsample_images, write_sample_images
 from usrdu_basicsr.archs.dsn_arch import UncertaintyDSN
 from usrdu_basicsr.data.kernel_set import write_kernel
 from usrdu_basicsr.inference.generate_lr import generate_set
@@ -60,12 +60,12 @@ def make_data(opt: dict) -> None:
         write_kernel(Path(opt['train']['kernels']), 'box', np.full((5, 5), 1 / 25))
     for phase, dataset in opt['datasets'].items():
         if 'dataroot_gt' not in dataset:
-            write_photos(Path(dataset['dataroot_lq']), 1, 20, 24)
+            write_sample_images(Path(dataset['dataroot_lq']), 1, 20, 24)
             continue
         hr = Path(dataset['dataroot_gt'])
-        write_photos(hr, 2, 80, 96)
+        write_sample_images(hr, 2, 80, 96)
         if 'dataroot_lq' in dataset:
-            reduce_photos(hr, Path(dataset['dataroot_lq']))
+            downsample_images(hr, Path(dataset['dataroot_lq']))
         if 'dataroot_log_scale' in dataset:
             dsn = UncertaintyDSN(num_feat=4, num_block=0)
             torch.save({'params': dsn.state_dict()}, 'dsn.pth')
@@ -184,10 +184,14 @@ def changed(opt: dict, *keys: str, value: object) -> dict:
         (('train', 'precision'), ['bf16'], "train: precision: got ['bf16'], expected fp32, tf32, bf16, fp16"),
         (('train', 'channels_last'), 1, 'train: channels_last: got 1, expected true or false'),
         (('train', 'compile'), 'fast', "train: compile: got 'fast', expected true, false, default, reduce-overhead"),
-        (('train', 'accumulate'), 0, 'train: accumulate: got 0, expected a whole number from 1 on'),
-        (('train', 'accumulate'), 3, 'train: accumulate: got 3, expected a divisor of batch_size_per_gpu, 1'),
+        (('train', 'accum_iter'), 0, 'train: accum_iter: got 0, expected a whole number from 1 on'),
+        (('train', 'accum_iter'), 3, 'train: accum_iter: got 3, expected a divisor of batch_size_per_gpu, 1'),
         (('train', 'grad_clip'), -1, 'train: grad_clip: got -1, expected a number above 0'),
-        (('train', 'max_nonfinite'), True, 'train: max_nonfinite: got True, expected a whole number from 1 on'),
+        (
+            ('train', 'max_nonfinite_iters'),
+            True,
+            'train: max_nonfinite_iters: got True, expected a whole number from 1 on',
+        ),
         (('train', 'pixel_opt', 'weight'), 1, "unknown key train: pixel_opt: weight: did you mean 'loss_weight'?"),
         (('train', 'optim_g', 'beta'), 1, "unknown key train: optim_g: beta: did you mean 'betas'?"),
         (('train', 'optim_d', 'type'), 'AdamW', "train: optim_d: type: got 'AdamW', expected Adam"),
@@ -316,11 +320,11 @@ def test_what_several_gpus_in_one_process_cannot_do_is_refused(train, monkeypatc
 
 
 def test_parts_of_a_batch_need_losses_that_are_means(dsn_opt: dict):
-    opt = changed(dsn_opt, 'train', 'accumulate', value=2)
+    opt = changed(dsn_opt, 'train', 'accum_iter', value=2)
     opt['datasets']['train']['batch_size_per_gpu'] = 2
     opt = changed(opt, 'train', 'gan_opt', 'loss_weight', value=1)
     check_options(opt)
-    with pytest.raises(InputError, match='perceptual_opt: is no mean over images: train: accumulate would change'):
+    with pytest.raises(InputError, match='perceptual_opt: is no mean over images: train: accum_iter would change'):
         check_options(changed(opt, 'train', 'perceptual_opt', value={**PERCEPTUAL, 'criterion': 'fro'}))
 
 
@@ -343,7 +347,7 @@ def test_validation_pairs_must_match(dsn_opt: dict):
 
 
 def test_validation_pairs_must_have_the_scale(dsn_opt: dict):
-    write_photos(Path(dsn_opt['datasets']['val']['dataroot_lq']), 1, 30, 40)
+    write_sample_images(Path(dsn_opt['datasets']['val']['dataroot_lq']), 1, 30, 40)
     with pytest.raises(InputError, match=r"astronaut.png' is \(80, 96\) pixels .*, expected \(120, 160\): 4 times"):
         check_run(dsn_opt)
 
@@ -355,7 +359,7 @@ def test_pairs_for_training_are_checked(srn_opt: dict):
     check_run(changed(srn_opt, 'datasets', 'train', value=pairs))
     with pytest.raises(InputError, match='too few for crops of 96x96'):
         check_run(changed(srn_opt, 'datasets', 'train', value=pairs | {'gt_size': 96}))
-    write_photos(Path(train['dataroot_gt']), 1, 81, 96)
+    write_sample_images(Path(train['dataroot_gt']), 1, 81, 96)
     with pytest.raises(InputError, match=r'is \(81, 96\) pixels .*, expected \(80, 96\)'):
         check_run(changed(srn_opt, 'datasets', 'train', value=pairs))
 

@@ -13,7 +13,7 @@ SETTINGS = ('--photos', '1', '--batch', '2', '--workers', '1', '--seconds', '1',
 
 
 def test_it_prints_a_row_for_each_way(tmp_path: Path):
-    output = check_python(ROOT / 'scripts' / 'benchmark_data.py', *SETTINGS, cwd=tmp_path)
+    output = check_python(ROOT / 'scripts' / 'benchmarks' / 'benchmark_data.py', *SETTINGS, cwd=tmp_path)
     rows = re.findall(r'^(\S.*?) +([\d.]+) +([\d.]+)x +(\d+) +(\d+) +([-+.\d]+)%$', output, re.MULTILINE)
     names = ["BasicSR's, photos", 'ours, photos', 'ours, tiles', 'ours, tiles in LMDBs', 'the same, uncompressed']
     assert [row[0] for row in rows] == names

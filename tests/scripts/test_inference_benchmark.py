@@ -17,7 +17,7 @@ def test_it_prints_and_writes_a_row_for_each_way(tmp_path: Path):
     torch.save({'params': SRVGGNetCompact(num_feat=16, num_conv=2, upscale=2).state_dict()}, tmp_path / 'net.pth')
     arguments = ['--model_path', 'net.pth', '--device', 'cpu', '--size', '70', '80', '--precisions', 'fp32']
     arguments += ['--tiles', '0', '64', '--repeat', '1', '--json', 'figures.json']
-    output = check_python(ROOT / 'scripts' / 'benchmark_inference.py', *arguments, cwd=tmp_path)
+    output = check_python(ROOT / 'scripts' / 'benchmarks' / 'benchmark_inference.py', *arguments, cwd=tmp_path)
     report = json.loads((tmp_path / 'figures.json').read_text())
     assert report['size'] == [70, 80]
     rows = re.findall(r'^\| (\S.*?) \| ([\d.]+) \| ([\d.]+) \| (\d+) \| ([\d.]+|inf) \|$', output, re.MULTILINE)

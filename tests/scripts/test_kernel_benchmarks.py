@@ -13,7 +13,7 @@ from benchmark_kernel_recovery import bicubic, centre_error, delta, gaussian_ker
 from python_process import ROOT, check_python, run_python
 from usrdu_basicsr.kernelgan.postprocess import post_process
 
-SCRIPTS = ROOT / 'scripts'
+SCRIPTS = ROOT / 'scripts' / 'benchmarks'
 
 
 def rows(told: str) -> dict[str, list[float]]:

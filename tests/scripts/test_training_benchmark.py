@@ -15,7 +15,7 @@ TITLES = ['stage 1, 1 crops of 64', 'stage 2, 1 crops of 64', 'generating the LR
 
 
 def test_it_prints_and_writes_a_row_for_each_setting(tmp_path: Path):
-    script = ROOT / 'scripts' / 'benchmark_training.py'
+    script = ROOT / 'scripts' / 'benchmarks' / 'benchmark_training.py'
     output = check_python(script, *SETTINGS, '--num_block', '1', '1', '--json', 'figures.json', cwd=tmp_path)
     report = json.loads((tmp_path / 'figures.json').read_text())
     assert [key for key in report if key not in ('device', 'torch', 'steps')] == TITLES

@@ -14,7 +14,7 @@ from basicsr.data import build_dataloader, build_dataset
 from basicsr.utils.lmdb_util import make_lmdb_from_imgs
 from torch.utils.data import DataLoader
 
-from photos import photo, reduce_photos, write_photos
+from sample_images import downsample_images, sample_image, write_sample_images
 from usrdu_basicsr.data_preparation.create_lmdb import create_lmdbs
 from usrdu_basicsr.storage.formats import IMAGE, LOG_SCALE
 from usrdu_basicsr.storage.generated_set import write_description, write_log_scale
@@ -30,9 +30,9 @@ AWKWARD = ('Föto 1', 'two.points', '50%', '写真')
 @pytest.fixture
 def sets(tmp_path: Path) -> Path:
     """HR photos with awkward names and a generated set of them, in folders and in LMDBs."""
-    for name, path in zip(AWKWARD, write_photos(tmp_path / 'hr', 4), strict=True):
+    for name, path in zip(AWKWARD, write_sample_images(tmp_path / 'hr', 4), strict=True):
         path.rename(path.with_name(f'{name}.png'))
-    reduce_photos(tmp_path / 'hr', tmp_path / 'set' / 'lr')
+    downsample_images(tmp_path / 'hr', tmp_path / 'set' / 'lr')
     for path in (tmp_path / 'set' / 'lr').iterdir():
         write_log_scale(tmp_path / 'set' / 'log_scale' / f'{path.stem}.npy', np.random.randn(24, 28, 3))
     write_description(tmp_path / 'set', {'scale': 4})
@@ -103,7 +103,7 @@ def test_basicsr_may_open_what_ours_reads_in_its_workers(sets: Path):
 
 
 def test_we_read_basicsrs_lmdbs(tmp_path: Path):
-    names = [path.name for path in write_photos(tmp_path / 'hr', 3)]
+    names = [path.name for path in write_sample_images(tmp_path / 'hr', 3)]
     stems = [Path(name).stem for name in names]
     make_lmdb_from_imgs(str(tmp_path / 'hr'), str(tmp_path / 'theirs.lmdb'), names, stems)
     source = open_source(tmp_path / 'theirs.lmdb', IMAGE)
@@ -163,7 +163,7 @@ def test_bad_lists(tmp_path: Path, content: bytes, message: str):
 
 def test_sixteen_bits_stay_sixteen_bits_in_an_lmdb(tmp_path: Path):
     (tmp_path / 'deep').mkdir()
-    values = (photo().astype(np.uint16) << 8) + 77
+    values = (sample_image().astype(np.uint16) << 8) + 77
     assert cv2.imwrite(str(tmp_path / 'deep' / 'a.png'), values)
     create_lmdbs([tmp_path / 'deep'])
     stored = open_source(tmp_path / 'deep.lmdb', IMAGE).read(0)

@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from photos import photo
+from sample_images import sample_image
 from usrdu_basicsr.utils.errors import InputError
-from usrdu_basicsr.utils.files import whole_folder, write_whole
+from usrdu_basicsr.utils.files import atomic_dir, atomic_write
 from usrdu_basicsr.utils.images import heat_map, image_size, read_image, to_8bit
 
 
 def save(path: Path, extension: str, orientation: int | None) -> Path:
-    image = Image.fromarray(photo(height=40, width=60)[..., ::-1])
+    image = Image.fromarray(sample_image(height=40, width=60)[..., ::-1])
     exif = image.getexif()
     if orientation is not None:
         exif[0x0112] = orientation
@@ -69,19 +69,19 @@ def test_heat_maps_compare():
 
 def test_a_failed_write_leaves_the_old_file(tmp_path: Path):
     path = tmp_path / 'folder' / 'file'
-    write_whole(path, lambda file: file.write(b'old'))
+    atomic_write(path, lambda file: file.write(b'old'))
 
     def fail(file: object) -> None:
         file.write(b'half')
         raise OSError('full')
 
     with pytest.raises(OSError, match='full'):
-        write_whole(path, fail)
+        atomic_write(path, fail)
     assert path.read_bytes() == b'old' and [p.name for p in path.parent.iterdir()] == ['file']
 
 
 def write_folder(path: Path, text: str, fail: bool = False) -> None:
-    with whole_folder(path, 'mark', overwrite=True) as folder:
+    with atomic_dir(path, 'mark', overwrite=True) as folder:
         (folder / 'mark').write_text(text)
         if fail:
             raise OSError('full')

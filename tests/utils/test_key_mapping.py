@@ -16,7 +16,7 @@ from python_process import ROOT, check_python, run_python
 from usrdu_basicsr.archs.dsn_arch import UncertaintyDSN
 from usrdu_basicsr.export.convert_checkpoint import convert_checkpoint
 from usrdu_basicsr.inference.load_network import load_dsn, load_generator
-from usrdu_basicsr.models.checkpointed_model import CheckpointedModel
+from usrdu_basicsr.models.checkpointed_base import CheckpointedModel
 from usrdu_basicsr.options.preflight import check_networks
 from usrdu_basicsr.utils.checkpoint import read_weights
 from usrdu_basicsr.utils.errors import InputError

@@ -66,9 +66,9 @@ def flags_kept():
 def test_products_are_rounded_on_gpus_where_asked(monkeypatch):
     monkeypatch.setattr(torch.cuda, 'get_device_capability', lambda device: (9, 0))
     for name in ('fp32', 'tf32', 'bf16'):
-        Precision(name, torch.device('cuda')).set_products()
+        Precision(name, torch.device('cuda')).set_tf32()
         assert torch.backends.cudnn.allow_tf32 is torch.backends.cuda.matmul.allow_tf32 is (name == 'tf32')
-        Precision('fp32', CPU).set_products()  # no business of a CPU's
+        Precision('fp32', CPU).set_tf32()  # no business of a CPU's
         assert torch.backends.cudnn.allow_tf32 is (name == 'tf32')
 
 
@@ -136,9 +136,9 @@ def test_outputs_come_in_float32_under_their_names():
     precision = Precision('bf16', CPU)
     precision.prepare(net)
     out = precision.run(net, x, with_features=False)
-    assert out.lr.dtype == out.log_scale.dtype == torch.float32 and out.feature_log_scale is None
+    assert out.mean.dtype == out.log_scale.dtype == torch.float32 and out.feature_log_scale is None
     assert type(out) is DSNOutput
     with torch.no_grad():
-        assert levels(out.lr, net(x).lr) < 0.3
+        assert levels(out.mean, net(x).mean) < 0.3
     pair, kept = precision.run(lambda x: ({'a': x.bfloat16()}, [None, 2]), x)
     assert pair['a'].dtype == torch.float32 and kept == [None, 2]

@@ -6,7 +6,7 @@ import os
 import signal
 import threading
 
-from usrdu_basicsr.utils.stop_signal import SIGNALS, StopRequest
+from usrdu_basicsr.utils.stop_signal import SIGNALS, StopSignal
 
 
 def test_signals_are_taken_and_given_back():
@@ -14,15 +14,15 @@ def test_signals_are_taken_and_given_back():
     os.set_blocking(writer, False)
     before = [signal.getsignal(number) for number in SIGNALS]
     pipe_before = signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
-    request = StopRequest()
+    request = StopSignal()
     try:
         for _ in range(2):  # a second training in one process
-            request.listen(lambda: 7)
-            assert not request.made and request.epoch() == 7
+            request.install(lambda: 7)
+            assert not request.received and request.epoch() == 7
             os.kill(os.getpid(), signal.SIGINT)
-            assert request.made
-        request.rest()
-        request.rest()
+            assert request.received
+        request.restore()
+        request.restore()
         assert [signal.getsignal(number) for number in SIGNALS] == before
     finally:
         assert signal.set_wakeup_fd(pipe_before) == writer
@@ -32,8 +32,8 @@ def test_signals_are_taken_and_given_back():
 
 def test_another_thread_than_the_main_one_takes_none():
     before = [signal.getsignal(number) for number in SIGNALS]
-    request = StopRequest()
-    thread = threading.Thread(target=request.listen, args=(lambda: 1,))
+    request = StopSignal()
+    thread = threading.Thread(target=request.install, args=(lambda: 1,))
     thread.start()
     thread.join()
-    assert [signal.getsignal(number) for number in SIGNALS] == before and not request.made
+    assert [signal.getsignal(number) for number in SIGNALS] == before and not request.received

@@ -15,12 +15,12 @@ class DSNOutput(NamedTuple):
     """A Laplace distribution at each LR pixel, and one at each perceptual feature of the LR image.
 
     Attributes:
-        lr: Mean, `(N, C, H/s, W/s)`, RGB, unit range.
-        log_scale: Natural logarithm of the Laplace scale in 8-bit units, the shape of `lr`, at least -1.
+        mean: Mean, `(N, C, H/s, W/s)`, RGB, unit range.
+        log_scale: Natural logarithm of the Laplace scale in 8-bit units, the shape of `mean`, at least -1.
         feature_log_scale: The same of VGG conv5_4 features, `(N, 512, H // 16s, W // 16s)`; None if not asked for.
     """
 
-    lr: Tensor
+    mean: Tensor
     log_scale: Tensor
     feature_log_scale: Tensor | None
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from usrdu_basicsr.options.preflight import check_run
 from usrdu_basicsr.options.reading import check_options_file, is_ours
 from usrdu_basicsr.utils.errors import UserError
 
@@ -23,8 +24,6 @@ def parse_options(original: Callable[..., Any], root_path: str, is_train: bool) 
     check_options_file(sys.argv[1:])
     opt, args = original(working_root(root_path), is_train)
     if is_ours(opt):
-        from usrdu_basicsr.options.preflight import check_run  # imports torch and our networks
-
         check_run(opt)
     return opt, args
 

@@ -14,14 +14,14 @@ from typing import Any
 from basicsr.utils import check_resume, get_root_logger
 
 from usrdu_basicsr.data.resumable_sampler import ResumableSampler, SeededDataset
-from usrdu_basicsr.data.train_dataloader import TrainingLoader
+from usrdu_basicsr.data.train_dataloader import TrainDataLoader
 from usrdu_basicsr.options.preflight import check_networks
 from usrdu_basicsr.options.reading import is_ours
 from usrdu_basicsr.utils import dist
 from usrdu_basicsr.utils.checkpoint import read_checkpoint, training_states
 from usrdu_basicsr.utils.errors import InputError, InputNotFoundError, UserError
 from usrdu_basicsr.utils.files import remove_temporaries
-from usrdu_basicsr.utils.stop_signal import stop_request
+from usrdu_basicsr.utils.stop_signal import stop_signal
 
 ASIDE = '.aside'
 STATE = ('epoch', 'iter', 'optimizers', 'schedulers')
@@ -58,8 +58,8 @@ class Resumption:
                 path = self._newest_complete()
             elif path := opt['path'].get('resume_state') or None:
                 check_complete(opt, path)
-        path = dist.collect(path)[0]
-        seed = dist.collect(opt['manual_seed'])[0]  # each rank drew its own, if the options have none
+        path = dist.all_gather(path)[0]
+        seed = dist.all_gather(opt['manual_seed'])[0]  # each rank drew its own, if the options have none
         if path is not None:
             self.state = read_state(path)
             if opt['rank'] == 0 and is_ours(opt):
@@ -122,8 +122,8 @@ class Resumption:
         if self.state:  # BasicSR counts on from it, and with another batch size the epochs are others
             self.state['epoch'] = sampler.first_epoch
         loader = original(SeededDataset(dataset), dataset_opt, sampler=sampler, **settings)
-        stop_request.listen(epoch=lambda: images.epoch)
-        return TrainingLoader(loader)
+        stop_signal.install(epoch=lambda: images.epoch)
+        return TrainDataLoader(loader)
 
 
 resumption = Resumption()  # one for all modules that a launcher is made of

@@ -17,7 +17,7 @@ Item = TypeVar('Item')
 logger = logging.getLogger('basicsr')
 
 
-class UsableImages:
+class BadImagePolicy:
     """The images of a dataset, without those that could not be used; all its processes share what they find.
 
     Args:

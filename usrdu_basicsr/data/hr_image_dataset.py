@@ -11,8 +11,8 @@ from basicsr.utils import img2tensor
 from basicsr.utils.registry import DATASET_REGISTRY
 from torch.utils.data import Dataset
 
-from usrdu_basicsr.data.bad_image_policy import UsableImages
-from usrdu_basicsr.data.transforms import check_holds_crop, random_crop
+from usrdu_basicsr.data.bad_image_policy import BadImagePolicy
+from usrdu_basicsr.data.transforms import check_crop_fits, random_crop
 from usrdu_basicsr.storage.formats import IMAGE
 from usrdu_basicsr.storage.open_source import open_source
 from usrdu_basicsr.storage.source import Source
@@ -44,30 +44,30 @@ class HRImageDataset(Dataset):
         self.opt = opt
         self.training = opt['phase'] == 'train'
         self.gt = open_source(opt['dataroot_gt'], IMAGE, opt.get('meta_info_file'))
-        self.usable_gt = UsableImages(len(self.gt), opt.get('on_bad_image', 'stop'))
+        self.gt_policy = BadImagePolicy(len(self.gt), opt.get('on_bad_image', 'stop'))
         if self.training:
-            self.check_crops(self.gt, self.usable_gt, opt['gt_size'], 'gt_size')
+            self.check_crops(self.gt, self.gt_policy, opt['gt_size'], 'gt_size')
         else:
-            self.usable_gt.check(self.gt.size)
+            self.gt_policy.check(self.gt.size)
 
     def __len__(self) -> int:
         return len(self.gt)
 
-    def check_crops(self, source: Source, usable: UsableImages, size: int, option: str) -> None:
+    def check_crops(self, source: Source, usable: BadImagePolicy, size: int, option: str) -> None:
         """Look at each image, whether it holds a crop of `size`, which `option` sets."""
-        usable.check(lambda index: check_holds_crop(source.size(index), size, option, source.name(index)))
+        usable.check(lambda index: check_crop_fits(source.size(index), size, option, source.name(index)))
 
     def read_crop(self, source: Source, index: int, size: int) -> tuple[np.ndarray, str]:
         """A crop `(size, size, 3)` of an image, BGR, [0, 1], flipped and turned as the options say, and its path."""
         image = source.read(index)
-        check_holds_crop(image.shape[:2], size, 'gt_size', source.name(index))
+        check_crop_fits(image.shape[:2], size, 'gt_size', source.name(index))
         # only the crop is brought to floating point
         image = augment(random_crop(image, size), self.opt.get('use_hflip', False), self.opt.get('use_rot', False))
         return to_float(image), source.name(index)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         if self.training:
-            image, path = self.usable_gt.read(index, lambda i: self.read_crop(self.gt, i, self.opt['gt_size']))
+            image, path = self.gt_policy.read(index, lambda i: self.read_crop(self.gt, i, self.opt['gt_size']))
         else:
             image, path = to_float(self.gt.read(index)), self.gt.name(index)
             height, width = (side // self.opt['scale'] * self.opt['scale'] for side in image.shape[:2])

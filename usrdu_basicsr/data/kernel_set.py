@@ -12,7 +12,7 @@ from scipy.io import loadmat, savemat
 from scipy.io.matlab import MatReadError
 
 from usrdu_basicsr.utils.errors import InputError
-from usrdu_basicsr.utils.files import input_folder, write_whole
+from usrdu_basicsr.utils.files import atomic_write, input_folder
 
 EXTENSIONS = ('.mat', '.npy')
 MAT_NAME = 'Kernel'  # what KernelGAN calls the array in its .mat files
@@ -26,8 +26,8 @@ REMEDY = 'replace or remove the file'
 
 def write_kernel(folder: Path, name: str, kernel: np.ndarray) -> None:
     """Write `folder/NAME.npy` and the same as `folder/NAME.mat`, whole or not at all."""
-    write_whole(folder / f'{name}.npy', lambda file: np.save(file, kernel))
-    write_whole(folder / f'{name}.mat', lambda file: savemat(file, {MAT_NAME: kernel}))
+    atomic_write(folder / f'{name}.npy', lambda file: np.save(file, kernel))
+    atomic_write(folder / f'{name}.mat', lambda file: savemat(file, {MAT_NAME: kernel}))
 
 
 def list_kernels(folder: str | Path) -> list[Path]:

@@ -16,7 +16,7 @@ import torch
 from basicsr.data.data_sampler import EnlargedSampler
 from torch.utils.data import Dataset, Sampler, get_worker_info
 
-from usrdu_basicsr.utils.seed import mixed_seed
+from usrdu_basicsr.utils.seed import derive_seed
 
 
 class SeededIndex(int):
@@ -79,5 +79,5 @@ class ResumableSampler(Sampler[SeededIndex]):
         for place, index in enumerate(islice(cycle(self.sampler), start, len(self)), start):
             seeded = SeededIndex(index)
             everywhere = place * self.sampler.num_replicas + self.sampler.rank
-            seeded.seed = mixed_seed(self.seed, epoch, everywhere)
+            seeded.seed = derive_seed(self.seed, epoch, everywhere)
             yield seeded

@@ -19,7 +19,7 @@ from usrdu_basicsr.data.worker_deaths import deaths_raised
 from usrdu_basicsr.utils.stop_signal import SIGNALS
 
 
-class TrainingLoader:
+class TrainDataLoader:
     """A data loader whose workers leave SIGINT and SIGTERM to the main process.
 
     Terminals and schedulers send them to all processes, but the step that is to be finished may need its workers, and

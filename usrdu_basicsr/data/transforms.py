@@ -16,7 +16,7 @@ def random_crop(image: np.ndarray, size: int) -> np.ndarray:
     return image[top : top + size, left : left + size]
 
 
-def check_holds_crop(height_width: tuple[int, int], size: int, option: str, name: str) -> None:
+def check_crop_fits(height_width: tuple[int, int], size: int, option: str, name: str) -> None:
     """Refuse an image that is smaller than the crop.
 
     Args:

@@ -11,10 +11,10 @@ from basicsr.utils import img2tensor
 from basicsr.utils.registry import DATASET_REGISTRY
 from torch.utils.data import Dataset
 
-from usrdu_basicsr.data.bad_image_policy import UsableImages
-from usrdu_basicsr.data.transforms import check_holds_crop
+from usrdu_basicsr.data.bad_image_policy import BadImagePolicy
+from usrdu_basicsr.data.transforms import check_crop_fits
 from usrdu_basicsr.storage.formats import IMAGE, LOG_SCALE
-from usrdu_basicsr.storage.generated_set import check_reduced, read_description
+from usrdu_basicsr.storage.generated_set import check_lr_size, read_description
 from usrdu_basicsr.storage.open_source import open_source
 from usrdu_basicsr.utils.errors import InputError
 from usrdu_basicsr.utils.images import to_float
@@ -66,7 +66,7 @@ class UncertaintyPairedDataset(Dataset):
             self.lq_index, self.log_scale_index = self.gt.partners(self.lq), self.gt.partners(self.log_scale)
         except InputError as error:
             raise InputError(f'{error}; run scripts/generate_lr.py again') from error
-        self.usable = UsableImages(len(self.gt), opt.get('on_bad_image', 'stop'))
+        self.usable = BadImagePolicy(len(self.gt), opt.get('on_bad_image', 'stop'))
         self.usable.check(self._check_sizes)
 
     def _check_sizes(self, index: int) -> None:
@@ -76,9 +76,9 @@ class UncertaintyPairedDataset(Dataset):
     def _check_fit(self, index: int, gt: tuple[int, int], lq: tuple[int, int], log_scale: tuple[int, int]) -> None:
         lq_name, log_scale_name = self.lq.name(self.lq_index[index]), self.log_scale.name(self.log_scale_index[index])
         for name, size in ((lq_name, lq), (log_scale_name, log_scale)):
-            check_reduced(name, size, self.gt.name(index), gt, self.scale)
+            check_lr_size(name, size, self.gt.name(index), gt, self.scale)
         if self.training:
-            check_holds_crop(lq, self.opt['gt_size'] // self.scale, 'gt_size // scale', lq_name)
+            check_crop_fits(lq, self.opt['gt_size'] // self.scale, 'gt_size // scale', lq_name)
 
     def __len__(self) -> int:
         return len(self.gt)

@@ -9,7 +9,7 @@ from typing import Any
 from basicsr.utils import img2tensor
 from basicsr.utils.registry import DATASET_REGISTRY
 
-from usrdu_basicsr.data.bad_image_policy import UsableImages
+from usrdu_basicsr.data.bad_image_policy import BadImagePolicy
 from usrdu_basicsr.data.hr_image_dataset import HRImageDataset
 from usrdu_basicsr.storage.formats import IMAGE
 from usrdu_basicsr.storage.open_source import open_source
@@ -52,8 +52,8 @@ class UnpairedImageDataset(HRImageDataset):
             raise InputError(f'epoch_over is {self.epoch_over!r}, expected lq or gt')
         self.lq_size = opt['gt_size'] // opt['scale']
         self.lq = open_source(opt['dataroot_lq'], IMAGE, opt.get('meta_info_file_lq'))
-        self.usable_lq = UsableImages(len(self.lq), opt.get('on_bad_image', 'stop'))
-        self.check_crops(self.lq, self.usable_lq, self.lq_size, 'gt_size // scale')
+        self.lq_policy = BadImagePolicy(len(self.lq), opt.get('on_bad_image', 'stop'))
+        self.check_crops(self.lq, self.lq_policy, self.lq_size, 'gt_size // scale')
 
     def __len__(self) -> int:
         return len(self.lq if self.epoch_over == 'lq' else self.gt)
@@ -63,7 +63,7 @@ class UnpairedImageDataset(HRImageDataset):
             gt_index, lq_index = random.randrange(len(self.gt)), index
         else:
             gt_index, lq_index = index, random.randrange(len(self.lq))
-        lq, lq_path = self.usable_lq.read(lq_index, lambda i: self.read_crop(self.lq, i, self.lq_size))
-        gt, gt_path = self.usable_gt.read(gt_index, lambda i: self.read_crop(self.gt, i, self.opt['gt_size']))
+        lq, lq_path = self.lq_policy.read(lq_index, lambda i: self.read_crop(self.lq, i, self.lq_size))
+        gt, gt_path = self.gt_policy.read(gt_index, lambda i: self.read_crop(self.gt, i, self.opt['gt_size']))
         gt, lq = img2tensor([gt, lq])
         return {'gt': gt, 'lq': lq, 'gt_path': gt_path, 'lq_path': lq_path}

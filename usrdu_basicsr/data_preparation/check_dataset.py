@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from tqdm import tqdm
 
-from usrdu_basicsr.data_preparation.image_info import Facts, look_at
+from usrdu_basicsr.data_preparation.image_info import ImageInfo, inspect_image
 from usrdu_basicsr.storage.basicsr_sources import PAIRED, list_of, open_basicsr_source, paired_names
 from usrdu_basicsr.storage.folder_source import FolderSource
 from usrdu_basicsr.storage.formats import IMAGE, LOG_SCALE
@@ -50,7 +50,7 @@ class Side(NamedTuple):
 
     option: str
     source: Source
-    facts: list[Facts]
+    facts: list[ImageInfo]
 
 
 def check_dataset(dataset: Mapping[str, Any], workers: int = 1) -> DatasetReport:
@@ -75,7 +75,7 @@ def check_dataset(dataset: Mapping[str, Any], workers: int = 1) -> DatasetReport
             report.problems.append(f'{option}: {error}')
             continue
         with ThreadPoolExecutor(workers) as threads:
-            found = threads.map(partial(look_at, source), range(len(source)))
+            found = threads.map(partial(inspect_image, source), range(len(source)))
             side = sides[option] = Side(option, source, list(tqdm(found, option, len(source), unit=' files')))
         report.summary.append(_summary(side))
         report.notes += filter(None, (facts.note for facts in side.facts))

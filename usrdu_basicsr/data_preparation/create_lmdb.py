@@ -19,7 +19,7 @@ from usrdu_basicsr.storage.lmdb_writer import LmdbWriter, Value, check_key
 from usrdu_basicsr.storage.meta_info import META_INFO
 from usrdu_basicsr.storage.open_source import LMDB_SUFFIX, lmdb_beside, open_source
 from usrdu_basicsr.utils.errors import InputError
-from usrdu_basicsr.utils.files import input_folder, read_bytes, refuse_to_replace, whole_folder
+from usrdu_basicsr.utils.files import atomic_dir, check_overwrite, input_folder, read_bytes
 from usrdu_basicsr.utils.images import encode_png
 
 
@@ -58,7 +58,7 @@ def create_lmdbs(
     for folder in map(input_folder, inputs):
         jobs += _jobs(folder, None if output is None else Path(output))
     for job in jobs:
-        refuse_to_replace(job.target, META_INFO, settings.overwrite)
+        check_overwrite(job.target, META_INFO, settings.overwrite)
         _match(jobs[0].source if pair else job.source, job.source)
         for stem in job.source.stems():
             check_key(stem)
@@ -101,7 +101,7 @@ def _pack(job: Job, settings: PackingSettings) -> None:
     source = job.source
     paths = [source.path(index) for index in range(len(source))]
     encode = partial(encode_file, file_format=source.format, compression=settings.compression)
-    with whole_folder(job.target, META_INFO, settings.overwrite) as folder, LmdbWriter(folder) as writer:
+    with atomic_dir(job.target, META_INFO, settings.overwrite) as folder, LmdbWriter(folder) as writer:
         values = map_in_processes(encode, paths, settings.workers)
         progress = tqdm(values, job.target.name, len(paths), unit=' files')
         for stem, value in zip(source.stems(), progress, strict=True):

@@ -23,7 +23,7 @@ class Cut(NamedTuple):
     """Of each layer: file, format, reduction."""
 
 
-def cut_photo(cut: Cut, crop: int, step: int, compression: int) -> Mapping[str, list[Value]]:
+def crop_subimages(cut: Cut, crop: int, step: int, compression: int) -> Mapping[str, list[Value]]:
     """The tiles of a photo.
 
     Returns:
@@ -39,8 +39,8 @@ def cut_photo(cut: Cut, crop: int, step: int, compression: int) -> Mapping[str, 
     largest = max(reduction for *_, reduction in parts)
     height, width = (side // largest * largest for side in parts[0][0].shape[:2])
     tiles: dict[str, list[Value]] = {}
-    for top in tile_starts(height, crop, step):
-        for left in tile_starts(width, crop, step):
+    for top in subimage_starts(height, crop, step):
+        for left in subimage_starts(width, crop, step):
             tiles[f'{cut.stem}_s{len(tiles) + 1:03d}'] = [
                 _encode(
                     array[_window(top, crop, reduction), _window(left, crop, reduction)], path, file_format, compression
@@ -50,7 +50,7 @@ def cut_photo(cut: Cut, crop: int, step: int, compression: int) -> Mapping[str, 
     return tiles
 
 
-def tile_starts(length: int, crop: int, step: int) -> list[int]:
+def subimage_starts(length: int, crop: int, step: int) -> list[int]:
     """Where tiles start along a side of `length` pixels: each `step`, and one that ends at the border."""
     last = max(length - crop, 0)
     return [*range(0, last, step), last]

@@ -12,7 +12,7 @@ from typing import NamedTuple, Protocol
 import numpy as np
 from tqdm import tqdm
 
-from usrdu_basicsr.data_preparation.crop_subimages import Cut, cut_photo
+from usrdu_basicsr.data_preparation.crop_subimages import Cut, crop_subimages
 from usrdu_basicsr.data_preparation.pack_settings import DEFAULTS, PackingSettings
 from usrdu_basicsr.data_preparation.process_pool import map_in_processes
 from usrdu_basicsr.storage.check_all import check_all
@@ -21,14 +21,14 @@ from usrdu_basicsr.storage.formats import IMAGE, LOG_SCALE, Format
 from usrdu_basicsr.storage.generated_set import (
     LOG_SCALE_FOLDER,
     LR_FOLDER,
-    check_reduced,
+    check_lr_size,
     read_description,
     write_description,
 )
 from usrdu_basicsr.storage.lmdb_writer import LmdbWriter, Value
 from usrdu_basicsr.storage.open_source import LMDB_SUFFIX, open_source
 from usrdu_basicsr.utils.errors import InputError
-from usrdu_basicsr.utils.files import input_folder, whole_folder, write_text
+from usrdu_basicsr.utils.files import atomic_dir, input_folder, write_text
 
 HR_FOLDER = 'hr'
 TILES = '.tiles.json'  # in every folder of tiles; hidden, as BasicSR reads all other files as images
@@ -54,7 +54,7 @@ class Sink(Protocol):
 
 
 class FolderSink:
-    """A folder of tiles, made within `whole_folder`."""
+    """A folder of tiles, made within `atomic_dir`."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -64,7 +64,7 @@ class FolderSink:
         (self.folder / f'{name}{value.extension}').write_bytes(value.content)
 
 
-def extract_tiles(
+def extract_subimages(
     photos: str | Path, output: str | Path, crop: int, step: int, settings: PackingSettings = DEFAULTS
 ) -> int:
     """Cut the photos of a folder, each alone.
@@ -87,7 +87,7 @@ def extract_tiles(
     hr = _folder(photos, IMAGE)
     layers = [_layer('', hr, 1, hr)]
     _check_files(layers, output)
-    with whole_folder(output, TILES, settings.overwrite) as temporary:
+    with atomic_dir(output, TILES, settings.overwrite) as temporary:
         with ExitStack() as stack:
             sinks = [_sink(temporary, output.suffix == LMDB_SUFFIX, stack)]
             count = _cut_all(layers, sinks, crop, step, settings)
@@ -95,7 +95,7 @@ def extract_tiles(
     return count
 
 
-def extract_set_tiles(
+def extract_generated_subimages(
     photos: str | Path,
     generated: str | Path,
     output: str | Path,
@@ -110,7 +110,7 @@ def extract_set_tiles(
         photos: Folder of HR photos.
         generated: What `scripts/generate_lr.py` made of them.
         output: Gets `hr`, `lr`, `log_scale`, `generation.json` and `.tiles.json`; there whole or not at all.
-        crop: Side of an HR tile, pixels, a multiple of the set's scale; see `extract_tiles`.
+        crop: Side of an HR tile, pixels, a multiple of the set's scale; see `extract_subimages`.
         step: From one HR tile to the next, a multiple of the scale.
         as_lmdb: Write `hr.lmdb`, `lr.lmdb` and `log_scale.lmdb` instead.
         settings: How to pack.
@@ -120,7 +120,7 @@ def extract_set_tiles(
 
     Raises:
         InputNotFoundError: A folder does not exist.
-        InputError: As `extract_tiles`; the set has no `generation.json`, is not of these photos or of other sizes; crop
+        InputError: As `extract_subimages`; the set has no `generation.json`, or is not of these images; crop
             or step is not a multiple of the scale.
     """
     output, generated = Path(output), input_folder(generated)
@@ -138,7 +138,7 @@ def extract_set_tiles(
         _layer(LOG_SCALE_FOLDER, _folder(generated / LOG_SCALE_FOLDER, LOG_SCALE), scale, hr),
     ]
     _check_files(layers, output)
-    with whole_folder(output, TILES, settings.overwrite) as temporary:
+    with atomic_dir(output, TILES, settings.overwrite) as temporary:
         with ExitStack() as stack:
             suffix = LMDB_SUFFIX if as_lmdb else ''
             sinks = [_sink(temporary / f'{layer.name}{suffix}', as_lmdb, stack) for layer in layers]
@@ -179,14 +179,14 @@ def _check_files(layers: list[Layer], output: Path) -> None:
         size = hr.size(index)
         for layer in layers[1:]:
             own = layer.indices[index]
-            check_reduced(layer.source.name(own), layer.source.size(own), hr.name(index), size, layer.reduction)
+            check_lr_size(layer.source.name(own), layer.source.size(own), hr.name(index), size, layer.reduction)
 
     check_all(len(hr), check)
 
 
 def _cut_all(layers: list[Layer], sinks: list[Sink], crop: int, step: int, settings: PackingSettings) -> int:
     cuts = list(_cuts(layers))
-    work = partial(cut_photo, crop=crop, step=step, compression=settings.compression)
+    work = partial(crop_subimages, crop=crop, step=step, compression=settings.compression)
     count = 0
     for tiles in tqdm(map_in_processes(work, cuts, settings.workers), total=len(cuts), unit='photo'):
         for name, values in tiles.items():

@@ -22,10 +22,10 @@ KINDS = {
     'I;16B': 'gray, 16 bits',
     'F': 'gray, floating point',
 }
-ALIKE = {'MPO': 'JPEG'}  # phones write JPEGs with a second image in them
+FORMAT_ALIASES = {'MPO': 'JPEG'}  # phones write JPEGs with a second image in them
 
 
-class Facts(NamedTuple):
+class ImageInfo(NamedTuple):
     """What a file or a value is."""
 
     size: tuple[int, int] | None
@@ -38,7 +38,7 @@ class Facts(NamedTuple):
     """What is odd about it, though it can be."""
 
 
-def look_at(source: Source, index: int) -> Facts:
+def inspect_image(source: Source, index: int) -> ImageInfo:
     """Decode one image or map of log-scales, and say what it is."""
     try:
         content = source.content(index)
@@ -46,25 +46,25 @@ def look_at(source: Source, index: int) -> Facts:
         size = (array.shape[0], array.shape[1])
         recorded = source.size(index)
     except InputError as error:
-        return Facts(None, problem=str(error))
+        return ImageInfo(None, problem=str(error))
     name = source.name(index)
     if recorded != size:
-        return Facts(size, problem=f"'{name}' is {size} pixels (height, width), its meta info says {recorded}")
+        return ImageInfo(size, problem=f"'{name}' is {size} pixels (height, width), its meta info says {recorded}")
     if source.format != IMAGE:
-        return Facts(size)
+        return ImageInfo(size)
     extension = source.path(index).suffix if isinstance(source, FolderSource) else ''
-    return _look_at_image(content, name, extension, size, array.dtype.name)
+    return _inspect_file(content, name, extension, size, array.dtype.name)
 
 
-def _look_at_image(content: bytes, name: str, extension: str, size: tuple[int, int], depth: str) -> Facts:
+def _inspect_file(content: bytes, name: str, extension: str, size: tuple[int, int], depth: str) -> ImageInfo:
     try:
         with Image.open(io.BytesIO(content)) as image:
-            mode, held = image.mode, ALIKE.get(image.format or '', image.format)
+            mode, held = image.mode, FORMAT_ALIASES.get(image.format or '', image.format)
     except (UnidentifiedImageError, Image.DecompressionBombError, OSError):
-        return Facts(size, f'unknown to Pillow, {depth}')
+        return ImageInfo(size, f'unknown to Pillow, {depth}')
     kind = KINDS.get(mode, mode)
     if depth == 'uint16' and 'bits' not in kind:  # Pillow reduces 16-bit colour
         kind = f'{kind}, 16 bits'
     expected = Image.registered_extensions().get(extension.lower())
     note = f"'{name}' is a {held} file, in spite of its name" if expected not in (held, None) else ''
-    return Facts(size, kind, note=note)
+    return ImageInfo(size, kind, note=note)

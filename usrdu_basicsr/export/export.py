@@ -19,7 +19,7 @@ from usrdu_basicsr.export.to_torch_export import run_torch_export, to_torch_expo
 from usrdu_basicsr.export.trace import OLDEST_TORCH, trace
 from usrdu_basicsr.inference.load_network import load_generator
 from usrdu_basicsr.utils.errors import InputError
-from usrdu_basicsr.utils.files import output_folder, write_whole
+from usrdu_basicsr.utils.files import atomic_write, output_folder
 
 
 @dataclass(frozen=True)
@@ -114,4 +114,4 @@ def export_network(
 
 
 def _write(path: Path, data: bytes) -> None:
-    write_whole(path, lambda file: file.write(data))
+    atomic_write(path, lambda file: file.write(data))

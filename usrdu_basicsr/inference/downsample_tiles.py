@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 
-def reduce_in_tiles(
+def downsample_in_tiles(
     x: Tensor, run: Callable[[Tensor], tuple[Tensor, ...]], scale: int, radius: int, tile: int
 ) -> tuple[Tensor, ...]:
     """Run a reducing network on overlapping tiles; memory is bounded by the tile, not by the image.

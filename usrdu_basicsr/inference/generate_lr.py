@@ -13,7 +13,7 @@ from basicsr.utils import img2tensor
 from tqdm import tqdm
 
 from usrdu_basicsr.archs.dsn_arch import UncertaintyDSN
-from usrdu_basicsr.inference.downsample_tiles import reduce_in_tiles
+from usrdu_basicsr.inference.downsample_tiles import downsample_in_tiles
 from usrdu_basicsr.inference.load_network import dsn_options, load_dsn
 from usrdu_basicsr.storage.generated_set import (
     LOG_SCALE_FOLDER,
@@ -25,7 +25,7 @@ from usrdu_basicsr.storage.generated_set import (
 )
 from usrdu_basicsr.utils.errors import InputError
 from usrdu_basicsr.utils.files import output_folder
-from usrdu_basicsr.utils.images import image_size, list_images, read_image, refuse_equal_stems, to_8bit, write_png
+from usrdu_basicsr.utils.images import check_unique_stems, image_size, list_images, read_image, to_8bit, write_png
 from usrdu_basicsr.utils.precision import Precision
 from usrdu_basicsr.version import __version__
 
@@ -76,8 +76,8 @@ def generate_set(
     numbers = Precision(precision, device)
     output = output_folder(output)
     paths = list_images(gt_folder)
-    refuse_equal_stems(paths)
-    dsn = ready_to_predict(load_dsn(checkpoint, device), numbers)
+    check_unique_stems(paths)
+    dsn = prepare_for_inference(load_dsn(checkpoint, device), numbers)
     description = {
         'checkpoint': Path(checkpoint).name,
         'checkpoint_sha256': hashlib.sha256(Path(checkpoint).expanduser().read_bytes()).hexdigest(),
@@ -115,9 +115,9 @@ def generate_set(
     return report
 
 
-def ready_to_predict(dsn: UncertaintyDSN, precision: Precision) -> UncertaintyDSN:
+def prepare_for_inference(dsn: UncertaintyDSN, precision: Precision) -> UncertaintyDSN:
     """Change a network for `predict`: channels of a pixel side by side, which is faster on a CPU in float32 too."""
-    precision.set_products()
+    precision.set_tf32()
     precision.prepare(dsn)
     return dsn.to(memory_format=torch.channels_last)
 
@@ -131,7 +131,7 @@ def predict(
         dsn: The network, on its device.
         image: `(H, W, 3)` float32, BGR, [0, 1]; cropped at the right and the bottom to a multiple of the scale.
         tile: See `generate_set`.
-        precision: That of `ready_to_predict`; float32 if None.
+        precision: That of `prepare_for_inference`; float32 if None.
 
     Returns:
         Mean and log-scale, `(H / s, W / s, 3)` float32, RGB.
@@ -151,7 +151,7 @@ def predict(
         return precision.run(dsn, part, with_features=False)[:2]
 
     with torch.inference_mode():
-        mean, log_scale = reduce_in_tiles(
+        mean, log_scale = downsample_in_tiles(
             x, run, dsn.scale, dsn.receptive_radius, tile or (256 if device.type == 'cpu' else 512)
         )
     return mean[0].permute(1, 2, 0).numpy(), log_scale[0].permute(1, 2, 0).numpy()

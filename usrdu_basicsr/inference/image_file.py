@@ -17,7 +17,7 @@ import numpy as np
 from PIL import Image, PngImagePlugin, UnidentifiedImageError
 
 from usrdu_basicsr.utils.errors import InputError
-from usrdu_basicsr.utils.files import read_bytes, write_whole
+from usrdu_basicsr.utils.files import atomic_write, read_bytes
 from usrdu_basicsr.utils.images import EXIF_ORIENTATION, decode_with, encode_png
 
 logger = logging.getLogger(__name__)
@@ -30,7 +30,7 @@ PROFILE_OF_CHANNELS = {1: b'GRAY', 3: b'RGB ', 4: b'RGB '}
 
 
 @dataclass(frozen=True)
-class Picture:
+class ImageFile:
     """What an image file holds.
 
     Attributes:
@@ -43,7 +43,7 @@ class Picture:
     icc_profile: bytes | None = None
 
 
-def read_picture(path: Path) -> Picture:
+def read_image_file(path: Path) -> ImageFile:
     """Read an image file.
 
     Raises:
@@ -63,7 +63,7 @@ def read_picture(path: Path) -> Picture:
                 alpha = np.asarray(header.convert('LA').getchannel('A'))  # OpenCV has no gray with transparency
                 pixels = np.dstack([pixels, pixels, pixels, alpha])
     except UnidentifiedImageError:
-        return Picture(pixels)  # it is of a kind that OpenCV alone reads
+        return ImageFile(pixels)  # it is of a kind that OpenCV alone reads
     except (OSError, ValueError, SyntaxError) as error:  # of its metadata, as OpenCV has read the pixels
         raise InputError(f"cannot read what '{path}' says of itself ({error}): save it anew, or remove it") from error
     if kind != 'TIFF':  # these OpenCV turns in any case
@@ -72,7 +72,7 @@ def read_picture(path: Path) -> Picture:
         space = profile[16:20].decode('latin-1').strip()
         logger.warning("'%s': its colour profile is for %s, which it was converted from without it", path, space)
         profile = None
-    return Picture(pixels, profile or None)
+    return ImageFile(pixels, profile or None)
 
 
 @contextmanager
@@ -99,7 +99,7 @@ def _turned(pixels: np.ndarray, orientation: int) -> np.ndarray:
     return np.ascontiguousarray(pixels)
 
 
-def write_picture(path: Path, picture: Picture) -> None:
+def write_image_file(path: Path, picture: ImageFile) -> None:
     """Write an image file by its ending (`FORMATS`), whole or not at all.
 
     Args:
@@ -111,10 +111,10 @@ def write_picture(path: Path, picture: Picture) -> None:
         WriteError: The file cannot be written.
     """
     encoded = _encode(picture, path)
-    write_whole(path, lambda file: file.write(encoded))
+    atomic_write(path, lambda file: file.write(encoded))
 
 
-def _encode(picture: Picture, path: Path) -> bytes:
+def _encode(picture: ImageFile, path: Path) -> bytes:
     kind, pixels = FORMATS[path.suffix.lower()], picture.pixels
     if kind == 'PNG':
         return _with_profile(encode_png(pixels, str(path)), picture.icc_profile)

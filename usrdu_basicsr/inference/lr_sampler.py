@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from usrdu_basicsr.archs.dsn_arch import UncertaintyDSN
-from usrdu_basicsr.inference.generate_lr import predict, ready_to_predict
+from usrdu_basicsr.inference.generate_lr import predict, prepare_for_inference
 from usrdu_basicsr.inference.load_network import load_dsn
 from usrdu_basicsr.inference.pixels import check_image
 from usrdu_basicsr.ops.sampling import sample_laplace
@@ -31,7 +31,7 @@ class LRSampler:
 
     def __init__(self, dsn: UncertaintyDSN, precision: Precision | None = None) -> None:
         self.precision = precision or Precision('fp32', next(dsn.parameters()).device)
-        self.dsn = ready_to_predict(dsn, self.precision)
+        self.dsn = prepare_for_inference(dsn, self.precision)
         self.scale = dsn.scale
 
     def __call__(self, image: np.ndarray, count: int = 1, seed: int | None = None) -> np.ndarray:

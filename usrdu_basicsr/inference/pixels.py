@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from usrdu_basicsr.utils.errors import InputError, in_one_line
+from usrdu_basicsr.utils.errors import InputError, one_line
 
 LUMA = (0.299, 0.587, 0.114)  # of RGB (ITU-R BT.601), as OpenCV's and Pillow's
 TOLERANCE = 1 / 255  # of floating-point images, which filters may bring a little beyond [0, 1]
@@ -70,6 +70,6 @@ def resized(pixels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
         result = cv2.resize(pixels, size[::-1], interpolation=how).reshape(*size, pixels.shape[2])
     except cv2.error as error:
         raise InputError(
-            f'cannot resize the result to {size[1]}x{size[0]} ({in_one_line(error)}): choose another outscale'
+            f'cannot resize the result to {size[1]}x{size[0]} ({one_line(error)}): choose another outscale'
         ) from error
     return result.clip(0, 1) if result.dtype.kind == 'f' else result

@@ -10,7 +10,7 @@ from operator import add
 from torch import Tensor
 
 
-def ensemble_of(run: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+def with_self_ensemble(run: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
     """The mean of `run` over the eight flips and turns of its input, each undone (https://arxiv.org/abs/1707.02921).
 
     Args:

@@ -16,7 +16,7 @@ import numpy as np
 from tqdm import tqdm
 
 from usrdu_basicsr.inference.find_inputs import find_inputs
-from usrdu_basicsr.inference.image_file import FORMATS, Picture, read_picture, write_picture
+from usrdu_basicsr.inference.image_file import FORMATS, ImageFile, read_image_file, write_image_file
 from usrdu_basicsr.inference.pixels import scaled_size
 from usrdu_basicsr.utils.errors import InputError, WriteError
 from usrdu_basicsr.utils.files import output_folder
@@ -24,7 +24,7 @@ from usrdu_basicsr.utils.images import image_size
 
 logger = logging.getLogger(__name__)
 # Errors of writing that the next image would meet too: a full disk or quota, a disk that cannot be written
-OF_ALL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 Result = TypeVar('Result')
 
 
@@ -107,14 +107,14 @@ def upscale_files(
             todo.append(path)
 
     with ThreadPoolExecutor(workers) as readers, ThreadPoolExecutor(workers) as writers:
-        reading = _ahead(((path, readers.submit(read_picture, path)) for path in todo), workers)
+        reading = _ahead(((path, readers.submit(read_image_file, path)) for path in todo), workers)
 
         def writing() -> Iterator[tuple[Path, Future[None]]]:
             for path, future in reading:
                 with _failing(path, report):
                     picture = future.result()
                     result = _integers(upscale(picture.pixels))
-                    yield path, writers.submit(write_picture, targets[path], Picture(result, picture.icc_profile))
+                    yield path, writers.submit(write_image_file, targets[path], ImageFile(result, picture.icc_profile))
                     del picture, result  # while the next one is made
 
         for path, future in tqdm(_ahead(writing(), workers), unit='image', total=len(todo), disable=share[0] != 0):
@@ -176,7 +176,7 @@ def _failing(path: Path, report: UpscaleReport) -> Iterator[None]:
     try:
         yield
     except (InputError, WriteError, MemoryError) as error:
-        if isinstance(error.__cause__, OSError) and error.__cause__.errno in OF_ALL:
+        if isinstance(error.__cause__, OSError) and error.__cause__.errno in DISK_ERRORS:
             raise
         reason = f'does not fit into memory ({error})' if isinstance(error, MemoryError) else str(error)
         logger.error('%s', reason if str(path) in reason else f"'{path}': {reason}")

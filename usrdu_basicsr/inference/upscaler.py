@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from usrdu_basicsr.inference.load_network import load_generator
 from usrdu_basicsr.inference.pixels import as_pixels, check_image, resized, scaled_size
 from usrdu_basicsr.inference.probe import probe, size_multiple
-from usrdu_basicsr.inference.self_ensemble import ensemble_of
+from usrdu_basicsr.inference.self_ensemble import with_self_ensemble
 from usrdu_basicsr.inference.tiles import Span, enlarged_rows
 from usrdu_basicsr.utils.device import pick_device
 from usrdu_basicsr.utils.errors import InputError, first_line
@@ -38,7 +38,7 @@ class Upscaler:
         tile: Largest side of the parts that the network sees at once, in pixels of the input. None: chosen by the free
             memory for each image. 0: the whole image. It is halved when memory runs out.
         overlap: Pixels of the input that tiles share, in which they fade into each other; a quarter of a tile at most.
-        ensemble: Average over the image's eight flips and turns; takes eight times as long.
+        self_ensemble: Average over the image's eight flips and turns; takes eight times as long.
         outscale: Of the result, to which the network's is resized; None for the network's own scale.
 
     Attributes:
@@ -54,7 +54,7 @@ class Upscaler:
         precision: Precision | None = None,
         tile: int | None = None,
         overlap: int = OVERLAP,
-        ensemble: bool = False,
+        self_ensemble: bool = False,
         outscale: float | None = None,
     ) -> None:
         if tile is not None and tile != 0 and tile < LEAST_TILE:
@@ -65,13 +65,13 @@ class Upscaler:
             raise InputError(f'outscale: got {outscale}, expected a number from above 0 to {MOST_OUTSCALE}')
         self.device = next(network.parameters()).device
         self.precision = precision or Precision('fp32', self.device)
-        self.precision.set_products()
+        self.precision.set_tf32()
         self.precision.prepare(network)
         self.network = network.eval().requires_grad_(False).to(memory_format=torch.channels_last)
         self.multiple = size_multiple(network)
         self.tile = tile
         self.overlap = overlap
-        self.run = ensemble_of(self._run) if ensemble else self._run
+        self.run = with_self_ensemble(self._run) if self_ensemble else self._run
         self.outscale = outscale
         self.scale, self.bytes_per_pixel = probe(self._run, network, self.device)
         self._most = math.inf  # what memory sufficed for
@@ -175,7 +175,7 @@ def load_upscaler(
     device: str | None = None,
     precision: str = 'fp32',
     tile: int | None = None,
-    ensemble: bool = False,
+    self_ensemble: bool = False,
     outscale: float | None = None,
 ) -> Upscaler:
     """An `Upscaler` from a checkpoint: stage 2's `net_g_*.pth`, a published SR file, one of Real-ESRGAN's, ...
@@ -192,7 +192,7 @@ def load_upscaler(
     """
     where = pick_device(device)
     network = load_generator(path, where)
-    return Upscaler(network, Precision(precision, where), tile, ensemble=ensemble, outscale=outscale)
+    return Upscaler(network, Precision(precision, where), tile, self_ensemble=self_ensemble, outscale=outscale)
 
 
 def _is_out_of_memory(error: BaseException) -> bool:

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from usrdu_basicsr.kernelgan.generator import WIDTH, xavier_normal
 from usrdu_basicsr.kernelgan.pointwise import pointwise_layers
-from usrdu_basicsr.kernelgan.unfold import patches_of
+from usrdu_basicsr.kernelgan.unfold import unfold
 
 FIRST_SIZE = 7
 HIDDEN = 5
@@ -110,7 +110,7 @@ class PatchDiscriminators(nn.Module):
         norm, before = weights.norms[look].split([1, HIDDEN])
         before = before[..., None]  # (5, R, 1)
         scales, shifts = self.norm_weight / before, self.norm_bias / before
-        patches = patches_of(x, FIRST_SIZE)
+        patches = unfold(x, FIRST_SIZE)
         logits = pointwise_layers(patches, weights.first, norm[0], weights.others, weights.last, scales, shifts)
         # in double precision for the same reason as `last_bias`
         return torch.sigmoid(logits.double() + self.last_bias).to(x.dtype).squeeze(1)

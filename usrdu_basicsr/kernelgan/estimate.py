@@ -25,7 +25,7 @@ from usrdu_basicsr.kernelgan.postprocess import consensus
 from usrdu_basicsr.kernelgan.training import ITERATIONS, train_kernels
 from usrdu_basicsr.utils.errors import InputError
 from usrdu_basicsr.utils.files import output_folder
-from usrdu_basicsr.utils.images import list_images, read_image, refuse_equal_stems
+from usrdu_basicsr.utils.images import check_unique_stems, list_images, read_image
 
 logger = logging.getLogger(__name__)
 
@@ -89,7 +89,7 @@ class KernelEstimation:
         paths = list_images(photos)
         if self.output.resolve() == Path(photos).resolve():
             raise InputError(f"output '{output}' is the folder of the photos: name another")
-        refuse_equal_stems(paths)
+        check_unique_stems(paths)
         self.paths = paths[share[0] :: share[1]]
         self.scale = scale
         self.report = EstimationReport()

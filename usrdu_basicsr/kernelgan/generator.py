@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from usrdu_basicsr.kernelgan.unfold import sum_patches
+from usrdu_basicsr.kernelgan.unfold import fold
 
 WIDTH = 64
 KERNEL_SIZE = 13  # of the whole: 7 + 5 + 3 - 2
@@ -57,6 +57,6 @@ class KernelGenerators(nn.Module):
         taps3 = torch.bmm(rows, layer3).view(runs, WIDTH, 9)
         # Correlations in a row add their offsets: each pair of taps goes to the sum of both positions.
         pairs = torch.bmm(taps3.mT, layer2).view(runs, 9, WIDTH, 25).transpose(1, 2)
-        taps2 = sum_patches(pairs.reshape(runs, WIDTH * 9, 25), 3, (7, 7)).flatten(2)  # (R, 64, 49)
+        taps2 = fold(pairs.reshape(runs, WIDTH * 9, 25), 3, (7, 7)).flatten(2)  # (R, 64, 49)
         pairs = torch.bmm(taps2.mT, layer1)  # (R, 49, 49)
-        return sum_patches(pairs, 7, (KERNEL_SIZE, KERNEL_SIZE)).squeeze(1)
+        return fold(pairs, 7, (KERNEL_SIZE, KERNEL_SIZE)).squeeze(1)

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from usrdu_basicsr.data.kernel_set import EXTENSIONS, read_kernel, write_kernel
-from usrdu_basicsr.kernelgan.postprocess import square
+from usrdu_basicsr.kernelgan.postprocess import x2_to_x4_kernel
 from usrdu_basicsr.utils.errors import InputError
 
 
@@ -22,7 +22,7 @@ def read_x2_kernel(output: Path, stem: str) -> np.ndarray:
 
 def write_kernels(output: Path, stem: str, kernel: np.ndarray, scale: int) -> None:
     """Write a photo's x2 kernel, and for scale 4 the x4 kernel that follows from it; what is there already, stays."""
-    for folder, expected in (('x2', kernel), ('x4', square(kernel)))[: 2 if scale == 4 else 1]:
+    for folder, expected in (('x2', kernel), ('x4', x2_to_x4_kernel(kernel)))[: 2 if scale == 4 else 1]:
         if not _holds(output / folder / stem, expected):
             write_kernel(output / folder, stem, expected)
 

@@ -10,7 +10,7 @@ from scipy.signal import convolve2d
 from usrdu_basicsr.kernelgan.constraints import COLLAPSED
 from usrdu_basicsr.ops.kernels import centre_of_mass
 
-KEPT = 40  # taps kept of a x2 kernel
+NUM_KEPT_TAPS = 40  # taps kept of a x2 kernel
 THRESHOLD = 0.75  # of the largest tap not kept
 
 
@@ -36,7 +36,7 @@ def remove_negligible(kernel: np.ndarray) -> np.ndarray:
         ValueError: Nothing is left, or numbers are not finite.
     """
     kernel = kernel.astype(np.float64)
-    threshold = THRESHOLD * np.sort(kernel, axis=None)[-KEPT - 1]
+    threshold = THRESHOLD * np.sort(kernel, axis=None)[-NUM_KEPT_TAPS - 1]
     kept = (kernel - threshold).clip(0)
     total = kept.sum()
     if not np.isfinite(total) or total <= 0:
@@ -85,7 +85,7 @@ def has_collapsed(raw: np.ndarray) -> bool:
     return not abs(raw.sum() - 1) < COLLAPSED
 
 
-def square(kernel: np.ndarray) -> np.ndarray:
+def x2_to_x4_kernel(kernel: np.ndarray) -> np.ndarray:
     """The x4 kernel of a x2 kernel: what reducing twice with it does, without the outer taps.
 
     Args:

@@ -20,7 +20,7 @@ from usrdu_basicsr.kernelgan.correlation import Correlation
 from usrdu_basicsr.kernelgan.crops import D_CROP, SourceImages
 from usrdu_basicsr.kernelgan.discriminator import PatchDiscriminators, Weights
 from usrdu_basicsr.kernelgan.generator import KERNEL_SIZE, KernelGenerators
-from usrdu_basicsr.utils.malloc import keep_freed_memory
+from usrdu_basicsr.utils.malloc import tune_malloc
 
 ITERATIONS = 3000
 LEARNING_RATE = 2e-4
@@ -149,7 +149,7 @@ def train_kernels(
     Returns:
         Kernels and losses, in the order of the runs.
     """
-    keep_freed_memory()
+    tune_malloc()
     count = len(seeds)
     if count == 1:
         # Matrix products of a batch of one are rounded in another order, which training would amplify.

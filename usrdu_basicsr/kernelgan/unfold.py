@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 
-def patches_of(x: Tensor, size: int) -> Tensor:
+def unfold(x: Tensor, size: int) -> Tensor:
     """As `torch.nn.functional.unfold(x, size)`, five times as fast on CPUs.
 
     Args:
@@ -22,7 +22,7 @@ def patches_of(x: Tensor, size: int) -> Tensor:
     return _Patches.apply(x, size)
 
 
-def sum_patches(patches: Tensor, size: int, shape: tuple[int, int]) -> Tensor:
+def fold(patches: Tensor, size: int, shape: tuple[int, int]) -> Tensor:
     """As `torch.nn.functional.fold(patches, shape, size)`, three times as fast on CPUs.
 
     Args:
@@ -37,7 +37,7 @@ def sum_patches(patches: Tensor, size: int, shape: tuple[int, int]) -> Tensor:
 
 
 class _Patches(torch.autograd.Function):
-    """Its gradient is `sum_patches`, and the other way round; autograd's own for `Tensor.unfold` is slow."""
+    """Its gradient is `fold`, and the other way round; autograd's own for `Tensor.unfold` is slow."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, size: int) -> Tensor:
@@ -47,7 +47,7 @@ class _Patches(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
-        return sum_patches(grad, ctx.size, ctx.shape), None
+        return fold(grad, ctx.size, ctx.shape), None
 
 
 class _SumPatches(torch.autograd.Function):
@@ -67,4 +67,4 @@ class _SumPatches(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
-        return patches_of(grad, ctx.size), None, None
+        return unfold(grad, ctx.size), None, None

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from usrdu_basicsr.archs.dsn_arch import DSNOutput
 from usrdu_basicsr.data.kernel_set import read_kernel_set
-from usrdu_basicsr.models.adversarial_model import AdversarialModel
+from usrdu_basicsr.models.adversarial_base import AdversarialModel
 from usrdu_basicsr.ops.filters import high_pass
 from usrdu_basicsr.ops.kernels import centre_of_mass, kernel_downsample
 from usrdu_basicsr.ops.resize import bicubic_downsample
@@ -79,7 +79,7 @@ class UncertaintyDSNModel(AdversarialModel):
     def optimize_parameters(self, current_iter: int) -> None:
         """One step of the discriminator, then of the generator."""
         self.begin_step(current_iter)
-        images, targets = self.in_parts(self.gt), self.in_parts(self.reference())
+        images, targets = self.micro_batches(self.gt), self.micro_batches(self.reference())
         several = len(images) > 1
         output = None
         discriminator_logs: list[dict[str, Tensor]] = []
@@ -87,22 +87,22 @@ class UncertaintyDSNModel(AdversarialModel):
             # It learns first, from all parts, whose graphs together would need the memory that parts are there to save.
             if several:
                 with torch.no_grad():
-                    fake = [self._high_pass(self._predict(part, with_features=False).lr) for part in images]
+                    fake = [self._high_pass(self._predict(part, with_features=False).mean) for part in images]
             else:
                 output = self._predict(images[0])
-                fake = [self._high_pass(output.lr.detach())]
-            real = [self._high_pass(part) for part in self.in_parts(self.lq)]
+                fake = [self._high_pass(output.mean.detach())]
+            real = [self._high_pass(part) for part in self.micro_batches(self.lq)]
             discriminator_logs = self.step_discriminator(real, fake, fake_first=True)
 
         logs = []
         for part, target in zip(images, targets, strict=True):
-            with self.sharing(self.net_g, part is images[-1]):
+            with self.grad_sync(self.net_g, part is images[-1]):
                 if several or output is None:
                     output = self._predict(part)
                 losses = self._generator_losses(output, target)
-                self.updates[0].backward(*losses.values())
+                self.optimizer_steps[0].backward(*losses.values())
             logs.append(losses | {'log_scale': output.log_scale.mean()})
-        self.updates[0].step()
+        self.optimizer_steps[0].step()
         self.end_step([*logs, *discriminator_logs], current_iter)
 
     def _predict(self, images: Tensor, with_features: bool = True) -> DSNOutput:
@@ -126,7 +126,7 @@ class UncertaintyDSNModel(AdversarialModel):
 
     def get_current_visuals(self) -> dict[str, Tensor]:
         """`result` (generated mean), `log_scale`, and `gt` (the real LR image) where there is one; on the CPU."""
-        visuals = {'result': self.output.lr.cpu(), 'log_scale': self.output.log_scale.cpu()}
+        visuals = {'result': self.output.mean.cpu(), 'log_scale': self.output.log_scale.cpu()}
         if self.lq is not None:
             visuals['gt'] = self.lq.cpu()
         return visuals

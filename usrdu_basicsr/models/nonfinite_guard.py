@@ -10,7 +10,7 @@ from torch import Tensor
 from usrdu_basicsr.utils.errors import DivergenceError
 
 
-class FiniteWatch:
+class NonFiniteGuard:
     """Counts, for each loss and gradient, the iterations in a row in which it was lost: infinite or not a number.
 
     On a GPU the counts travel to the CPU while it works on; they are read at the next step that finds them there.

@@ -8,12 +8,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from usrdu_basicsr.models.train_settings import StepSettings
+from usrdu_basicsr.models.train_settings import TrainSettings
 
-NEVER = 2**31 - 1
+NO_GROWTH_INTERVAL = 2**31 - 1
 
 
-class Update:
+class OptimizerStep:
     """The backward passes and the step of one optimizer.
 
     A step whose losses or gradients are not all finite is left out. That is found on the device, without waiting for
@@ -21,7 +21,7 @@ class Update:
 
     Args:
         optimizer: Of one network.
-        settings: Its `precision`, `accumulate` and `grad_clip` are used.
+        settings: Its `precision`, `accum_iter` and `grad_clip` are used.
         device: Of the network.
 
     Attributes:
@@ -31,18 +31,18 @@ class Update:
 
     lost: Tensor
 
-    def __init__(self, optimizer: torch.optim.Optimizer, settings: StepSettings, device: torch.device) -> None:
+    def __init__(self, optimizer: torch.optim.Optimizer, settings: TrainSettings, device: torch.device) -> None:
         self.optimizer = optimizer
         self.settings = settings
         self.scaled = settings.precision == 'fp16'
-        growth_interval = 2000 if self.scaled else NEVER
+        growth_interval = 2000 if self.scaled else NO_GROWTH_INTERVAL
         init_scale = 2.0**16 if self.scaled else 1.0
         self.scaler = torch.amp.GradScaler(device.type, init_scale, growth_interval=growth_interval)
         self.one = torch.ones((), device=device)
 
     def backward(self, *losses: Tensor) -> None:
-        """Add the gradients of the losses of a part of the batch; `accumulate` parts make a step."""
-        total = torch.stack(losses).sum() / self.settings.accumulate
+        """Add the gradients of the losses of a part of the batch; `accum_iter` parts make a step."""
+        total = torch.stack(losses).sum() / self.settings.accum_iter
         # The gradient of a lost loss can be finite, as the sign of nan is 0, and must not be used: let it be nan too.
         self.scaler.scale(total * torch.where(total.isfinite(), 1.0, math.nan)).backward()
 

@@ -12,7 +12,7 @@ from basicsr.utils import tensor2img
 from basicsr.utils.registry import MODEL_REGISTRY
 from torch import Tensor
 
-from usrdu_basicsr.models.adversarial_model import AdversarialModel
+from usrdu_basicsr.models.adversarial_base import AdversarialModel
 from usrdu_basicsr.ops.gradient import gradient_image
 from usrdu_basicsr.ops.sampling import sample_laplace
 
@@ -61,19 +61,19 @@ class GradientGANModel(AdversarialModel):
         """One step of the generator, then of the discriminator."""
         self.begin_step(current_iter)
         self.lq = self.training_lq()
-        inputs, truths = self.in_parts(self.lq), self.in_parts(self.gt)
+        inputs, truths = self.micro_batches(self.lq), self.micro_batches(self.gt)
         logs: list[dict[str, Tensor]] = []
         fakes: list[Tensor] = []
         for lq, gt in zip(inputs, truths, strict=True):
-            with self.sharing(self.net_g, lq is inputs[-1]):
+            with self.grad_sync(self.net_g, lq is inputs[-1]):
                 output = self.precision.run(self.net_g, lq)
                 fake = None if self.net_d is None else gradient_image(output)
                 losses = self._generator_losses(output, gt, fake)
-                self.updates[0].backward(*losses.values())
+                self.optimizer_steps[0].backward(*losses.values())
             logs.append(losses)
             if fake is not None:
                 fakes.append(fake.detach())
-        self.updates[0].step()
+        self.optimizer_steps[0].step()
         if fakes:
             logs += self.step_discriminator([gradient_image(gt) for gt in truths], fakes, fake_first=False)
         self.end_step(logs, current_iter)

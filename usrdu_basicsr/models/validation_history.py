@@ -22,7 +22,7 @@ class ValidationHistory:
         self.path = path
         self.records: list[dict[str, Any]] = []
 
-    def go_on_from(self, iteration: int) -> None:
+    def resume_from(self, iteration: int) -> None:
         """Read what was measured up to an iteration, and forget the rest, which will be measured again.
 
         Raises:

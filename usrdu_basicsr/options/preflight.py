@@ -10,9 +10,9 @@ import torch
 from basicsr.utils.registry import ARCH_REGISTRY, DATASET_REGISTRY, LOSS_REGISTRY
 
 from usrdu_basicsr.data.kernel_set import read_kernel_set
-from usrdu_basicsr.data.transforms import check_holds_crop
+from usrdu_basicsr.data.transforms import check_crop_fits
 from usrdu_basicsr.inference.load_network import scale_of
-from usrdu_basicsr.models.train_settings import StepSettings
+from usrdu_basicsr.models.train_settings import TrainSettings
 from usrdu_basicsr.options.run_rules import NETWORKS, check_options
 from usrdu_basicsr.options.train_rules import LOSSES
 from usrdu_basicsr.storage.basicsr_sources import list_of, open_basicsr_source, paired_names
@@ -64,7 +64,7 @@ def resumes(opt: Mapping[str, Any]) -> bool:
 
 def _check_device(opt: Mapping[str, Any]) -> None:
     """Refuse what the device of the training cannot do."""
-    settings, device = StepSettings.of(opt['train']), device_of(opt)
+    settings, device = TrainSettings.of(opt['train']), device_of(opt)
     try:
         Precision(settings.precision, device)
     except InputError as error:
@@ -129,7 +129,7 @@ def _check_pairs(dataset: Mapping[str, Any]) -> None:
                 f"'{name}' is {size} pixels (height, width), expected {expected}: {scale} times '{lq_name}'"
             )
         if training:
-            check_holds_crop(size, dataset['gt_size'], 'gt_size', name)
+            check_crop_fits(size, dataset['gt_size'], 'gt_size', name)
 
 
 def check_networks(opt: Mapping[str, Any], paths: Mapping[str, Any]) -> None:

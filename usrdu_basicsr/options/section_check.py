@@ -9,7 +9,7 @@ from typing import Any
 
 from basicsr.utils.registry import Registry
 
-from usrdu_basicsr.utils.registry import look_up
+from usrdu_basicsr.utils.registry import find_registered
 
 # Options that are text even where they look like a number
 TEXT = {'name', 'suffix', 'filename_tmpl', 'meta_info_file', 'meta_info_file_lq'}
@@ -48,7 +48,7 @@ class OptionCheck:
     def choice(self, section: Mapping[str, Any], registry: Registry, where: str) -> Any | None:
         """What `section: type` names in `registry`, or None if it names nothing (which is noted)."""
         name = section.get('type')
-        if (found := look_up(registry, name)) is not None:
+        if (found := find_registered(registry, name)) is not None:
             return found
         self.no_choice(name, registry.keys(), where)
         return None

@@ -11,14 +11,14 @@ import torch
 from basicsr.models import lr_scheduler
 from basicsr.utils.registry import LOSS_REGISTRY, METRIC_REGISTRY
 
-from usrdu_basicsr.models.train_settings import StepSettings
+from usrdu_basicsr.models.train_settings import TrainSettings
 from usrdu_basicsr.options.section_check import OptionCheck
 
 LOSSES = ('pixel_opt', 'perceptual_opt', 'low_frequency_opt', 'gan_opt')
 TRAIN = {
     *('ema_decay', 'optim_g', 'optim_d', 'scheduler', 'total_iter', 'warmup_iter'),
     *('pixel_opt', 'perceptual_opt', 'gan_opt'),
-    *(field.name for field in fields(StepSettings)),
+    *(field.name for field in fields(TrainSettings)),
 }
 TRAIN_1 = {'high_pass_gain', 'target', 'kernels'}
 TRAIN_2 = {'low_frequency_opt'}
@@ -39,7 +39,7 @@ def check_train(
     if first_stage:
         _check_target(check, train)
     check.numbers(train, 'train: ')
-    settings = StepSettings.of(train)
+    settings = TrainSettings.of(train)
     check.problems += [f'train: {problem}' for problem in settings.problems(batch_size)]
     check.needs(train, ['optim_g', 'scheduler', 'total_iter', *(['pixel_opt'] if first_stage else [])], 'train: ')
     if not train.get('pixel_opt') and not train.get('perceptual_opt'):
@@ -53,8 +53,8 @@ def check_train(
         where = f'train: {name}: '
         if loss and (kind := check.choice(loss, LOSS_REGISTRY, where)):
             check.call(loss, kind, where)
-            if settings.accumulate != 1 and (loss.get('reduction') == 'sum' or loss.get('criterion') == 'fro'):
-                check.problems.append(f'{where}is no mean over images: train: accumulate would change the step')
+            if settings.accum_iter != 1 and (loss.get('reduction') == 'sum' or loss.get('criterion') == 'fro'):
+                check.problems.append(f'{where}is no mean over images: train: accum_iter would change the step')
             takes_scale = any('log_scale' in parameter for parameter in inspect.signature(kind.forward).parameters)
             if takes_scale != (first_stage and name != 'gan_opt'):
                 check.problems.append(f'{where}type: {loss["type"]} is not for this stage')

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from usrdu_basicsr.utils.errors import InputError
-from usrdu_basicsr.utils.files import write_text, write_whole
+from usrdu_basicsr.utils.files import atomic_write, write_text
 
 LR_FOLDER = 'lr'
 LOG_SCALE_FOLDER = 'log_scale'
@@ -25,7 +25,7 @@ HEADER_BYTES = 256
 
 def write_log_scale(path: Path, log_scale: np.ndarray) -> None:
     """Write `(H, W, 3)` RGB log-scales as float16, whole or not at all."""
-    write_whole(path, lambda file: np.save(file, log_scale.astype(np.float16)))
+    atomic_write(path, lambda file: np.save(file, log_scale.astype(np.float16)))
 
 
 def decode_log_scale(content: bytes, name: str) -> np.ndarray:
@@ -78,7 +78,7 @@ def _read_header(start: bytes, length: int, name: str) -> tuple[str, tuple[int, 
     return kind, (height, width), header.end()
 
 
-def check_reduced(name: str, size: tuple[int, int], photo: str, photo_size: tuple[int, int], scale: int) -> None:
+def check_lr_size(name: str, size: tuple[int, int], photo: str, photo_size: tuple[int, int], scale: int) -> None:
     """Refuse an LR image, or a map of log-scales, that is not the size that a DSN makes of its HR photo.
 
     Args:

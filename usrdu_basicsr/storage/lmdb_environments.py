@@ -9,7 +9,7 @@ import lmdb
 
 from usrdu_basicsr.utils.errors import InputError
 
-DATA = 'data.mdb'
+LMDB_DATA_FILE = 'data.mdb'
 # by path, with the inode of what was opened: the LMDB may have been replaced since
 _environments: dict[str, tuple[int, lmdb.Environment]] = {}
 
@@ -22,7 +22,7 @@ def open_environment(path: str | Path) -> lmdb.Environment:
     """
     resolved = os.path.realpath(path)
     try:
-        inode = os.stat(os.path.join(resolved, DATA)).st_ino
+        inode = os.stat(os.path.join(resolved, LMDB_DATA_FILE)).st_ino
         opened, environment = _environments.get(resolved, (None, None))
         if environment is None or opened != inode:  # the old one is left to the threads that may be reading it
             environment = lmdb.open(resolved, readonly=True, lock=False, readahead=False, create=False)

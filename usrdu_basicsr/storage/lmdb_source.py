@@ -11,8 +11,8 @@ import lmdb
 import numpy as np
 
 from usrdu_basicsr.storage.formats import Format
-from usrdu_basicsr.storage.lmdb_environments import DATA, open_environment
-from usrdu_basicsr.storage.meta_info import BYTES, META_INFO, key_of, read_meta_info
+from usrdu_basicsr.storage.lmdb_environments import LMDB_DATA_FILE, open_environment
+from usrdu_basicsr.storage.meta_info import FILE_NAME_ERRORS, META_INFO, key_of, read_meta_info
 from usrdu_basicsr.storage.source import Source
 from usrdu_basicsr.utils.errors import InputError
 from usrdu_basicsr.utils.files import input_folder
@@ -50,7 +50,7 @@ class LmdbSource(Source):
         environment = open_environment(self.root)
         pages = (environment.info()['last_pgno'] + 1) * environment.stat()['psize']
         values = environment.stat()['entries']
-        size = (self.root / DATA).stat().st_size
+        size = (self.root / LMDB_DATA_FILE).stat().st_size
         # Reading behind the end of the file would end the process.
         if size < pages:
             raise InputError(f"LMDB '{self.root}' is cut short: {size} of {pages} bytes; create or copy it again")
@@ -63,7 +63,7 @@ class LmdbSource(Source):
         return len(self.keys)
 
     def stems(self) -> list[str]:
-        return [unquote(key, errors=BYTES) for key in self.keys.tolist()]
+        return [unquote(key, errors=FILE_NAME_ERRORS) for key in self.keys.tolist()]
 
     def name(self, index: int) -> str:
         return str(self.root / str(self.keys[index]))

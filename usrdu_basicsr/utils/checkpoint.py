@@ -16,11 +16,11 @@ import torch
 from torch import Tensor, nn
 
 from usrdu_basicsr.utils.errors import InputError, InputNotFoundError, first_line
-from usrdu_basicsr.utils.files import write_whole
-from usrdu_basicsr.utils.key_mapping import most_alike, networks_of
+from usrdu_basicsr.utils.files import atomic_write
+from usrdu_basicsr.utils.key_mapping import best_match, networks_of
 
 # Keys of a kind in a message about weights: enough for a layer or two, few enough to be read
-MOST_NAMED = 12
+MAX_NAMES_SHOWN = 12
 
 # How files begin that torch wrote before version 1.6, without checksums
 BEFORE_ZIP = pickle.dumps(0x1950A86A20F9469CFC6C, protocol=2)
@@ -39,7 +39,7 @@ def write_checkpoint(path: str | Path, content: Mapping[str, Any]) -> None:
     """
     buffer = io.BytesIO()  # into a file torch hides why it could not be written
     torch.save(dict(content), buffer)
-    write_whole(Path(path), lambda file: file.write(buffer.getbuffer()))
+    atomic_write(Path(path), lambda file: file.write(buffer.getbuffer()))
 
 
 def read_checkpoint(path: str | Path) -> dict[str, Any]:
@@ -98,7 +98,7 @@ def read_weights(path: str | Path, key: str, names: Collection[str]) -> dict[str
     """
     content = read_checkpoint(path)
     if published := networks_of(content):
-        weights: Any = most_alike(published, names)
+        weights: Any = best_match(published, names)
     else:
         weights = content.get(key, content.get('params', content))
     named = isinstance(weights, dict) and weights and all(isinstance(name, str) for name in weights)
@@ -128,8 +128,8 @@ def check_weights(net: nn.Module, weights: Mapping[str, Tensor], path: str | Pat
         'misshapen': [n + shapes[n] for n in shapes if weights[n].shape != own[n].shape],
     }.items():
         if names:
-            more = [f'and {len(names) - MOST_NAMED} more'] if len(names) > MOST_NAMED else []
-            problems.append(f'{len(names)} {kind} ({", ".join(names[:MOST_NAMED] + more)})')
+            more = [f'and {len(names) - MAX_NAMES_SHOWN} more'] if len(names) > MAX_NAMES_SHOWN else []
+            problems.append(f'{len(names)} {kind} ({", ".join(names[:MAX_NAMES_SHOWN] + more)})')
     if problems:
         raise InputError(
             f"checkpoint '{path}' does not fit {type(net).__name__}: {', '.join(problems)};"

@@ -16,7 +16,7 @@ import torch.distributed as dist
 Value = TypeVar('Value')
 
 
-def alone() -> bool:
+def is_single_process() -> bool:
     """Whether this process trains by itself."""
     return not (dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1)
 
@@ -28,25 +28,25 @@ def _group() -> Any:
 
 def any_rank(flag: bool) -> bool:
     """Whether `flag` is true on any rank."""
-    if alone():
+    if is_single_process():
         return flag
     flags = torch.tensor(int(flag))
     dist.all_reduce(flags, dist.ReduceOp.MAX, group=_group())
     return bool(flags)
 
 
-def collect(value: Value) -> list[Value]:
+def all_gather(value: Value) -> list[Value]:
     """The values of all ranks, by rank."""
-    if alone():
+    if is_single_process():
         return [value]
     values: list[Any] = [None] * dist.get_world_size()
     dist.all_gather_object(values, value, group=_group())
     return values
 
 
-def wait_for_all() -> None:
+def barrier() -> None:
     """Return once every rank has come here."""
-    if not alone():
+    if not is_single_process():
         dist.barrier(group=_group())
 
 

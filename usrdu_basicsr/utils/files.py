@@ -76,7 +76,7 @@ def output_folder(path: str | Path) -> Path:
     return path
 
 
-def write_whole(path: Path, write: Callable[[BinaryIO], object]) -> None:
+def atomic_write(path: Path, write: Callable[[BinaryIO], object]) -> None:
     """Write a file under a temporary name beside it, flush it to the disk, then rename it.
 
     A reader sees the old file or the new one, never a part; a failed write leaves the old one and nothing else. Only a
@@ -124,14 +124,14 @@ def _flush_folder(folder: Path) -> None:
 
 
 def remove_temporaries(folder: Path) -> None:
-    """Remove what killed processes left of `write_whole` in a folder, into which none is writing now."""
+    """Remove what killed processes left of `atomic_write` in a folder, into which none is writing now."""
     for path in folder.glob(f'.*{TEMPORARY}'):
         if re.fullmatch(r'\..+\.[0-9a-f]{32}', path.stem) and path.is_file():
             path.unlink(missing_ok=True)
 
 
 @contextmanager
-def whole_folder(path: Path, mark: str, overwrite: bool = False) -> Iterator[Path]:
+def atomic_dir(path: Path, mark: str, overwrite: bool = False) -> Iterator[Path]:
     """A folder that gets its name once the block has ended; after an error nothing of it is left.
 
     Args:
@@ -145,7 +145,7 @@ def whole_folder(path: Path, mark: str, overwrite: bool = False) -> Iterator[Pat
     Raises:
         InputError: It is there already, is a file, or cannot be written.
     """
-    refuse_to_replace(path, mark, overwrite)
+    check_overwrite(path, mark, overwrite)
     path = path.resolve()  # a link's folder is replaced, not the link
     for left in path.parent.glob(f'.{glob.escape(path.name)}.*{TEMPORARY}'):
         logger.warning("'%s' is from a run that was killed, if none is writing it now: remove it", left)
@@ -155,7 +155,7 @@ def whole_folder(path: Path, mark: str, overwrite: bool = False) -> Iterator[Pat
         yield temporary
         if hasattr(os, 'sync'):  # not on Windows
             os.sync()
-        refuse_to_replace(path, mark, overwrite)  # what came to be there meanwhile, either
+        check_overwrite(path, mark, overwrite)  # what came to be there meanwhile, either
         if path.exists():
             path.rename(replaced)
         temporary.rename(path)
@@ -170,8 +170,8 @@ def whole_folder(path: Path, mark: str, overwrite: bool = False) -> Iterator[Pat
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def refuse_to_replace(path: Path, mark: str, overwrite: bool) -> None:
-    """Check what `whole_folder` would do with a folder that is there.
+def check_overwrite(path: Path, mark: str, overwrite: bool) -> None:
+    """Check what `atomic_dir` would do with a folder that is there.
 
     Raises:
         InputError: It is not to be replaced, or holds no `mark`, so that it may be something else.
@@ -186,4 +186,4 @@ def refuse_to_replace(path: Path, mark: str, overwrite: bool) -> None:
 
 def write_text(path: Path, text: str) -> None:
     """Write a text file in UTF-8, whole or not at all."""
-    write_whole(path, lambda file: file.write(text.encode()))
+    atomic_write(path, lambda file: file.write(text.encode()))

@@ -9,8 +9,8 @@ import cv2
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from usrdu_basicsr.utils.errors import InputError, in_one_line
-from usrdu_basicsr.utils.files import input_folder, list_files, read_bytes, write_whole
+from usrdu_basicsr.utils.errors import InputError, one_line
+from usrdu_basicsr.utils.files import atomic_write, input_folder, list_files, read_bytes
 
 EXTENSIONS = frozenset({'.png', '.jpg', '.jpeg', '.bmp', '.tif', '.tiff', '.webp', '.ppm', '.pgm'})
 EXIF_ORIENTATION = 0x0112
@@ -92,7 +92,7 @@ def decode_with(flags: int, content: bytes, name: str) -> np.ndarray:
     try:
         image = cv2.imdecode(np.frombuffer(content, np.uint8), flags)
     except cv2.error as error:
-        raise InputError(f"cannot read image '{name}': replace or remove it ({in_one_line(error)})") from error
+        raise InputError(f"cannot read image '{name}': replace or remove it ({one_line(error)})") from error
     if image is None:
         raise InputError(f"cannot read image '{name}': it is damaged or not an image; replace or remove it")
     if image.dtype.kind == 'f' and not np.isfinite(image).all():
@@ -108,7 +108,7 @@ def to_float(image: np.ndarray) -> np.ndarray:
 def write_png(path: Path, image: np.ndarray) -> None:
     """Write an 8-bit image `(H, W)` or `(H, W, 3)`, BGR, whole or not at all."""
     encoded = encode_png(image, str(path))
-    write_whole(path, lambda file: file.write(encoded))
+    atomic_write(path, lambda file: file.write(encoded))
 
 
 def encode_png(image: np.ndarray, name: str, compression: int | None = None) -> bytes:
@@ -129,11 +129,11 @@ def encode_png(image: np.ndarray, name: str, compression: int | None = None) -> 
         return cv2.imencode('.png', image, settings)[1].tobytes()
     except cv2.error as error:
         raise InputError(
-            f"cannot make a PNG of image '{name}' of {image.shape[1]}x{image.shape[0]} ({in_one_line(error)})"
+            f"cannot make a PNG of image '{name}' of {image.shape[1]}x{image.shape[0]} ({one_line(error)})"
         ) from error
 
 
-def refuse_equal_stems(paths: Sequence[Path]) -> None:
+def check_unique_stems(paths: Sequence[Path]) -> None:
     """Refuse files whose results would share a name.
 
     Raises:

@@ -70,7 +70,7 @@ def networks_of(content: Mapping[str, Any]) -> dict[str, Weights]:
     return {}
 
 
-def most_alike(networks: Mapping[str, Weights], names: Collection[str]) -> Weights:
+def best_match(networks: Mapping[str, Weights], names: Collection[str]) -> Weights:
     """Of several networks the one that has most of some parameters."""
     return max(networks.values(), key=lambda weights: sum(name in weights for name in names))
 

@@ -10,7 +10,7 @@ _LARGEST_BLOCK = 32 << 20  # the most that glibc allows
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
 
 
-def keep_freed_memory() -> None:
+def tune_malloc() -> None:
     """Have glibc keep up to 1 GiB of what is freed, for the rest of the process; no effect with other C libraries.
 
     By default it returns large blocks to the system. Fetching them anew, page by page, took a sixth of training's time.

@@ -70,7 +70,7 @@ class Precision:
             elif type(module) is nn.Conv2d and frozen:
                 module.to(self.dtype)
 
-    def set_products(self) -> None:
+    def set_tf32(self) -> None:
         """Let CUDA round the products of float32 matrices and convolutions only if this is `tf32`; process-wide."""
         if self.device_type == 'cuda':
             torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = self.name == 'tf32'
@@ -88,7 +88,7 @@ class FullPrecisionConv2d(nn.Conv2d):
         return y.to(torch.get_autocast_dtype(kind)) if self.in_channels < self.out_channels else y
 
 
-class Lowered(nn.Module):
+class AutocastModule(nn.Module):
     """A network within another module, such as a loss, which itself shall compute in float32.
 
     Args:

@@ -13,7 +13,7 @@ from basicsr.utils.registry import Registry
 from usrdu_basicsr.utils.errors import InputError, UserError
 
 
-def look_up(registry: Registry, name: str | None) -> Any | None:
+def find_registered(registry: Registry, name: str | None) -> Any | None:
     """What is registered under `name`, or under `name_basicsr` as BasicSR does, or None; without BasicSR's print."""
     for candidate in (name, f'{name}_basicsr'):
         if candidate in registry:
@@ -33,7 +33,7 @@ def build(registry: Registry, settings: Mapping[str, Any], where: str) -> Any:
         UserError: There is no such type, or it refuses its settings.
     """
     arguments = deepcopy({key: value for key, value in settings.items() if key != 'type'})
-    kind = look_up(registry, settings.get('type'))
+    kind = find_registered(registry, settings.get('type'))
     if kind is None:
         raise InputError(f'{where}type: nothing is registered as {settings.get("type")!r}')
     try:

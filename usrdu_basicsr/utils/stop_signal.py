@@ -16,27 +16,27 @@ STOPPED = 75  # EX_TEMPFAIL of sysexits.h: nothing is wrong, start it again
 TORCHRUN_REPEATS = 2.0  # seconds
 
 
-class StopRequest:
+class StopSignal:
     """Whether SIGINT or SIGTERM has come.
 
     Attributes:
-        made: Whether one has.
+        received: Whether one has.
         epoch: Tells the epoch that is running, for the checkpoint.
     """
 
     def __init__(self) -> None:
-        self.made = False
+        self.received = False
         self.epoch: Callable[[], int] = lambda: 0
         self._handlers: dict[int, Any] = {}
         self._other_pipe = -1
 
-    def listen(self, epoch: Callable[[], int]) -> None:
+    def install(self, epoch: Callable[[], int]) -> None:
         """From now on take the signals; the second of them ends the process at once, under torchrun from 2 s on.
 
         A training in another thread than the main one, to which Python gives no signals, goes on as without this.
         """
-        self.rest()
-        self.made, self.epoch = False, epoch
+        self.restore()
+        self.received, self.epoch = False, epoch
         if threading.current_thread() is not threading.main_thread():
             return
         # Python calls handlers when what it is in returns, which a wait for another rank may never do. To the pipe the
@@ -47,7 +47,7 @@ class StopRequest:
         self._handlers = {number: signal.signal(number, self._note) for number in SIGNALS}
         threading.Thread(target=_end_at_the_second, args=(reader,), daemon=True).start()
 
-    def rest(self) -> None:
+    def restore(self) -> None:
         """From now on leave the signals to whoever had them before."""
         if self._handlers:
             os.close(signal.set_wakeup_fd(self._other_pipe))  # which ends the thread
@@ -56,7 +56,7 @@ class StopRequest:
         self._handlers = {}
 
     def _note(self, number: int, frame: FrameType | None) -> None:
-        self.made = True
+        self.received = True
 
 
 def _end_at_the_second(reader: int) -> None:
@@ -73,4 +73,4 @@ def _end_at_the_second(reader: int) -> None:
     os.close(reader)
 
 
-stop_request = StopRequest()
+stop_signal = StopSignal()

@@ -16,13 +16,13 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
-from usrdu_basicsr.models.nonfinite_guard import FiniteWatch
-from usrdu_basicsr.models.optimizer_step import Update
-from usrdu_basicsr.models.train_settings import StepSettings
-from usrdu_basicsr.models.validated_model import ValidatedModel
+from usrdu_basicsr.models.nonfinite_guard import NonFiniteGuard
+from usrdu_basicsr.models.optimizer_step import OptimizerStep
+from usrdu_basicsr.models.train_settings import TrainSettings
+from usrdu_basicsr.models.validated_base import ValidatedModel
 from usrdu_basicsr.utils.device import device_of
-from usrdu_basicsr.utils.precision import Lowered, Precision
-from usrdu_basicsr.utils.seed import mixed_seed
+from usrdu_basicsr.utils.precision import AutocastModule, Precision
+from usrdu_basicsr.utils.seed import derive_seed
 
 
 class AdversarialModel(ValidatedModel):
@@ -30,30 +30,30 @@ class AdversarialModel(ValidatedModel):
 
     Subclasses define `optimize_parameters`. Against BasicSR's `SRGANModel`: the discriminator is optional, options are
     left as they are, checkpoints are safe, losses wait on the device until they are printed, and `train:` takes what
-    `StepSettings` describes. Validation and testing compute in float32 (tf32, if that is asked for) whatever the
+    `TrainSettings` describes. Validation and testing compute in float32 (tf32, if that is asked for) whatever the
     training does.
     """
 
     def __init__(self, opt: dict[str, Any]) -> None:
-        self.step_settings = StepSettings.of(opt['train'] if opt['is_train'] else {})
-        self.precision = Precision(self.step_settings.precision, device_of(opt))
-        self.precision.set_products()
+        self.train_settings = TrainSettings.of(opt['train'] if opt['is_train'] else {})
+        self.precision = Precision(self.train_settings.precision, device_of(opt))
+        self.precision.set_tf32()
         super().__init__(opt)
 
     def model_to_device(self, net: nn.Module) -> nn.Module:
-        """BasicSR's; networks are made ready for training as `StepSettings` says."""
+        """BasicSR's; networks are made ready for training as `TrainSettings` says."""
         return super().model_to_device(self._prepare(net) if self.is_train else net)
 
     def _prepare(self, net: nn.Module) -> nn.Module:
         self.precision.prepare(net)
-        if self.step_settings.compile_mode is not None:
-            net.compile(mode=self.step_settings.compile_mode)  # in place: its weights keep their names
+        if self.train_settings.compile_mode is not None:
+            net.compile(mode=self.train_settings.compile_mode)  # in place: its weights keep their names
         return net.to(memory_format=self.memory_format)
 
     @property
     def memory_format(self) -> torch.memory_format:
         """How images and weights lie in memory while training."""
-        return torch.channels_last if self.step_settings.channels_last else torch.contiguous_format
+        return torch.channels_last if self.train_settings.channels_last else torch.contiguous_format
 
     def init_training_settings(self) -> None:
         self.net_d = None
@@ -73,8 +73,8 @@ class AdversarialModel(ValidatedModel):
         if self.ema_decay > 0:
             self.net_g_ema.to(memory_format=self.memory_format)  # as the weights that it averages
         if isinstance(vgg := getattr(self.cri_perceptual, 'vgg', None), nn.Module):  # the loss itself is not lowered
-            self.cri_perceptual.vgg = Lowered(self._prepare(vgg), self.precision)
-        self.watch = FiniteWatch(self.step_settings.max_nonfinite)
+            self.cri_perceptual.vgg = AutocastModule(self._prepare(vgg), self.precision)
+        self.nonfinite_guard = NonFiniteGuard(self.train_settings.max_nonfinite_iters)
 
     @contextmanager
     def _options_kept(self) -> Iterator[None]:
@@ -92,7 +92,9 @@ class AdversarialModel(ValidatedModel):
             settings = dict(self.opt['train']['optim_d'])
             self.optimizer_d = self.get_optimizer(settings.pop('type'), self.net_d.parameters(), **settings)
             self.optimizers.append(self.optimizer_d)
-        self.updates = [Update(optimizer, self.step_settings, self.device) for optimizer in self.optimizers]
+        self.optimizer_steps = [
+            OptimizerStep(optimizer, self.train_settings, self.device) for optimizer in self.optimizers
+        ]
 
     def get_optimizer(self, optim_type: str, params: Any, lr: float, **kwargs: Any) -> torch.optim.Optimizer:
         """BasicSR's, which changes all weights at once where the options do not ask for another way."""
@@ -106,8 +108,8 @@ class AdversarialModel(ValidatedModel):
 
     def begin_step(self, current_iter: int) -> None:
         """Let the step draw its random numbers, and tell CUDA graphs that what they made in the one before can go."""
-        torch.manual_seed(mixed_seed(self.opt['manual_seed'], self.opt['rank'], current_iter))
-        if self.step_settings.cuda_graphs:
+        torch.manual_seed(derive_seed(self.opt['manual_seed'], self.opt['rank'], current_iter))
+        if self.train_settings.cuda_graphs:
             torch.compiler.cudagraph_mark_step_begin()
 
     def end_step(self, parts: Iterable[Mapping[str, Tensor]], current_iter: int) -> None:
@@ -127,13 +129,13 @@ class AdversarialModel(ValidatedModel):
         self.log_dict: dict[str, Tensor] = OrderedDict()
         for part in parts:
             for name, value in part.items():
-                share = value.detach() / self.step_settings.accumulate
+                share = value.detach() / self.train_settings.accum_iter
                 self.log_dict[name] = self.log_dict[name] + share if name in self.log_dict else share
         lost = {name: ~value.isfinite() for name, value in self.log_dict.items() if name.startswith('l_')}
-        for name, update in zip(('net_g', 'net_d'), self.updates, strict=False):
-            lost[f'gradient of {name}'] = update.lost
-        self.watch(lost, current_iter)
-        self.stop_if_asked()
+        for name, optimizer_step in zip(('net_g', 'net_d'), self.optimizer_steps, strict=False):
+            lost[f'gradient of {name}'] = optimizer_step.lost
+        self.nonfinite_guard(lost, current_iter)
+        self.stop_if_requested()
 
     def get_current_log(self) -> dict[str, float]:
         """Losses of the last step, averaged over ranks. All ranks must call it together."""
@@ -146,17 +148,19 @@ class AdversarialModel(ValidatedModel):
             batch.record_stream(torch.cuda.current_stream())
         return batch
 
-    def in_parts(self, batch: Tensor) -> list[Tensor]:
+    def micro_batches(self, batch: Tensor) -> list[Tensor]:
         """The parts in which a batch goes through the networks.
 
         Raises:
             ValueError: It cannot be split into equal ones.
         """
-        if len(batch) % self.step_settings.accumulate:
-            raise ValueError(f'a batch of {len(batch)} has no {self.step_settings.accumulate} equal parts (accumulate)')
-        return list(batch.to(memory_format=self.memory_format).chunk(self.step_settings.accumulate))
+        if len(batch) % self.train_settings.accum_iter:
+            raise ValueError(
+                f'a batch of {len(batch)} has no {self.train_settings.accum_iter} equal parts (accum_iter)'
+            )
+        return list(batch.to(memory_format=self.memory_format).chunk(self.train_settings.accum_iter))
 
-    def sharing(self, net: nn.Module, last: bool) -> AbstractContextManager[Any]:
+    def grad_sync(self, net: nn.Module, last: bool) -> AbstractContextManager[Any]:
         """For passes through `net`: ranks share its gradients in the last one of a step alone."""
         return nullcontext() if last or not isinstance(net, DistributedDataParallel) else net.no_sync()
 
@@ -183,20 +187,20 @@ class AdversarialModel(ValidatedModel):
         Returns:
             Losses and mean logits of each part, for the log.
         """
-        update, logs = self.updates[1], []
+        optimizer_step, logs = self.optimizer_steps[1], []
         order = ('fake', 'real') if fake_first else ('real', 'fake')
         for part, images in enumerate(zip(real, fake, strict=True)):
             log: dict[str, Tensor] = {}
             for name in order:
                 last = part == len(real) - 1 and name == order[1]
-                with self.sharing(self.net_d, last):
+                with self.grad_sync(self.net_d, last):
                     logits = self.precision.run(self.net_d, images[name == 'fake'])
                     loss = self.cri_gan(logits, name == 'real', is_disc=True)
                     # One backward a look: a second look under distribution would overwrite what the first one's needs.
-                    update.backward(loss)
+                    optimizer_step.backward(loss)
                 log |= {f'l_d_{name}': loss, f'out_d_{name}': logits.mean()}
             logs.append(log)
-        update.step()
+        optimizer_step.step()
         return logs
 
     def infer(self, x: Tensor, **settings: Any) -> Any:
@@ -218,7 +222,7 @@ class AdversarialModel(ValidatedModel):
 
     def save(self, epoch: int, current_iter: int) -> None:
         """Write checkpoints, unless the last step was lost: the weights may be what it was lost by."""
-        if lost := self.watch.lost():
+        if lost := self.nonfinite_guard.lost():
             get_root_logger().warning(f'Nothing is saved, as these are not finite numbers: {", ".join(lost)}.')
             return
         super().save(epoch, current_iter)

@@ -15,12 +15,12 @@ from basicsr.utils.dist_util import master_only
 from torch import nn
 
 from usrdu_basicsr.models.kept_checkpoints import remove_old_checkpoints
-from usrdu_basicsr.models.optimizer_step import Update, match_parameters
+from usrdu_basicsr.models.optimizer_step import OptimizerStep, match_parameters
 from usrdu_basicsr.models.validation_history import ValidationHistory
 from usrdu_basicsr.utils import dist
 from usrdu_basicsr.utils.checkpoint import check_weights, read_weights, write_checkpoint
 from usrdu_basicsr.utils.errors import InputError
-from usrdu_basicsr.utils.stop_signal import STOPPED, stop_request
+from usrdu_basicsr.utils.stop_signal import STOPPED, stop_signal
 
 
 class CheckpointedModel(SRModel):
@@ -32,7 +32,7 @@ class CheckpointedModel(SRModel):
 
     opt: dict[str, Any]
     net_d: Any  # a network, perhaps in its distributed wrapper; None without a discriminator
-    updates: list[Update]
+    optimizer_steps: list[OptimizerStep]
     unsaved_iter: int | None = None
 
     @cached_property
@@ -94,7 +94,7 @@ class CheckpointedModel(SRModel):
             'manual_seed': self.opt['manual_seed'],
             'optimizers': [optimizer.state_dict() for optimizer in self.optimizers],
             'schedulers': [scheduler.state_dict() for scheduler in self.schedulers],
-            'updates': [update.state_dict() for update in self.updates],
+            'optimizer_steps': [optimizer_step.state_dict() for optimizer_step in self.optimizer_steps],
         }
         write_checkpoint(self._checkpoint_path('training_states', '{}.state', current_iter), state)
 
@@ -118,10 +118,10 @@ class CheckpointedModel(SRModel):
         super().resume_training(resume_state)
         for optimizer in self.optimizers:
             match_parameters(optimizer)
-        for update, state in zip(self.updates, resume_state.get('updates', []), strict=False):
-            update.load_state_dict(state)
+        for optimizer_step, state in zip(self.optimizer_steps, resume_state.get('optimizer_steps', []), strict=False):
+            optimizer_step.load_state_dict(state)
         if self.opt['rank'] == 0:
-            self.history.go_on_from(resume_state['iter'])
+            self.history.resume_from(resume_state['iter'])
             for record in self.history.records:
                 self._note_best(record['iter'], record['dataset'], record['metrics'])
 
@@ -137,7 +137,7 @@ class CheckpointedModel(SRModel):
             WriteError: A file cannot be written; the previous checkpoint is intact.
         """
         if current_iter == -1:
-            stop_request.rest()  # there is nothing left to save
+            stop_signal.restore()  # there is nothing left to save
         elif self.opt['rank'] == 0:  # one of this iteration is another training's: it must not get these networks
             Path(self._checkpoint_path('training_states', '{}.state', current_iter)).unlink(missing_ok=True)
         if self.net_d is not None:
@@ -155,17 +155,17 @@ class CheckpointedModel(SRModel):
     def _metrics(self) -> Mapping[str, Any]:
         return (self.opt.get('val') or {}).get('metrics') or {}
 
-    def stop_if_asked(self) -> None:
+    def stop_if_requested(self) -> None:
         """Save and end the process where any rank got SIGINT or SIGTERM. All ranks must call it together.
 
         Raises:
             SystemExit: With the status `STOPPED`.
         """
-        if not dist.any_rank(stop_request.made):
+        if not dist.any_rank(stop_signal.received):
             return
         if self.unsaved_iter is not None:
-            self.save(stop_request.epoch(), self.unsaved_iter)
-        dist.wait_for_all()  # the first to end may take the others with it, while one still writes
+            self.save(stop_signal.epoch(), self.unsaved_iter)
+        dist.barrier()  # the first to end may take the others with it, while one still writes
         get_root_logger().warning('Stopped by a signal. --auto_resume goes on from the newest checkpoint.')
         raise SystemExit(STOPPED)
 

@@ -9,14 +9,14 @@ import numpy as np
 from skimage import data
 
 
-def photo(name: str = 'astronaut', height: int = 96, width: int = 112) -> np.ndarray:
+def sample_image(name: str = 'astronaut', height: int = 96, width: int = 112) -> np.ndarray:
     """The middle of a photo, `(height, width, 3)` uint8, BGR."""
     image = getattr(data, name)()
     top, left = (image.shape[0] - height) // 2, (image.shape[1] - width) // 2
     return np.ascontiguousarray(image[top : top + height, left : left + width, ::-1])
 
 
-def write_photos(
+def write_sample_images(
     folder: Path, count: int = 2, height: int = 96, width: int = 112, extension: str = 'png'
 ) -> list[Path]:
     """Write up to four photos; returns their paths, by name."""
@@ -24,11 +24,11 @@ def write_photos(
     paths = []
     for name in ('astronaut', 'chelsea', 'coffee', 'rocket')[:count]:
         paths.append(folder / f'{name}.{extension}')
-        assert cv2.imwrite(str(paths[-1]), photo(name, height, width))
+        assert cv2.imwrite(str(paths[-1]), sample_image(name, height, width))
     return paths
 
 
-def reduce_photos(folder: Path, output: Path, scale: int = 4) -> None:
+def downsample_images(folder: Path, output: Path, scale: int = 4) -> None:
     """Write each photo of a folder reduced, under its own name."""
     output.mkdir(parents=True, exist_ok=True)
     for path in sorted(folder.iterdir()):

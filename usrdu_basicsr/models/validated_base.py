@@ -15,7 +15,7 @@ from basicsr.utils.registry import METRIC_REGISTRY
 from torch.utils.data import default_collate
 from tqdm import tqdm
 
-from usrdu_basicsr.models.checkpointed_model import CheckpointedModel
+from usrdu_basicsr.models.checkpointed_base import CheckpointedModel
 from usrdu_basicsr.utils import dist
 from usrdu_basicsr.utils.errors import InputError
 from usrdu_basicsr.utils.images import write_png
@@ -62,13 +62,13 @@ class ValidatedModel(CheckpointedModel):
         measured: dict[int, dict[str, float]] = {}
         silent = rank != 0 or not self.opt['val'].get('pbar', False)
         for start in tqdm(range(0, len(dataset), world_size), unit='image', unit_scale=world_size, disable=silent):
-            self.stop_if_asked()
+            self.stop_if_requested()
             index = start + rank
             if index < len(dataset):
                 data = default_collate([dataset[index]])
                 stem = self._image_stem(self.image_path(data), name, current_iter) if save_img else None
                 measured[index] = self._validate(data, stem)
-        everywhere = {index: values for part in dist.collect(measured) for index, values in part.items()}
+        everywhere = {index: values for part in dist.all_gather(measured) for index, values in part.items()}
         # in order, so that the sum is the same to the last bit
         values = [everywhere[index] for index in sorted(everywhere)]
         means = {metric: sum(each[metric] for each in values) / len(values) for metric in values[0]}
