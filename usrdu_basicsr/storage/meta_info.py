@@ -12,8 +12,8 @@ from usrdu_basicsr.utils.errors import InputError, InputNotFoundError
 META_INFO = 'meta_info.txt'  # inside an LMDB
 # Shape and compression may be missing, and names hold spaces.
 LINE = re.compile(r'(?P<name>.+?)(?:\s+\((?P<height>\d+),\s*(?P<width>\d+)(?:,\s*\d+)?\)(?:\s+\d+)?)?')
-BYTES = 'surrogateescape'  # as Python reads file names that are not UTF-8
-KEPT = ''.join(chr(code) for code in range(32, 127) if chr(code) not in '%.')
+FILE_NAME_ERRORS = 'surrogateescape'  # as Python reads file names that are not UTF-8
+KEY_CHARACTERS = ''.join(chr(code) for code in range(32, 127) if chr(code) not in '%.')
 
 
 class Entry(NamedTuple):
@@ -30,7 +30,7 @@ def key_of(name: str) -> str:
 
     Those are characters outside ASCII, and points, which they take for the start of an extension.
     """
-    return quote(name, safe=KEPT, errors=BYTES).replace('.', '%2E')
+    return quote(name, safe=KEY_CHARACTERS, errors=FILE_NAME_ERRORS).replace('.', '%2E')
 
 
 def meta_line(key: str, extension: str, shape: tuple[int, ...], compression: int) -> str:
