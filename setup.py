@@ -49,6 +49,7 @@ setup(
         'pyyaml',
         'lmdb',
         'tqdm',
+        'psutil',
         'scipy',
         'Pillow',
         # No `tensorboard` here: BasicSR requires tb-nightly, which holds the same package, and with both installed

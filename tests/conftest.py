@@ -1,4 +1,4 @@
-"""Shared by all tests: the plugin is registered, Python's, NumPy's and torch's random numbers start alike."""
+"""Set-up of all tests: registers the plugin and seeds the random numbers of Python, NumPy and torch."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ usrdu_basicsr.register()
 
 @pytest.fixture
 def bf16_everywhere(monkeypatch: pytest.MonkeyPatch):
-    """Any CPU computes in bfloat16, if slowly, for tests of values."""
+    """Allow bf16 on every CPU; without instructions for it, it is slow but correct."""
     monkeypatch.setattr(torch.ops.mkldnn, '_is_mkldnn_bf16_supported', lambda: True)
 
 

@@ -1,7 +1,7 @@
-"""Weights, images and results of the published implementation, for comparing ours with it number by number.
+"""Weights, images and results of the published implementation, for numerical comparison.
 
-The published run started from weights that are a function of each parameter's published name, on images that are a
-function of a seed; `vectors/*.npz` hold what came out (PyTorch, CPU, float32).
+The weights of the published run are a function of each parameter's published name, and its images are a function of a
+seed. `vectors/*.npz` contain the results (PyTorch, CPU, float32).
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 import zlib
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -18,27 +19,28 @@ from torch import Tensor, nn
 VECTORS = Path(__file__).parent / 'vectors'
 
 
+@cache
 def vectors(name: str) -> dict[str, np.ndarray]:
     with np.load(VECTORS / f'{name}.npz') as arrays:
         return dict(arrays)
 
 
 def relative_error(got: Tensor | np.ndarray | float, expected: np.ndarray | float) -> float:
-    """Largest difference, relative to the largest expected value."""
+    """Maximum absolute difference, relative to the maximum absolute expected value."""
     got, expected = np.asarray(got, np.float64), np.asarray(expected, np.float64)
     assert got.shape == expected.shape
     return float(np.abs(got - expected).max() / np.abs(expected).max())
 
 
 def seeded_tensor(name: str, shape: torch.Size) -> Tensor:
-    """Normal draw seeded by the parameter's name: weights over sqrt(fan-in), vectors times 0.01."""
+    """Normal random tensor seeded by the parameter's name: weights / sqrt(fan-in), vectors * 0.01."""
     x = np.random.RandomState(zlib.crc32(name.encode())).standard_normal(shape)
     x = x * np.sqrt(1.0 / np.prod(shape[1:])) if len(shape) > 1 else 0.01 * x
     return torch.from_numpy(x.astype(np.float32))
 
 
 def load_generator(net: nn.Module, published_name) -> nn.Module:
-    """Fill a generator; one-element vectors are PReLU slopes."""
+    """Load the published weights into a generator; one-element vectors are PReLU slopes."""
     net.load_state_dict(
         {
             name: torch.full(value.shape, 0.25)
@@ -51,7 +53,7 @@ def load_generator(net: nn.Module, published_name) -> nn.Module:
 
 
 def load_discriminator(net: nn.Module) -> nn.Module:
-    """Fill BasicSR's U-Net discriminator; its spectral-norm vectors have unit length."""
+    """Load the published weights into BasicSR's U-Net discriminator; spectral-norm vectors have unit length."""
     state = {name: seeded_tensor(f'D.{name}', value.shape) for name, value in net.state_dict().items()}
     net.load_state_dict({k: v / v.norm() if k.endswith(('weight_u', 'weight_v')) else v for k, v in state.items()})
     return net
@@ -67,7 +69,7 @@ def vgg_state(features: nn.Module) -> dict[str, Tensor]:
 
 def dsn_name(name: str) -> str:
     """Published name of a parameter of `UncertaintyDSN`."""
-    for ours, published in {
+    for part, published_part in {
         'conv_first': 'block_input',
         'body': 'res_blocks',
         'act': 'prelu',
@@ -76,19 +78,19 @@ def dsn_name(name: str) -> str:
         'log_scale_head': 'var',
         'feature_head': 'per_var',
     }.items():
-        name = name.replace(ours, published)
+        name = name.replace(part, published_part)
     return name
 
 
 def rrdb_name(name: str) -> str:
-    """Published (old ESRGAN) name of a parameter of BasicSR's `RRDBNet`."""
+    """Published (original ESRGAN) name of a parameter of BasicSR's `RRDBNet`."""
     name = re.sub(r'body\.(\d+)\.rdb(\d)', r'RRDB_trunk.\1.RDB\2', name)
     name = name.replace('conv_body', 'trunk_conv').replace('conv_up', 'upconv').replace('conv_hr', 'HRconv')
     return name
 
 
 def image(seed: int, n: int, h: int, w: int) -> Tensor:
-    """(n, 3, h, w) in [0, 1]: six sinusoids a channel plus a little noise."""
+    """Images (n, 3, h, w) in [0, 1]: six sinusoids per channel and weak noise."""
     rs = np.random.RandomState(seed)
     y, x = np.mgrid[0:h, 0:w].astype(np.float64)
     out = np.zeros((n, 3, h, w))
@@ -102,8 +104,9 @@ def image(seed: int, n: int, h: int, w: int) -> Tensor:
     return torch.from_numpy(np.clip(out, 0, 1).astype(np.float32))
 
 
+@cache
 def published_weights(name: str, prefix: str = '') -> dict[str, Tensor]:
-    """Weights under the names of a published file, `official_<name>_keys.json`; of those with a prefix, without it."""
+    """Weights with the names in `official_<name>_keys.json` that start with `prefix`, without the prefix."""
     shapes = json.loads((VECTORS / f'official_{name}_keys.json').read_text())
     weights = {}
     for key, shape in shapes.items():
@@ -113,6 +116,7 @@ def published_weights(name: str, prefix: str = '') -> dict[str, Tensor]:
     return weights
 
 
+@cache
 def published_discriminator() -> dict[str, Tensor]:
     shapes = json.loads((VECTORS / 'official_discriminator_keys.json').read_text())
     state = {key: seeded_tensor(f'D.{key}', torch.Size(shape)) for key, shape in shapes.items()}
@@ -120,13 +124,13 @@ def published_discriminator() -> dict[str, Tensor]:
 
 
 def dsn_file() -> dict:
-    """What a published DSN file holds, with the state of its training."""
+    """Content of a published DSN checkpoint, with its training state."""
     optimizer = {'state': {0: {'step': 3, 'exp_avg': torch.zeros(2)}}, 'param_groups': [{'lr': 5e-5, 'params': [0]}]}
     networks = {'gen': published_weights('dsn'), 'dis': published_discriminator()}
     return networks | {'gen_opt': optimizer, 'dis_opt': optimizer, 'ep': 3, 'total_it': 100}
 
 
 def srn_file() -> dict:
-    """What a published SR file holds; the network is smaller than those published."""
+    """Content of a published SR checkpoint, with a smaller network than the published ones."""
     parts = {prefix: published_weights('srn', prefix) for prefix in ('RRDBNet_var.', 'RRDBNet_U.')}
     return {'params': {f'{prefix}{key}': value for prefix, part in parts.items() for key, value in part.items()}}

@@ -1,4 +1,4 @@
-"""Small real photos for the tests, from scikit-image."""
+"""Small camera images from scikit-image."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from skimage import data
 
 
 def sample_image(name: str = 'astronaut', height: int = 96, width: int = 112) -> np.ndarray:
-    """The middle of a photo, `(height, width, 3)` uint8, BGR."""
+    """Centre crop of an image, `(height, width, 3)` uint8, BGR."""
     image = getattr(data, name)()
     top, left = (image.shape[0] - height) // 2, (image.shape[1] - width) // 2
     return np.ascontiguousarray(image[top : top + height, left : left + width, ::-1])
@@ -19,7 +19,7 @@ def sample_image(name: str = 'astronaut', height: int = 96, width: int = 112) ->
 def write_sample_images(
     folder: Path, count: int = 2, height: int = 96, width: int = 112, extension: str = 'png'
 ) -> list[Path]:
-    """Write up to four photos; returns their paths, by name."""
+    """Write up to four images and return their paths in the order of their names."""
     folder.mkdir(parents=True, exist_ok=True)
     paths = []
     for name in ('astronaut', 'chelsea', 'coffee', 'rocket')[:count]:
@@ -29,7 +29,7 @@ def write_sample_images(
 
 
 def downsample_images(folder: Path, output: Path, scale: int = 4) -> None:
-    """Write each photo of a folder reduced, under its own name."""
+    """Downsample each image of a folder and write it under the same name."""
     output.mkdir(parents=True, exist_ok=True)
     for path in sorted(folder.iterdir()):
         image = cv2.imread(str(path))

@@ -1,4 +1,4 @@
-"""The three lines of Python of the README."""
+"""Python interface of the README: upscaling and sampling."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def dsn() -> UncertaintyDSN:
 
 
 def test_samples_have_the_predicted_distribution(dsn: UncertaintyDSN):
-    """Where nothing is clipped the mean is the predicted one, and the mean distance from it the predicted scale."""
+    """Without clipping, the mean and the mean absolute deviation of the samples equal the prediction."""
     image = np.full((40, 48, 3), (90, 120, 150), np.uint8)
     mean, log_scale = predict(dsn, image.astype(np.float32) / 255)
     samples = LRSampler(dsn)(image, 2000, seed=1)[..., ::-1].astype(np.float64)
@@ -49,7 +49,7 @@ def test_samples_have_the_predicted_distribution(dsn: UncertaintyDSN):
     assert 1.5 < np.exp(log_scale).mean() < 3 and np.abs(scale / np.exp(log_scale) - 1).max() < 0.12
 
 
-def test_seeds_of_samples(dsn: UncertaintyDSN):
+def test_samples_depend_on_the_seed(dsn: UncertaintyDSN):
     sample, image = LRSampler(dsn), sample_image(height=41, width=50)
     first = sample(image, 3, seed=1)
     assert first.shape == (3, 10, 12, 3) and first.dtype == np.uint8
@@ -71,12 +71,12 @@ def test_seeds_of_samples(dsn: UncertaintyDSN):
         (np.zeros((40, 40, 3), np.uint8), 0, 'count: got 0'),
     ],
 )
-def test_what_cannot_be_sampled(dsn: UncertaintyDSN, image: np.ndarray, count: int, message: str):
+def test_invalid_sampling_input(dsn: UncertaintyDSN, image: np.ndarray, count: int, message: str):
     with pytest.raises(InputError, match=message):
         LRSampler(dsn)(image, count)
 
 
-def test_published_files(tmp_path: Path):
+def test_published_checkpoints(tmp_path: Path):
     torch.save(srn_file(), tmp_path / 'srn.pth')
     torch.save(dsn_file(), tmp_path / 'dsn.pth')
     image = sample_image(height=16, width=20)
@@ -85,8 +85,8 @@ def test_published_files(tmp_path: Path):
         assert load_sampler(tmp_path / name)(image, 5).shape == (5, 4, 5, 3)
 
 
-def test_importing_the_package_is_cheap(tmp_path: Path):
-    """Every start of Python imports it; torch, BasicSR and even `typing` come with the first use."""
+def test_package_import_is_cheap(tmp_path: Path):
+    """Every start of Python with the hook imports the package, so heavy modules are imported on first use."""
     script = """
 import sys
 before = set(sys.modules)

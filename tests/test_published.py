@@ -1,4 +1,4 @@
-"""Our networks, filters, losses and training steps against the published implementation's numbers."""
+"""Networks, filters, losses and training steps, compared with results of the published implementation."""
 
 from __future__ import annotations
 
@@ -17,13 +17,12 @@ import published
 from published import image, relative_error
 from usrdu_basicsr.archs.dsn_arch import UncertaintyDSN
 from usrdu_basicsr.data.kernel_set import write_kernel
-from usrdu_basicsr.losses.laplace_kl_loss import LaplaceKLLoss
-from usrdu_basicsr.ops.filters import high_pass, low_pass
-from usrdu_basicsr.ops.gradient import gradient_image
+from usrdu_basicsr.losses.uncertainty_loss import LaplaceKLLoss
+from usrdu_basicsr.ops.filters import gradient_image, high_pass, low_pass
 from usrdu_basicsr.ops.resize import bicubic_downsample
 
 SINGLE = 1e-4  # relative error of single values
-TRAINED = 1e-3  # of outputs after training
+TRAINED = 1e-3  # relative error of outputs after training
 
 
 @pytest.fixture(scope='module')
@@ -52,7 +51,7 @@ def test_kl_value(dsn_vectors):
 
 
 @pytest.fixture
-def vgg19_file(tmp_path):
+def vgg19_weights(tmp_path):
     with torch.device('meta'):
         features = torchvision.models.vgg19(weights=None).features[:35]
     path = tmp_path / 'vgg19.pth'
@@ -61,7 +60,7 @@ def vgg19_file(tmp_path):
 
 
 def shipped_options(name: str) -> dict:
-    """A shipped options file, completed as BasicSR's launcher does for a CPU."""
+    """Options of a shipped recipe, as completed by BasicSR's launcher on a CPU."""
     path = Path(__file__).parents[1] / 'options' / name
     opt = yaml.load(path.read_text(), Loader=ordered_yaml()[0])
     opt['path'] = {}
@@ -69,14 +68,14 @@ def shipped_options(name: str) -> dict:
 
 
 @pytest.mark.parametrize('track', [1, 2])
-def test_three_steps_of_stage_1(track, dsn_vectors, vgg19_file, tmp_path, monkeypatch):
+def test_three_steps_of_stage_1(track, dsn_vectors, vgg19_weights, tmp_path, monkeypatch):
     opt = shipped_options(f'track{track}/train_dsn.yml')
-    opt['train']['perceptual_opt']['weights'] = str(vgg19_file)
+    opt['train']['perceptual_opt']['weights'] = str(vgg19_weights)
     target = 'kernel_' if track == 2 else ''
     if track == 2:
         opt['train']['kernels'] = str(tmp_path)
         write_kernel(tmp_path, 'delta', np.ones((1, 1)))
-        # the published run was given its reduced images
+        # the input of the published run was already downsampled
         monkeypatch.setattr('usrdu_basicsr.models.dsn_model.kernel_downsample', lambda *_: image(3, 2, 32, 32))
     model = build_model(opt)
     published.load_generator(model.net_g, published.dsn_name)
@@ -104,7 +103,7 @@ def test_three_steps_of_stage_1(track, dsn_vectors, vgg19_file, tmp_path, monkey
 
 
 def fixed_noise(units: np.ndarray):
-    """A stand-in for `Tensor.exponential_` whose two draws differ by the published run's unit Laplace noise."""
+    """Stand-in for `Tensor.exponential_`: successive samples differ by the unit Laplace noise of the published run."""
     draws = itertools.cycle([np.clip(units, 0, None), np.clip(-units, 0, None)])
     return lambda tensor, generator=None: tensor.copy_(torch.from_numpy(next(draws)))
 
@@ -116,10 +115,10 @@ def test_three_steps_of_stage_2(srn_vectors, monkeypatch):
         net.features.load_state_dict(published.vgg_state(net.features), assign=True)
         return net
 
-    # BasicSR's perceptual loss knows only its download
+    # BasicSR's perceptual loss has no option for a weights file
     monkeypatch.setattr('basicsr.archs.vgg_arch.vgg.vgg19', vgg19)
     opt = shipped_options('track1/train_srn.yml')
-    opt['network_g'].update(num_feat=16, num_block=2, num_grow_ch=8)  # the vectors' small networks
+    opt['network_g'].update(num_feat=16, num_block=2, num_grow_ch=8)  # sizes of the networks in `vectors`
     opt['network_d'].update(num_feat=16)
     model = build_model(opt)
     published.load_generator(model.net_g, published.rrdb_name)

@@ -1,4 +1,4 @@
-"""Options of both stages at their smallest, completed as BasicSR's launcher does, and batches for them."""
+"""Minimal options of both stages, as completed by BasicSR's launcher, and batches for them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ GAN = {'type': 'GANLoss', 'gan_type': 'vanilla', 'loss_weight': 0.1}
 
 
 def base_options(folder: Path) -> dict:
-    """What the options of both stages share; the run's files go into `folder`."""
+    """Options common to both stages; the output folders are in `folder`."""
     return {
         'name': 'run',
         'scale': 4,
@@ -87,7 +87,7 @@ STAGES = {'dsn': (dsn_options, unpaired_batch), 'srn': (srn_options, generated_b
 
 
 def model_of(stage: str, folder: Path, num_feat: int | None = None, **train: object):
-    """A model that starts from the same weights each time."""
+    """Build a model with the same initial weights on every call."""
     opt = STAGES[stage][0](folder)
     torch.manual_seed(1)
     if num_feat is not None:

@@ -7,7 +7,7 @@ Importing this package is cheap. PyTorch and BasicSR are imported by `register` 
 from usrdu_basicsr.compat import hook
 from usrdu_basicsr.version import __version__ as __version__
 
-TYPE_CHECKING = False  # type checkers take it for true; `typing` has it, but every start of Python imports this file
+TYPE_CHECKING = False  # as in `typing`, whose import would slow down every start of Python with the hook
 if TYPE_CHECKING:
     from usrdu_basicsr.inference.lr_sampler import LRSampler as LRSampler
     from usrdu_basicsr.inference.lr_sampler import load_sampler as load_sampler

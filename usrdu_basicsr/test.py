@@ -1,20 +1,20 @@
-"""BasicSR's testing with this package's networks: `python -m usrdu_basicsr.test -opt FILE.yml`.
+"""Test with BasicSR and the networks of this package: `python -m usrdu_basicsr.test -opt FILE.yml`.
 
-Writes results/ into the current folder.
+Writes results/ to the current folder.
 """
 
 import os
 import sys
 
 if sys.path[0] == os.path.dirname(os.path.abspath(__file__)):
-    # Run as a file: this folder's modules must not hide top-level ones, and the package itself must be found.
+    # Run as a script: replace this folder, whose modules hide top-level ones, by the folder of the package.
     sys.path[0] = os.path.dirname(sys.path[0])
 
 from usrdu_basicsr import register
 
 
 def main() -> None:
-    """Test as the options say."""
+    """Test with the options file of the command line."""
     register()
     from basicsr.test import test_pipeline  # after `register`, without which BasicSR may not be importable
 

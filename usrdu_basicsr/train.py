@@ -1,20 +1,20 @@
-"""BasicSR's training with this package's networks: `python -m usrdu_basicsr.train -opt FILE.yml`.
+"""Train with BasicSR and the networks of this package: `python -m usrdu_basicsr.train -opt FILE.yml`.
 
-Writes experiments/ and tb_logger/ into the current folder.
+Writes experiments/ and tb_logger/ to the current folder.
 """
 
 import os
 import sys
 
 if sys.path[0] == os.path.dirname(os.path.abspath(__file__)):
-    # Run as a file: this folder's modules must not hide top-level ones, and the package itself must be found.
+    # Run as a script: replace this folder, whose modules hide top-level ones, by the folder of the package.
     sys.path[0] = os.path.dirname(sys.path[0])
 
 from usrdu_basicsr import register
 
 
 def main() -> None:
-    """Train as the options say."""
+    """Train with the options file of the command line."""
     register()
     from basicsr.train import train_pipeline  # after `register`, without which BasicSR may not be importable
 

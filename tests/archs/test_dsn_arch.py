@@ -1,4 +1,4 @@
-"""The DSN: shapes, what its variants start from, and how far an output pixel sees."""
+"""DSN: output shapes, initial output of the residual variant, and receptive field."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from usrdu_basicsr.ops.resize import bicubic_downsample
 
 @pytest.mark.parametrize('scale', [1, 2, 4])
 @pytest.mark.parametrize('residual', [False, True])
-def test_shapes(scale: int, residual: bool):
+def test_output_shapes(scale: int, residual: bool):
     net = UncertaintyDSN(num_feat=8, num_block=1, scale=scale, residual=residual)
     h, w = 16 * scale + 3 * scale, 32 * scale
     out = net(torch.rand(2, 3, h, w))
@@ -22,38 +22,38 @@ def test_shapes(scale: int, residual: bool):
     assert net(torch.rand(1, 3, h, w), with_features=False).feature_log_scale is None
 
 
-def test_residual_starts_from_the_bicubic_reduction():
+def test_residual_dsn_starts_with_bicubic_downsampling():
     x = torch.rand(1, 3, 32, 48)
     net = UncertaintyDSN(num_feat=8, num_block=1, residual=True)
     assert torch.equal(net(x, with_features=False).mean, bicubic_downsample(x, 4))
 
 
 @pytest.mark.parametrize('arguments', [{'scale': 3}, {'scale': 8}, {'residual': True, 'num_out_ch': 1}])
-def test_impossible_networks(arguments: dict):
-    with pytest.raises(ValueError, match=r'UncertaintyDSN: (scale \d is not supported|residual needs)'):
+def test_unsupported_settings(arguments: dict):
+    with pytest.raises(ValueError, match=r'UncertaintyDSN: (scale: got \d, expected 1, 2 or 4|residual needs)'):
         UncertaintyDSN(**arguments)
 
 
 @pytest.mark.parametrize('scale', [1, 2, 4])
 @pytest.mark.parametrize('residual', [False, True])
 @pytest.mark.parametrize('num_block', [0, 2])
-def test_receptive_radius_holds_every_pixel_that_matters(scale: int, residual: bool, num_block: int):
-    """The gradient of one output block reaches no further than the radius says, and the radius is not far too large."""
+def test_receptive_radius(scale: int, residual: bool, num_block: int):
+    """The gradient of an output pixel stays within the radius, and the radius is at most 2 LR pixels too large."""
     net = UncertaintyDSN(num_feat=4, num_block=num_block, scale=scale, residual=residual).double()
     for parameter in net.parameters():
-        torch.nn.init.uniform_(parameter, 0.1, 0.2)  # nothing cancels
+        torch.nn.init.uniform_(parameter, 0.1, 0.2)  # positive, so that no terms cancel
     size = 96
     x = torch.rand(1, 3, size, size, dtype=torch.float64, requires_grad=True)
     out = net(x, with_features=False)
     middle = size // scale // 2
     (out.mean[..., middle, middle].sum() + out.log_scale[..., middle, middle].sum()).backward()
-    seen = x.grad.abs().sum((0, 1)).nonzero()
-    before = middle * scale - seen.min().item()
-    after = seen.max().item() - (middle * scale + scale - 1)
+    nonzero = x.grad.abs().sum((0, 1)).nonzero()
+    before = middle * scale - nonzero.min().item()
+    after = nonzero.max().item() - (middle * scale + scale - 1)
     assert max(before, after) <= net.receptive_radius <= max(before, after) + 2 * scale
 
 
-def test_options_are_read_from_the_weights():
+def test_options_from_weights():
     for options in (
         {'num_in_ch': 3, 'num_out_ch': 3, 'num_feat': 8, 'num_block': 2, 'scale': 2, 'residual': True},
         {'num_in_ch': 1, 'num_out_ch': 3, 'num_feat': 16, 'num_block': 1, 'scale': 1, 'residual': False},

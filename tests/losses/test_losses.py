@@ -1,4 +1,4 @@
-"""Losses: gradients against finite differences, values against a second formula, VGG weights of every kind."""
+"""Losses: gradients against finite differences, values against a second formula, and sources of VGG weights."""
 
 from __future__ import annotations
 
@@ -8,9 +8,8 @@ import torchvision
 from basicsr.losses import build_loss
 from torch.nn import functional as F
 
-from usrdu_basicsr.losses.laplace_kl_loss import LaplaceKLLoss
 from usrdu_basicsr.losses.low_frequency_loss import LowFrequencyLoss
-from usrdu_basicsr.losses.uncertainty_perceptual_loss import UncertaintyPerceptualLoss
+from usrdu_basicsr.losses.uncertainty_loss import LaplaceKLLoss, UncertaintyPerceptualLoss
 from usrdu_basicsr.losses.vgg_features import VGGFeatures
 from usrdu_basicsr.ops.filters import low_pass
 from usrdu_basicsr.utils.errors import InputError, InputNotFoundError
@@ -34,7 +33,7 @@ def test_gradient_of_the_perceptual_loss():
     )
 
 
-def test_pixel_loss_is_the_written_formula():
+def test_pixel_loss_equals_the_formula():
     pred, target, log_scale = torch.rand(3, 2, 3, 12, 12, dtype=torch.float64)
     b, u = log_scale.exp(), 255 * (pred - target).abs()
     first = 255 * (low_pass(pred) - low_pass(target)).abs().mean()
@@ -44,14 +43,14 @@ def test_pixel_loss_is_the_written_formula():
     )
 
 
-def test_low_frequency_loss_is_zero_only_for_equal_low_passes():
+def test_low_frequency_loss_equals_l1_of_low_passes():
     x = torch.rand(1, 3, 20, 20)
     assert LowFrequencyLoss()(x, x) == 0
     expected = 0.5 * F.l1_loss(low_pass(x, 9, True), low_pass(1 - x, 9, True))
     torch.testing.assert_close(LowFrequencyLoss(0.5)(x, 1 - x), expected)
 
 
-def test_perceptual_loss_sends_no_gradient_to_target_or_vgg():
+def test_target_and_vgg_receive_no_gradient():
     loss = UncertaintyPerceptualLoss(weights='random')
     pred, target = (torch.rand(1, 3, 32, 32, requires_grad=True) for _ in range(2))
     log_scale = torch.zeros(1, 512, 2, 2, requires_grad=True)
@@ -60,20 +59,20 @@ def test_perceptual_loss_sends_no_gradient_to_target_or_vgg():
     assert all(p.grad is None for p in loss.parameters())
 
 
-def test_perceptual_loss_refuses_other_shapes():
+def test_mismatched_feature_log_scale_is_refused():
     loss = UncertaintyPerceptualLoss(vgg_type='vgg11', layer='conv2_1', weights='random')
-    with pytest.raises(ValueError, match=r'\(1, 512, 1, 1\), the features \(1, 128, 8, 8\)'):
+    with pytest.raises(ValueError, match=r'\(1, 512, 1, 1\), expected that of the features \(1, 128, 8, 8\)'):
         loss(*torch.rand(2, 1, 3, 16, 16), torch.zeros(1, 512, 1, 1))
 
 
-def test_random_vgg_is_seeded_and_leaves_the_run_s_random_numbers_alone():
+def test_random_vgg_is_seeded_and_keeps_the_random_state():
     state = torch.get_rng_state()
     first, second = (VGGFeatures('vgg11', 'conv2_1', 'random').state_dict() for _ in range(2))
     assert all(torch.equal(first[name], second[name]) for name in first)
     assert torch.equal(state, torch.get_rng_state())
 
 
-def test_vgg_from_a_file_of_half_precision(tmp_path):
+def test_vgg_from_a_half_precision_file(tmp_path):
     vgg = torchvision.models.vgg11(weights=None)
     torch.save({k: v.half() for k, v in vgg.state_dict().items() if k.startswith('features')}, tmp_path / 'vgg.pth')
     x = torch.rand(1, 3, 16, 16)
@@ -89,16 +88,16 @@ def test_vgg_from_a_file_of_half_precision(tmp_path):
     ('arguments', 'error', 'message'),
     [
         (('vgg12', 'conv5_4', 'random'), InputError, "vgg_type: got 'vgg12'"),
-        (('vgg16', 'conv5_4', 'random'), InputError, "vgg16 has no 'conv5_4'"),
-        (('vgg19', 'conv5_4', 'missing.pth'), InputNotFoundError, "no file 'missing.pth'"),
+        (('vgg16', 'conv5_4', 'random'), InputError, "layer: got 'conv5_4', expected a layer of vgg16"),
+        (('vgg19', 'conv5_4', 'missing.pth'), InputNotFoundError, "file 'missing.pth' does not exist"),
     ],
 )
-def test_wrong_vgg(arguments, error, message):
+def test_invalid_vgg_settings(arguments, error, message):
     with pytest.raises(error, match=message):
         VGGFeatures(*arguments)
 
 
-def test_vgg_file_of_another_network(tmp_path):
+def test_vgg_weights_of_another_network(tmp_path):
     torch.save({'features.0.weight': torch.zeros(64, 3, 3, 3)}, tmp_path / 'other.pth')
-    with pytest.raises(InputError, match=r'does not fit vgg11: missing or misshapen features\.0\.bias'):
+    with pytest.raises(InputError, match=r'does not fit vgg11: features\.0\.bias is missing or misshapen'):
         VGGFeatures('vgg11', 'conv2_1', str(tmp_path / 'other.pth'))

@@ -1,4 +1,4 @@
-"""The formulas, each against a second one."""
+"""Formulas, each compared with a second implementation."""
 
 from __future__ import annotations
 
@@ -10,12 +10,10 @@ from scipy import ndimage
 from scipy.optimize import minimize_scalar
 from skimage import data
 
-from usrdu_basicsr.ops.filters import gaussian_window, high_pass, low_pass
-from usrdu_basicsr.ops.gradient import gradient_image
-from usrdu_basicsr.ops.laplace import laplace_nll, uncertainty_term
+from usrdu_basicsr.ops.filters import gaussian_window, gradient_image, high_pass, low_pass
+from usrdu_basicsr.ops.laplace import laplace_nll, sample_laplace, uncertainty_term
 from usrdu_basicsr.ops.noise import noise_level
 from usrdu_basicsr.ops.resize import bicubic_downsample
-from usrdu_basicsr.ops.sampling import sample_laplace
 from usrdu_basicsr.utils.seed import derive_seed
 
 
@@ -24,7 +22,7 @@ def sample_image(height: int, width: int) -> torch.Tensor:
 
 
 @pytest.mark.parametrize('kernel_size', [1, 3, 5, 9])
-def test_low_pass_is_scipys_gaussian(kernel_size: int):
+def test_low_pass_equals_scipy(kernel_size: int):
     x = sample_image(40, 56)
     margin = kernel_size // 2
     expected = ndimage.gaussian_filter(
@@ -36,12 +34,12 @@ def test_low_pass_is_scipys_gaussian(kernel_size: int):
     np.testing.assert_allclose(low_pass(x, kernel_size)[0].numpy(), expected[:, inside, inside], atol=1e-12)
 
 
-def test_high_pass_of_a_flat_image_is_mid_gray_inside():
+def test_high_pass_of_a_constant_image_is_mid_gray_inside():
     flat = torch.full((1, 3, 16, 16), 0.7)
     assert torch.allclose(high_pass(flat)[..., 2:-2, 2:-2], torch.tensor(0.5))
 
 
-def test_a_window_first_made_for_inference_serves_training():
+def test_window_cached_in_inference_mode_is_usable_in_training():
     gaussian_window.cache_clear()
     x = torch.rand(1, 3, 8, 8, requires_grad=True)
     with torch.inference_mode():
@@ -59,45 +57,45 @@ def test_noise_level_of_known_noise():
 
 
 @pytest.mark.parametrize('kernel_size', [0, 2, 4])
-def test_even_windows_are_refused(kernel_size: int):
-    with pytest.raises(ValueError, match=f'odd number.*got {kernel_size}'):
+def test_even_kernel_sizes_are_refused(kernel_size: int):
+    with pytest.raises(ValueError, match=f'kernel_size: got {kernel_size}, expected a positive odd integer'):
         gaussian_window(kernel_size, torch.float32, torch.device('cpu'))
 
 
 @pytest.mark.parametrize('scale', [1, 2, 3, 4])
 @pytest.mark.parametrize('size', [(48, 60), (12, 24)])
-def test_bicubic_is_matlabs(scale: int, size: tuple[int, int]):
+def test_bicubic_equals_matlab_imresize(scale: int, size: tuple[int, int]):
     x = sample_image(*size).float()
     expected = imresize(x[0], 1 / scale) if scale > 1 else x[0]
     torch.testing.assert_close(bicubic_downsample(x, scale)[0], expected, atol=1e-6, rtol=0)
 
 
-def test_bicubic_pads_images_smaller_than_its_margin():
+def test_bicubic_of_images_smaller_than_the_margin():
     x = torch.full((1, 1, 4, 4), 0.3)
     torch.testing.assert_close(bicubic_downsample(x, 4), torch.full((1, 1, 1, 1), 0.3))
 
 
-def test_bicubic_refuses_other_sizes():
-    with pytest.raises(ValueError, match='30x32 pixels is not a multiple of scale 4'):
+def test_bicubic_refuses_sizes_that_are_no_multiple_of_the_scale():
+    with pytest.raises(ValueError, match='30x32 is not a multiple of scale 4'):
         bicubic_downsample(torch.zeros(1, 3, 30, 32), 4)
 
 
-def test_gradient_image_by_hand():
+def test_gradient_image_of_a_small_example():
     x = torch.tensor([[[[0.0, 1.0, 3.0], [2.0, 2.0, 2.0]]]])
     assert gradient_image(x).tolist() == [[[[1 + 2, 2 + 1, 0 + 1], [0, 0, 0]]]]
 
 
 @pytest.mark.parametrize(('distance', 'best'), [(0, 1.00), (1, 1.24), (5, 2.48), (20, 6.13), (100, 20.86)])
-def test_best_scale_for_a_distance(distance: float, best: float):
+def test_scale_that_minimises_the_uncertainty_term(distance: float, best: float):
     def term(log_scale: float) -> float:
         return uncertainty_term(torch.tensor(float(distance)), torch.tensor(log_scale, dtype=torch.float64)).item()
 
-    found = np.exp(minimize_scalar(term, bounds=(-2, 5), method='bounded').x)
-    assert found == pytest.approx(best, abs=0.006)
+    minimum = np.exp(minimize_scalar(term, bounds=(-2, 5), method='bounded').x)
+    assert minimum == pytest.approx(best, abs=0.006)
 
 
-def test_uncertainty_term_is_the_divergence():
-    """KL by numerical integration equals u + the term."""
+def test_uncertainty_term_equals_the_divergence():
+    """The KL divergence by numerical integration equals u plus the term."""
     u, b = 3.0, 2.0
     x = np.linspace(-200, 200, 2_000_001)
     p, q = np.exp(-np.abs(x - u) / b) / (2 * b), np.exp(-np.abs(x)) / 2
@@ -106,13 +104,13 @@ def test_uncertainty_term_is_the_divergence():
     assert u + term == pytest.approx(divergence, rel=1e-5)
 
 
-def test_likelihood_is_torchs_laplace():
+def test_likelihood_equals_torch():
     mean, value, scale = torch.rand(3, 50).double()
     expected = -torch.distributions.Laplace(mean, scale).log_prob(value)
     torch.testing.assert_close(laplace_nll((value - mean).abs(), scale.log()), expected)
 
 
-def test_samples_have_the_laplaces_moments():
+def test_samples_have_the_moments_of_the_laplace_distribution():
     count, b, mean = 1_000_000, 3.0, 0.4
     log_scale = torch.full((count,), b).log()
     x = sample_laplace(torch.full((count,), mean), log_scale, torch.Generator().manual_seed(1))
@@ -124,7 +122,7 @@ def test_samples_have_the_laplaces_moments():
     assert torch.isfinite(x).all()
 
 
-def test_mixed_seeds_do_not_repeat():
+def test_derived_seeds_do_not_repeat():
     keys = [(seed, rank, step) for seed in range(10) for rank in range(10) for step in range(10)]
     assert len({derive_seed(*key) for key in keys}) == 1000
     assert derive_seed(7, 0, 1) == derive_seed(7, 0, 1) != derive_seed(7, 1, 0)

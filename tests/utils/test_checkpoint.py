@@ -1,4 +1,4 @@
-"""Checkpoint files that are damaged or something else."""
+"""Reading and writing checkpoints: corrupt files, other files, failed writes."""
 
 from __future__ import annotations
 
@@ -20,69 +20,70 @@ def equal(content: dict) -> bool:
     return weight and content['iter'] == 5 and content['rates'] == [1e-4, 2e-4]
 
 
-@pytest.fixture(params=[True, False], ids=['zip', 'before zip'])
+@pytest.fixture(params=[True, False], ids=['zip', 'legacy'])
 def path(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     torch.save(CONTENT, tmp_path / 'a.pth', _use_new_zipfile_serialization=request.param)
     assert equal(read_checkpoint(tmp_path / 'a.pth'))
     return tmp_path / 'a.pth'
 
 
-def test_cut_off_anywhere(path: Path):
-    whole = path.read_bytes()
-    for length in range(0, len(whole), 7):
-        path.write_bytes(whole[:length])
-        with pytest.raises(InputError, match=r"cannot read checkpoint '.*a\.pth': it is damaged or not a checkpoint"):
+def test_truncated_file_is_refused(path: Path):
+    content = path.read_bytes()
+    for length in range(0, len(content), 7):
+        path.write_bytes(content[:length])
+        with pytest.raises(InputError, match=r"cannot read checkpoint '.*a\.pth': corrupt or not a checkpoint"):
             read_checkpoint(path)
 
 
-def test_changed_anywhere(path: Path):
-    """What is read all the same is what was written, in files with checksums; in those before, no other error comes."""
-    whole, with_sums, numbers = path.read_bytes(), path.read_bytes().startswith(b'PK'), random.Random(0)
+def test_changed_byte_is_refused_or_harmless(path: Path):
+    """Files with checksums are refused or read correctly; for legacy files the only error is InputError."""
+    original, rng = path.read_bytes(), random.Random(0)
+    has_checksums = original.startswith(b'PK')
     refused = 0
     for _ in range(300):
-        place, value = numbers.randrange(len(whole)), numbers.randrange(256)
-        path.write_bytes(whole[:place] + bytes([value]) + whole[place + 1 :])
+        position, value = rng.randrange(len(original)), rng.randrange(256)
+        path.write_bytes(original[:position] + bytes([value]) + original[position + 1 :])
         try:
             content = read_checkpoint(path)
         except InputError:
             refused += 1
         else:
-            assert not with_sums or equal(content)
+            assert not has_checksums or equal(content)
     assert refused > 100
 
 
-def test_something_else(tmp_path: Path):
+def test_other_files_are_refused(tmp_path: Path):
     path = tmp_path / 'a.state'
     for first in range(256):
         for rest in (b' hello world\n', bytes(20), b'\x04\x95' + bytes(30)):
             path.write_bytes(bytes([first]) + rest)
-            with pytest.raises(InputError, match='is damaged or not a checkpoint'):
+            with pytest.raises(InputError, match='corrupt or not a checkpoint'):
                 read_checkpoint(path)
     torch.save([1, 2], path)
-    with pytest.raises(InputError, match='holds a list, expected a dictionary'):
+    with pytest.raises(InputError, match='got list, expected a dictionary'):
         read_checkpoint(path)
-    torch.save({'params': print}, path)  # torch's own message is how to run it all the same
-    with pytest.raises(InputError, match=r'\(it holds more than tensors and plain values, which might run code\)$'):
+    torch.save({'params': print}, path)  # torch's message recommends to execute the code
+    with pytest.raises(InputError, match=r'\(it contains Python objects, which could execute code\)$'):
         read_checkpoint(path)
 
 
-def test_a_failed_write_leaves_what_was_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_failed_write_leaves_existing_file_unchanged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     write_checkpoint(tmp_path / 'a.pth', CONTENT)
 
-    def full(*_: object) -> None:
+    def disk_full(*_: object) -> None:
         raise OSError(28, 'No space left on device')
 
-    monkeypatch.setattr('os.fsync', full)
-    with pytest.raises(WriteError, match=r"cannot write '.*a\.pth' \(No space left on device\): what was there before"):
+    monkeypatch.setattr('os.fsync', disk_full)
+    with pytest.raises(WriteError, match=r"cannot write '.*a\.pth' \(No space left on device\): the existing file"):
         write_checkpoint(tmp_path / 'a.pth', {'params': {}})
     monkeypatch.undo()
     assert equal(read_checkpoint(tmp_path / 'a.pth')) and [p.name for p in tmp_path.iterdir()] == ['a.pth']
     (tmp_path / 'file').touch()
-    with pytest.raises(WriteError, match='see to permissions'):
+    with pytest.raises(WriteError, match='check the permissions'):
         write_checkpoint(tmp_path / 'file' / 'a.pth', CONTENT)
 
 
-def test_file_systems_that_do_not_flush_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_file_system_without_folder_flush(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     flush = os.fsync
 
     def files_only(descriptor: int) -> None:

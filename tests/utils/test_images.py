@@ -1,4 +1,4 @@
-"""Reading images: sizes from headers agree with what is read, damage is noticed, writing is whole or not at all."""
+"""Reading images, sizes from headers, corrupt files, and atomic writing of files and folders."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ def save(path: Path, extension: str, orientation: int | None) -> Path:
 
 @pytest.mark.parametrize('extension', ['.png', '.jpg', '.tif', '.webp', '.bmp'])
 @pytest.mark.parametrize('orientation', [None, 1, 3, 6])
-def test_sizes_are_those_of_what_is_read(tmp_path: Path, extension: str, orientation: int | None):
-    path = save(tmp_path / 'photo', extension, None if extension == '.bmp' else orientation)
+def test_header_size_equals_decoded_size(tmp_path: Path, extension: str, orientation: int | None):
+    path = save(tmp_path / 'image', extension, None if extension == '.bmp' else orientation)
     assert image_size(path) == read_image(path).shape[:2]
 
 
-def test_sizes_of_floating_point_images(tmp_path: Path):
+def test_size_of_floating_point_image(tmp_path: Path):
     image = np.random.rand(20, 30, 3).astype(np.float32)
     assert cv2.imwrite(str(tmp_path / 'float.tif'), image)
     assert image_size(tmp_path / 'float.tif') == (20, 30)
@@ -40,34 +40,34 @@ def test_sizes_of_floating_point_images(tmp_path: Path):
 
 
 @pytest.mark.parametrize('extension', ['.png', '.jpg'])
-def test_files_cut_short_are_noticed_and_trailing_bytes_are_not(tmp_path: Path, extension: str):
-    path = save(tmp_path / 'photo', extension, None)
+def test_truncated_files_are_refused_and_trailing_bytes_accepted(tmp_path: Path, extension: str):
+    path = save(tmp_path / 'image', extension, None)
     content = path.read_bytes()
-    path.write_bytes(content + b'a trailer, as some phones write')
+    path.write_bytes(content + b'trailing bytes, as some phones write')
     assert image_size(path) == (40, 60)
     for length in (0, 1, 50, len(content) // 2):
         path.write_bytes(content[:length])
-        with pytest.raises(InputError, match=r"cannot read image '.*photo"):
+        with pytest.raises(InputError, match=r"cannot read image '.*image"):
             image_size(path)
 
 
-def test_sixteen_bits_keep_their_precision(tmp_path: Path):
+def test_16_bit_images_keep_their_precision(tmp_path: Path):
     values = np.arange(60000, 60000 + 48, dtype=np.uint16).reshape(4, 4, 3)
     cv2.imwrite(str(tmp_path / 'deep.png'), values)
     np.testing.assert_allclose(read_image(tmp_path / 'deep.png') * 65535, values, atol=0.01)
 
 
-def test_eight_bits_are_clipped_and_rounded():
+def test_8_bit_conversion_clips_and_rounds():
     assert to_8bit(np.array([-0.1, 0.0, 0.4999 / 255, 0.5001 / 255, 1.0, 2.0])).tolist() == [0, 0, 0, 1, 255, 255]
 
 
-def test_heat_maps_compare():
+def test_heat_map_has_a_fixed_range():
     dark, bright = heat_map(np.array([[-1.0]])), heat_map(np.array([[3.0]]))
     assert dark.shape == (1, 1, 3) and dark.sum() < 30 < 400 < bright.sum()
     np.testing.assert_array_equal(heat_map(np.array([[9.0, -9.0]])), np.hstack([bright, dark]))
 
 
-def test_a_failed_write_leaves_the_old_file(tmp_path: Path):
+def test_failed_write_leaves_existing_file_unchanged(tmp_path: Path):
     path = tmp_path / 'folder' / 'file'
     atomic_write(path, lambda file: file.write(b'old'))
 
@@ -87,10 +87,10 @@ def write_folder(path: Path, text: str, fail: bool = False) -> None:
             raise OSError('full')
 
 
-def test_a_folder_is_replaced_whole_or_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_folder_is_replaced_atomically(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     path = tmp_path / 'deep' / 'set'
     write_folder(path, 'old')
-    with pytest.raises(InputError, match=r"cannot write '.*set': is there room, and permission\? \(full\)"):
+    with pytest.raises(InputError, match=r"cannot write '.*set' \(full\)\. Check free disk space and permissions"):
         write_folder(path, 'half', fail=True)
     assert (path / 'mark').read_text() == 'old' and [p.name for p in path.parent.iterdir()] == ['set']
     write_folder(path, 'new')
@@ -100,7 +100,7 @@ def test_a_folder_is_replaced_whole_or_stays(tmp_path: Path, monkeypatch: pytest
 
     def fail_once(self: Path, target: Path) -> Path:
         calls.append(self)
-        if len(calls) == 2:  # the old folder is out of the way, and the new one cannot take its name
+        if len(calls) == 2:  # the existing folder has been renamed, and renaming the new one fails
             raise OSError('no permission')
         return rename(self, target)
 

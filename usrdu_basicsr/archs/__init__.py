@@ -1,4 +1,4 @@
 """Networks, registered in BasicSR's `ARCH_REGISTRY`."""
 
-# First: BasicSR's import registers all modules of this package, which it could not do while one is half imported.
+# Imported first: `import basicsr` registers all modules of this package and must not find one of them half imported.
 import basicsr  # noqa: F401

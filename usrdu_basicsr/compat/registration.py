@@ -7,9 +7,8 @@ from importlib import import_module
 # Every module that registers something when it is imported.
 MODULES = (
     'archs.dsn_arch',
-    'losses.laplace_kl_loss',
+    'losses.uncertainty_loss',
     'losses.low_frequency_loss',
-    'losses.uncertainty_perceptual_loss',
     'metrics.laplace_nll_metric',
     'data.hr_image_dataset',
     'data.uncertainty_paired_dataset',

@@ -1,4 +1,4 @@
-"""The low-frequency loss of stage 2."""
+"""Low-frequency loss of stage 2."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from usrdu_basicsr.ops.filters import low_pass
 
 @LOSS_REGISTRY.register()
 class LowFrequencyLoss(nn.Module):
-    """L1 between Gaussian low-passed images: keeps colours and shapes while the GAN shapes the edges (USR-DU).
+    """L1 distance of Gaussian low-passed images, which preserves colours and shapes in GAN training.
 
     Args:
         loss_weight: Factor of the loss.
@@ -23,5 +23,5 @@ class LowFrequencyLoss(nn.Module):
         self.kernel_size = kernel_size
 
     def forward(self, pred: Tensor, target: Tensor) -> Tensor:
-        """Scalar loss of images `(N, C, H, W)` in [0, 1]."""
+        """Compute the scalar loss of images `(N, C, H, W)` in [0, 1]."""
         return self.loss_weight * low_pass(pred - target, self.kernel_size, padding=True).abs().mean()

@@ -1,4 +1,4 @@
-"""Frozen VGG features whose weights need no download when the user has them or does not want them."""
+"""Frozen VGG features with weights from torchvision, from a file, or random."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from usrdu_basicsr.utils.errors import InputError, InputNotFoundError
 
 
 class VGGFeatures(nn.Module):
-    """VGG up to one layer, on images normalised as ImageNet's.
+    """VGG up to one layer, for images normalised with the statistics of ImageNet.
 
-    BasicSR's `VGGFeatureExtractor` computes the same, but knows only its own weight file and torchvision's download.
+    BasicSR's `VGGFeatureExtractor` computes the same features, but supports no user-defined weights file.
 
     Args:
         vgg_type: `vgg11`, `vgg13`, `vgg16` or `vgg19`.
-        layer: Name as in BasicSR, such as `conv5_4` (before its ReLU).
+        layer: Layer name as in BasicSR, such as `conv5_4` (before its ReLU).
         weights: `imagenet` (torchvision's, downloaded once), `random` (seeded), or the path of a torchvision state dict
-            with `features.*` (or bare `N.weight`) names, of any floating type.
+            with names `features.*` or `N.weight`, of any floating-point type.
 
     Raises:
-        InputError: Unknown `vgg_type` or `layer`, or a weights file that does not fit.
-        InputNotFoundError: The weights file does not exist.
+        InputError: If `vgg_type` or `layer` is unknown, or the weights file does not fit.
+        InputNotFoundError: If the weights file does not exist.
     """
 
     mean: Tensor
@@ -37,9 +37,9 @@ class VGGFeatures(nn.Module):
         if vgg_type not in NAMES:
             raise InputError(f'vgg_type: got {vgg_type!r}, expected one of {", ".join(NAMES)}')
         if layer not in NAMES[vgg_type]:
-            raise InputError(f'layer: {vgg_type} has no {layer!r}, choose one of {", ".join(NAMES[vgg_type])}')
+            raise InputError(f'layer: got {layer!r}, expected a layer of {vgg_type}: {", ".join(NAMES[vgg_type])}')
         depth = NAMES[vgg_type].index(layer) + 1
-        with torch.device('meta'):  # the full network's classifier is large and not needed
+        with torch.device('meta'):  # avoids allocating the large classifier
             self.layers = getattr(torchvision.models, vgg_type)(weights=None).features[:depth]
         self.layers.load_state_dict(_load_weights(self.layers, vgg_type, weights), assign=True)
         self.layers.requires_grad_(False).eval()
@@ -47,12 +47,12 @@ class VGGFeatures(nn.Module):
         self.register_buffer('std', torch.tensor([0.229, 0.224, 0.225]).view(1, 3, 1, 1))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Features `(N, C, h, w)` of RGB images `(N, 3, H, W)` in [0, 1]."""
+        """Compute the features `(N, C, h, w)` of RGB images `(N, 3, H, W)` in [0, 1]."""
         return self.layers((x - self.mean) / self.std)
 
 
 def _load_weights(layers: nn.Module, vgg_type: str, weights: str) -> dict[str, Tensor]:
-    """A state dict in float32 for exactly `layers`."""
+    """State dict of `layers` in float32."""
     shapes = {name: value.shape for name, value in layers.state_dict().items()}
     if weights == 'random':
         generator = torch.Generator().manual_seed(0)
@@ -63,13 +63,13 @@ def _load_weights(layers: nn.Module, vgg_type: str, weights: str) -> dict[str, T
             for name, shape in shapes.items()
         }
     if weights == 'imagenet':
-        loaded = torchvision.models.get_model_weights(vgg_type)['IMAGENET1K_V1'].get_state_dict(check_hash=True)
+        state = torchvision.models.get_model_weights(vgg_type)['IMAGENET1K_V1'].get_state_dict(check_hash=True)
     elif Path(weights).expanduser().is_file():
-        loaded = read_checkpoint(weights)
+        state = read_checkpoint(weights)
     else:
-        raise InputNotFoundError(f"weights: no file '{weights}'; give 'imagenet', 'random' or an existing state dict")
-    loaded = {name.removeprefix('features.'): value for name, value in loaded.items()}
-    wrong = [name for name, shape in shapes.items() if name not in loaded or loaded[name].shape != shape]
+        raise InputNotFoundError(f"weights: file '{weights}' does not exist. Use 'imagenet', 'random' or a state dict")
+    state = {name.removeprefix('features.'): value for name, value in state.items()}
+    wrong = [name for name, shape in shapes.items() if name not in state or state[name].shape != shape]
     if wrong:
-        raise InputError(f"weights: '{weights}' does not fit {vgg_type}: missing or misshapen features.{wrong[0]}")
-    return {name: loaded[name].float() for name in shapes}
+        raise InputError(f"weights: '{weights}' does not fit {vgg_type}: features.{wrong[0]} is missing or misshapen")
+    return {name: state[name].float() for name in shapes}

@@ -1,4 +1,4 @@
-"""How likely the real LR image is under the predicted distribution."""
+"""Negative log-likelihood of real LR images under the predicted distribution."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from usrdu_basicsr.ops.laplace import laplace_nll
 def calculate_laplace_nll(
     img: np.ndarray, img2: np.ndarray, log_scale: np.ndarray, crop_border: int = 0, **_: Any
 ) -> float:
-    """Mean negative log-likelihood a value, in nats, of a real LR image under Laplace(mean, exp(log_scale)).
+    """Mean negative log-likelihood per value of a real LR image under Laplace(mean, exp(log_scale)).
 
     Args:
         img: Predicted mean, `(H, W, C)`, [0, 255].
-        img2: Real LR image, the same shape and range.
-        log_scale: Natural logarithm of the scale in 8-bit units, the same shape and channel order.
-        crop_border: Pixels left out on each side.
+        img2: Real LR image, same shape and range.
+        log_scale: Natural logarithm of the scale in 8-bit units, same shape and channel order.
+        crop_border: Number of border pixels to ignore on each side.
 
     Returns:
-        Nats; lower is better.
+        Negative log-likelihood in nats; lower is better.
 
     Raises:
-        ValueError: The shapes differ.
+        ValueError: If the shapes differ.
     """
     if not img.shape == img2.shape == log_scale.shape:
         raise ValueError(f'shapes differ: mean {img.shape}, real {img2.shape}, log_scale {log_scale.shape}')

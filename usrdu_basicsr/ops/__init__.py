@@ -1,1 +1,1 @@
-"""Pure tensor functions: each formula of the method stands here once. Nothing here imports BasicSR."""
+"""Pure tensor functions, one for each formula of the method. Nothing here imports BasicSR."""

@@ -1,23 +1,25 @@
-"""The Laplace distribution's divergence and likelihood, as the losses and metrics use them."""
+"""Laplace distribution: divergence, likelihood and sampling."""
 
 from __future__ import annotations
 
 import math
 
+import torch
 from torch import Tensor
 
 
 def uncertainty_term(distance: Tensor, log_scale: Tensor) -> Tensor:
-    """`b * exp(-u / b) - log b - 1`: what a Laplace of scale b at distance u from the target adds to `u`
-    in KL(Laplace(m, b) || Laplace(t, 1)) (USR-DU). Over b it is least at b = 1 for u = 0 and at a growing b
-    for a growing u, so b learns how far the real degradation departs from the reference one.
+    """Uncertainty term of USR-DU, `b * exp(-u / b) - log b - 1`.
+
+    It is the difference between KL(Laplace(m, b) || Laplace(t, 1)) and u = |m - t|. Its minimum over b is at b = 1 for
+    u = 0 and at larger b for larger u, so b learns the distance of the real degradation from the reference one.
 
     Args:
         distance: u = |m - t| >= 0.
-        log_scale: log b, the same shape; b must be representable, |log b| < 80.
+        log_scale: log b, same shape; |log b| < 80, so that b is representable.
 
     Returns:
-        The shape of `distance`.
+        Tensor of the same shape as `distance`.
     """
     return (log_scale - distance * (-log_scale).exp()).exp() - log_scale - 1
 
@@ -27,9 +29,26 @@ def laplace_nll(distance: Tensor, log_scale: Tensor) -> Tensor:
 
     Args:
         distance: u = |y - m| >= 0, in the units of b.
-        log_scale: log b, the same shape.
+        log_scale: log b, same shape.
 
     Returns:
-        The shape of `distance`.
+        Tensor of the same shape as `distance`.
     """
     return math.log(2) + log_scale + distance * (-log_scale).exp()
+
+
+def sample_laplace(mean: Tensor, log_scale: Tensor, generator: torch.Generator | None = None) -> Tensor:
+    """Sample a generated LR image: `mean + Laplace(0, exp(log_scale)) / 255`.
+
+    Args:
+        mean: `(N, C, H, W)` in [0, 1].
+        log_scale: Natural logarithm of the Laplace scale in 8-bit units, same shape.
+        generator: Random generator on the device of `mean`; torch's default generator if None.
+
+    Returns:
+        Tensor of the same shape as `mean`, not clipped.
+    """
+    # The difference of two unit exponentials is a unit Laplace. Unlike the inverse CDF, it is always finite.
+    plus = torch.empty_like(mean).exponential_(generator=generator)
+    minus = torch.empty_like(mean).exponential_(generator=generator)
+    return mean + (plus - minus) * log_scale.exp() / 255

@@ -1,4 +1,4 @@
-"""Estimate the noise of an image."""
+"""Noise estimation."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from torch import Tensor
 
 
 def noise_level(x: Tensor) -> Tensor:
-    """Standard deviation of the noise: median absolute diagonal detail of the Haar wavelet, over 0.6745.
+    """Standard deviation of the noise: median absolute diagonal Haar wavelet coefficient, divided by 0.6745.
 
-    Edges and texture hardly move a median, so images of different content compare (Donoho & Johnstone, "Ideal spatial
-    adaptation by wavelet shrinkage", Biometrika 1994). JPEG smooths noise, and the estimate with it.
+    Edges and texture hardly change a median, so images of different content are comparable (Donoho & Johnstone, "Ideal
+    spatial adaptation by wavelet shrinkage", Biometrika 1994). JPEG smooths noise and lowers the estimate.
 
     Args:
         x: `(N, C, H, W)`.

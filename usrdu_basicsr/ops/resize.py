@@ -1,4 +1,4 @@
-"""Bicubic reduction, equal to MATLAB's `imresize`, on any device, batched and differentiable."""
+"""Bicubic downsampling equal to MATLAB's `imresize`: batched, differentiable, on any device."""
 
 from __future__ import annotations
 
@@ -7,8 +7,15 @@ from torch import Tensor
 from torch.nn import functional as F
 
 
+def check_multiple(x: Tensor, scale: int) -> None:
+    """Raise a ValueError if the height or width of `x` is not a multiple of `scale`."""
+    height, width = x.shape[-2:]
+    if height % scale or width % scale:
+        raise ValueError(f'image size {height}x{width} is not a multiple of scale {scale}. Crop the image first')
+
+
 def symmetric_pad(x: Tensor, margin: int) -> Tensor:
-    """Pad the last two axes by mirroring with the edge pixel repeated (half-sample symmetric, as MATLAB does)."""
+    """Pad the last two axes by mirroring including the edge pixel (half-sample symmetric, as in MATLAB)."""
     for axis in (-2, -1):
         size = x.shape[axis]
         index = torch.arange(-margin, size + margin, device=x.device) % (2 * size)
@@ -21,21 +28,18 @@ def bicubic_downsample(x: Tensor, scale: int) -> Tensor:
 
     Args:
         x: `(N, C, H, W)`, H and W multiples of `scale`.
-        scale: Whole reduction factor; 1 returns `x`.
+        scale: Integer downsampling factor; 1 returns `x`.
 
     Returns:
-        `(N, C, H / scale, W / scale)`; a sharp edge may overshoot the range of `x`.
+        `(N, C, H / scale, W / scale)`; sharp edges may exceed the range of `x`.
 
     Raises:
-        ValueError: H or W is not a multiple of `scale`.
+        ValueError: If H or W is not a multiple of `scale`.
     """
     if scale == 1:
         return x
-    height, width = x.shape[-2:]
-    if height % scale or width % scale:
-        raise ValueError(f'image of {height}x{width} pixels is not a multiple of scale {scale}: crop it first')
-    # The reduced cubic reaches 2 * scale pixels to each side; the margin must be a multiple of the scale.
-    margin = 2 * scale
-    size = (height // scale + 4, width // scale + 4)
-    reduced = F.interpolate(symmetric_pad(x, margin), size=size, mode='bicubic', antialias=True, align_corners=False)
-    return reduced[..., 2:-2, 2:-2]
+    check_multiple(x, scale)
+    # The antialiased cubic spans 2 * scale pixels on each side. The margin must be a multiple of the scale.
+    padded = symmetric_pad(x, 2 * scale)
+    size = (padded.shape[-2] // scale, padded.shape[-1] // scale)
+    return F.interpolate(padded, size=size, mode='bicubic', antialias=True, align_corners=False)[..., 2:-2, 2:-2]

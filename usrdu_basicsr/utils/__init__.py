@@ -1,1 +1,1 @@
-"""Helpers without knowledge of the method: errors, files, checkpoints, precision, devices, processes."""
+"""Helpers that do not depend on the method: errors, files, checkpoints, precision, devices, ranks."""

@@ -1,11 +1,9 @@
-"""Read and write checkpoints: never executing pickled code, never leaving half a file."""
+"""Read and write checkpoints, atomically and without executing pickled code."""
 
 from __future__ import annotations
 
 import io
-import os
 import pickle
-import re
 import struct
 import zipfile
 from collections.abc import Collection, Mapping
@@ -17,128 +15,121 @@ from torch import Tensor, nn
 
 from usrdu_basicsr.utils.errors import InputError, InputNotFoundError, first_line
 from usrdu_basicsr.utils.files import atomic_write
-from usrdu_basicsr.utils.key_mapping import best_match, networks_of
+from usrdu_basicsr.utils.key_mapping import extract_networks
 
-# Keys of a kind in a message about weights: enough for a layer or two, few enough to be read
-MAX_NAMES_SHOWN = 12
+MAX_NAMES_SHOWN = 12  # parameters per problem in an error message
 
-# How files begin that torch wrote before version 1.6, without checksums
-BEFORE_ZIP = pickle.dumps(0x1950A86A20F9469CFC6C, protocol=2)
-# What torch raises on a file that is cut off or changed
-DAMAGED = (
+# First bytes of files written by torch before version 1.6, which have no checksums
+LEGACY_MAGIC = pickle.dumps(0x1950A86A20F9469CFC6C, protocol=2)
+# Errors that torch raises for truncated or changed files
+LOAD_ERRORS = (
     *(zipfile.BadZipFile, OSError, pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError, IndexError),
     *(TypeError, AttributeError, AssertionError, struct.error),
 )
 
 
 def write_checkpoint(path: str | Path, content: Mapping[str, Any]) -> None:
-    """`torch.save`, whole or not at all.
-
-    Raises:
-        WriteError: The file cannot be written.
-    """
-    buffer = io.BytesIO()  # into a file torch hides why it could not be written
+    """Write a checkpoint with `torch.save`, atomically; a WriteError if that fails."""
+    buffer = io.BytesIO()  # torch's error for a failed write does not contain the reason
     torch.save(dict(content), buffer)
     atomic_write(Path(path), lambda file: file.write(buffer.getbuffer()))
 
 
 def read_checkpoint(path: str | Path) -> dict[str, Any]:
-    """`torch.load` to the CPU with `weights_only=True`.
+    """Read a checkpoint to the CPU with `torch.load(..., weights_only=True)`.
 
     Raises:
-        InputNotFoundError: There is no such file.
-        InputError: The file is damaged, is not a checkpoint, or holds anything but tensors and plain values.
+        InputNotFoundError: If the file does not exist.
+        InputError: If it is corrupt, is not a checkpoint, or contains anything but tensors and plain values.
     """
     path = Path(path).expanduser()
     if not path.is_file():
-        raise InputNotFoundError(f"no checkpoint '{path}': check the path, which is relative to '{Path.cwd()}'")
+        raise InputNotFoundError(f"checkpoint '{path}' does not exist. Relative paths start at '{Path.cwd()}'")
     if path.suffix == '.safetensors':
-        raise InputError(f"checkpoint '{path}' is an export for other programs: give the .pth that it was made of")
+        raise InputError(f"checkpoint '{path}' is an export for other programs. Use the .pth file it was exported from")
     try:
-        _check_sums(path)
+        _verify_checksums(path)
         content = torch.load(path, map_location='cpu', weights_only=True)
-    except DAMAGED as error:
+    except LOAD_ERRORS as error:
         reason = first_line(error)
-        if 'weights_only' in str(error):  # torch's own advice is to run the code in it
-            reason = 'it holds more than tensors and plain values, which might run code'
-        raise InputError(f"cannot read checkpoint '{path}': it is damaged or not a checkpoint ({reason})") from error
+        if 'weights_only' in str(error):  # torch's message recommends to execute the pickled code
+            reason = 'it contains Python objects, which could execute code'
+        raise InputError(f"cannot read checkpoint '{path}': corrupt or not a checkpoint ({reason})") from error
     if not isinstance(content, dict):
-        raise InputError(f"checkpoint '{path}' holds a {type(content).__name__}, expected a dictionary of weights")
+        raise InputError(f"checkpoint '{path}': got {type(content).__name__}, expected a dictionary of weights")
     return content
 
 
-def _check_sums(path: Path) -> None:
-    """Compare the checksums, which torch writes but does not read.
-
-    Raises:
-        zipfile.BadZipFile: The file has changed since it was written, or torch did not write it.
-    """
-    with open(path, 'rb') as start:
-        if start.read(len(BEFORE_ZIP)) == BEFORE_ZIP:
+def _verify_checksums(path: Path) -> None:
+    """Check the checksums of the zip file, which `torch.load` ignores (`zipfile.BadZipFile`)."""
+    with open(path, 'rb') as file:
+        if file.read(len(LEGACY_MAGIC)) == LEGACY_MAGIC:
             return
-    with zipfile.ZipFile(path) as file:
-        if (record := file.testzip()) is not None:
+    with zipfile.ZipFile(path) as archive:
+        if (record := archive.testzip()) is not None:
             raise zipfile.BadZipFile(f'wrong checksum of {record}')
 
 
 def read_weights(path: str | Path, key: str, names: Collection[str]) -> dict[str, Tensor]:
-    """The weights of a network in a checkpoint of BasicSR's, of the published implementation or of ESRGAN's.
+    """Read the weights of a network from a checkpoint of BasicSR, the published USR-DU implementation or ESRGAN.
 
     Args:
-        path: Checkpoint: `{'params': ..., 'params_ema': ...}`, a bare state dict, or see `networks_of`.
-        key: The one wanted; `params` serves where it is missing, as in BasicSR.
-        names: Parameters that the network has: a published file holds several networks, and this tells which is meant.
+        path: Checkpoint: `{'params': ..., 'params_ema': ...}`, a bare state dict, or see `extract_networks`.
+        key: Entry to read; `params` if it is missing, as in BasicSR.
+        names: Parameter names of the network, which select one of the networks in a published file.
 
     Returns:
-        `{name: tensor}`, names without the `module.` of a wrapped network.
+        State dict without the prefix `module.` of wrapped networks.
 
     Raises:
-        InputNotFoundError: There is no such file.
-        InputError: It is damaged or holds no weights.
+        InputNotFoundError: If the file does not exist.
+        InputError: If it is corrupt or contains no weights.
     """
     content = read_checkpoint(path)
-    if published := networks_of(content):
-        weights: Any = best_match(published, names)
+    if networks := extract_networks(content):
+        weights: Any = max(networks.values(), key=lambda network: len(network.keys() & set(names)))
     else:
         weights = content.get(key, content.get('params', content))
-    named = isinstance(weights, dict) and weights and all(isinstance(name, str) for name in weights)
-    if not named or not all(isinstance(value, Tensor) for value in weights.values()):
-        raise InputError(f"checkpoint '{path}' holds no network under '{key}': it has {', '.join(map(str, content))}")
+    items = weights.items() if isinstance(weights, dict) else ()
+    if not items or not all(isinstance(name, str) and isinstance(value, Tensor) for name, value in items):
+        raise InputError(f"checkpoint '{path}' contains no network '{key}': keys {', '.join(map(str, content))}")
     return {name.removeprefix('module.'): value for name, value in weights.items()}
 
 
-def _is_like(weight: Tensor, own: Tensor) -> bool:
-    """Whether a weight is dense, and real numbers if the network's is."""
-    return weight.layout == own.layout and weight.is_floating_point() == own.is_floating_point()
-
-
 def check_weights(net: nn.Module, weights: Mapping[str, Tensor], path: str | Path) -> None:
-    """Refuse weights that are not exactly the network's.
+    """Check that weights match the parameters and buffers of a network exactly.
 
     Raises:
-        InputError: Keys are missing, unexpected or misshapen; the message names each, of many the first ones.
+        InputError: If names are missing or unexpected, or shapes or types differ. The message lists the first names.
     """
-    own = net.state_dict()
-    shapes = {n: f' {list(weights[n].shape)} instead of {list(own[n].shape)}' for n in own if n in weights}
+    expected = net.state_dict()
+    common = {name: (weights[name], value) for name, value in expected.items() if name in weights}
     problems = []
-    for kind, names in {
-        'missing': [n for n in own if n not in weights],
-        'unexpected': [n for n in weights if n not in own],
-        'no dense floating-point': [n for n in shapes if not _is_like(weights[n], own[n])],
-        'misshapen': [n + shapes[n] for n in shapes if weights[n].shape != own[n].shape],
+    for problem, names in {
+        'missing': [name for name in expected if name not in weights],
+        'unexpected': [name for name in weights if name not in expected],
+        'of another dtype or layout': [
+            name
+            for name, (got, own) in common.items()
+            if got.layout != own.layout or got.is_floating_point() != own.is_floating_point()
+        ],
+        'of another shape': [
+            f'{name}: got {list(got.shape)}, expected {list(own.shape)}'
+            for name, (got, own) in common.items()
+            if got.shape != own.shape
+        ],
     }.items():
         if names:
             more = [f'and {len(names) - MAX_NAMES_SHOWN} more'] if len(names) > MAX_NAMES_SHOWN else []
-            problems.append(f'{len(names)} {kind} ({", ".join(names[:MAX_NAMES_SHOWN] + more)})')
+            problems.append(f'{len(names)} {problem} ({", ".join(names[:MAX_NAMES_SHOWN] + more)})')
     if problems:
         raise InputError(
-            f"checkpoint '{path}' does not fit {type(net).__name__}: {', '.join(problems)};"
-            ' it is of another architecture, size or scale: mend the network options or choose another file'
+            f"checkpoint '{path}' does not fit {type(net).__name__}: {', '.join(problems)}."
+            ' It has another architecture, size or scale. Correct the network options or choose another file'
         )
 
 
 def training_states(folder: str | Path) -> list[str]:
     """Paths of the training states `ITERATION.state` in a folder, newest iteration first."""
-    names = os.listdir(folder) if os.path.isdir(folder) else []
-    states = [name for name in names if re.fullmatch(r'\d+\.state', name)]
-    return [os.path.join(folder, name) for name in sorted(states, key=lambda name: -int(name.partition('.')[0]))]
+    states = [path for path in Path(folder).glob('*.state') if path.stem.isdecimal()]
+    return [str(path) for path in sorted(states, key=lambda path: -int(path.stem))]

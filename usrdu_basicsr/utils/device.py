@@ -1,4 +1,4 @@
-"""Choosing the device of a network."""
+"""Select the device of a network."""
 
 from __future__ import annotations
 
@@ -12,29 +12,25 @@ from usrdu_basicsr.utils.errors import InputError
 
 
 def pick_device(name: str | None = None) -> torch.device:
-    """The named device, or the GPU if there is one: under torchrun, each process of a machine another one.
+    """Return the named device, by default a GPU if available; an InputError if torch cannot use it.
 
-    Raises:
-        InputError: There is no such device.
+    Under torchrun `cuda` is the GPU of the local rank.
     """
+    gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    name = name or ('cuda' if gpus else 'cpu')
+    if name == 'cuda' and gpus:
+        name = f'cuda:{int(os.environ.get("LOCAL_RANK", 0)) % gpus}'
     try:
-        device = torch.device(_device_name(name))
+        device = torch.device(name)
         if device.type != 'cuda':
             torch.empty(1, device=device)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:  # by the kind of device
-        raise InputError(f"device '{name}': torch cannot use it here; expected cpu, cuda, cuda:1, ...") from error
-    if device.type == 'cuda' and (device.index or 0) >= torch.cuda.device_count():
-        raise InputError(f"device '{name}': torch can use {torch.cuda.device_count()} CUDA GPUs here; choose cpu")
+    except (RuntimeError, AssertionError, NotImplementedError) as error:  # depends on the device type
+        raise InputError(f"device '{name}' is not available: expected cpu, cuda, cuda:1, ...") from error
+    if device.type == 'cuda' and (device.index or 0) >= gpus:
+        raise InputError(f"device '{name}' is not available: torch found {gpus} CUDA GPUs. Use cpu")
     return device
 
 
-def _device_name(name: str | None) -> str:
-    name = name or ('cuda' if torch.cuda.is_available() else 'cpu')
-    if name != 'cuda' or not torch.cuda.is_available():
-        return name
-    return f'cuda:{int(os.environ.get("LOCAL_RANK", 0)) % torch.cuda.device_count()}'
-
-
-def device_of(opt: Mapping[str, Any]) -> torch.device:
-    """Where BasicSR will train with these options."""
+def training_device(opt: Mapping[str, Any]) -> torch.device:
+    """Device that BasicSR trains on with these options."""
     return torch.device('cuda' if opt['num_gpu'] else 'cpu')

@@ -1,31 +1,35 @@
-"""Errors that a user can mend: launchers and scripts show their message alone, without a traceback."""
+"""Errors for the user: launchers and scripts print their message without a traceback."""
 
 
 class UserError(Exception):
-    """Base of the errors whose message names the thing, what was got, what was expected and the remedy."""
+    """Base class. The message names the option or file, the value, the expected value and the remedy."""
 
 
 class InputError(UserError, ValueError):
-    """An option, a file or an image holds something that cannot be used."""
+    """An option, a file or an image is invalid."""
 
 
 class InputNotFoundError(UserError, FileNotFoundError):
-    """A file or folder named by the user does not exist."""
+    """A file or folder that the user named does not exist."""
 
 
 class WriteError(UserError, OSError):
-    """A file could not be written: the disk is full, say, or there is no permission."""
+    """A file cannot be written, for example because the disk is full or permission is denied."""
 
 
 class DivergenceError(UserError, ArithmeticError):
-    """The losses of a training are not numbers any more."""
+    """The losses of a training stay non-finite."""
+
+
+class WorkerDiedError(UserError, RuntimeError):
+    """A data worker was killed, for example because memory ran out."""
 
 
 def first_line(error: BaseException) -> str:
-    """Of an error's message, whose other lines are of its library's insides."""
+    """First line of an error's message. The other lines usually describe the internals of a library."""
     return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
 def one_line(error: BaseException) -> str:
-    """An error's message, of which each line says something."""
+    """Whole message of an error, joined to one line."""
     return ' '.join(str(error).split())

@@ -1,4 +1,4 @@
-"""Find and read files; write them whole or not at all."""
+"""Find and read files; write files and folders atomically."""
 
 from __future__ import annotations
 
@@ -20,111 +20,95 @@ TEMPORARY = '.tmp'
 
 
 def input_folder(path: str | Path) -> Path:
-    """A folder to read from.
-
-    Raises:
-        InputNotFoundError: There is none of this name.
-        InputError: It must not be read.
-    """
+    """Check that a folder to read from exists (InputNotFoundError) and is readable (InputError)."""
     path = Path(path)
     if not path.is_dir():
-        raise InputNotFoundError(f"no folder '{path}': check the path, which is relative to '{Path.cwd()}'")
+        raise InputNotFoundError(f"folder '{path}' does not exist. Relative paths start at '{Path.cwd()}'")
     if not os.access(path, os.R_OK | os.X_OK):
-        raise InputError(f"folder '{path}' cannot be read: its permissions forbid it")
+        raise InputError(f"cannot read folder '{path}': permission denied")
     return path
 
 
 def list_files(folder: Path, extensions: Collection[str], noun: str) -> list[Path]:
-    """Files of a folder (not of its subfolders) by name, without hidden ones.
+    """List the files of an existing folder by name, without hidden files and files in subfolders.
 
     Args:
-        folder: Exists.
-        extensions: Of the files, in lower case.
-        noun: What they are, for the message.
-
-    Raises:
-        InputError: There are none.
+        folder: Existing folder.
+        extensions: File name extensions in lower case, with the dot.
+        noun: Content of the files, for the InputError if there is none.
     """
     paths = sorted(p for p in folder.iterdir() if p.suffix.lower() in extensions and not p.name.startswith('.'))
     if not paths:
-        raise InputError(f"folder '{folder}' holds no {noun}: expected files ending in {', '.join(sorted(extensions))}")
+        raise InputError(f"folder '{folder}' contains no {noun}: expected files with {', '.join(sorted(extensions))}")
     return paths
 
 
 def read_bytes(path: Path) -> bytes:
-    """What a file holds.
-
-    Raises:
-        InputError: It cannot be read.
-    """
+    """Read a file, with an InputError if that fails."""
     try:
         return path.read_bytes()
     except OSError as error:
-        raise InputError(f"cannot read '{path}': replace or remove it ({error})") from error
+        raise InputError(f"cannot read '{path}' ({error.strerror or error}). Replace or remove it") from error
 
 
 def output_folder(path: str | Path) -> Path:
-    """A folder to write into, which need not exist yet.
-
-    Raises:
-        InputError: It, or a part of its path, is a file.
-    """
+    """Check that a folder to write into, which need not exist, and its parents are no files (InputError)."""
     path = Path(path)
     for part in (path, *path.parents):
         if part.is_file():
-            raise InputError(f"output '{path}': '{part}' is a file; name a folder")
+            raise InputError(f"output '{path}': '{part}' is a file, expected a folder")
     return path
 
 
 def atomic_write(path: Path, write: Callable[[BinaryIO], object]) -> None:
-    """Write a file under a temporary name beside it, flush it to the disk, then rename it.
+    """Write a temporary file in the same folder, flush it to the disk and rename it to `path`.
 
-    A reader sees the old file or the new one, never a part; a failed write leaves the old one and nothing else. Only a
-    killed process leaves its temporary file, which `remove_temporaries` finds.
+    Readers see the old file or the new file, never a part of it. A failed write leaves the existing file unchanged.
+    Only a killed process leaves its temporary file, which `remove_temporaries` removes.
 
     Args:
-        path: The file; its folder is made if missing.
-        write: Called with the open binary file.
+        path: Output file. Missing parent folders are created.
+        write: Function that writes the content into the open binary file.
 
     Raises:
-        WriteError: The disk is full, or the folder cannot be written.
+        WriteError: If the disk is full or the folder is not writable.
     """
-    temporary = _temporary(path)
+    temporary = _temporary_path(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            with open(temporary, 'wb') as file:
-                write(file)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(temporary, path)
-        finally:
-            temporary.unlink(missing_ok=True)
+        with open(temporary, 'wb') as file:
+            write(file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
     except OSError as error:
         raise WriteError(
-            f"cannot write '{path}' ({error.strerror or error}): what was there before is as it was; make room, or see"
-            ' to permissions'
+            f"cannot write '{path}' ({error.strerror or error}): the existing file is left unchanged. Free disk space"
+            ' or check the permissions'
         ) from error
-    _flush_folder(path.parent)
+    finally:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+    with suppress(OSError):  # Windows cannot open folders, and some file systems cannot flush them
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)  # otherwise a power failure can lose the new name
+        finally:
+            os.close(folder)
 
 
-def _temporary(path: Path) -> Path:
-    """A hidden name beside a file or folder that no other process has, on this machine or another."""
+def write_text(path: Path, text: str) -> None:
+    """Write a UTF-8 text file atomically."""
+    atomic_write(path, lambda file: file.write(text.encode()))
+
+
+def _temporary_path(path: Path) -> Path:
+    """Hidden name in the same folder, unique among processes and machines."""
     return path.with_name(f'.{path.name}.{uuid.uuid4().hex}{TEMPORARY}')
 
 
-def _flush_folder(folder: Path) -> None:
-    """Bring a new name to the disk; without this, it can be lost with the power while its file is there."""
-    with suppress(OSError):  # Windows does not open folders, and some file systems do not flush them
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-
-
 def remove_temporaries(folder: Path) -> None:
-    """Remove what killed processes left of `atomic_write` in a folder, into which none is writing now."""
+    """Remove the temporary files of killed processes from a folder that no process is writing to."""
     for path in folder.glob(f'.*{TEMPORARY}'):
         if re.fullmatch(r'\..+\.[0-9a-f]{32}', path.stem) and path.is_file():
             path.unlink(missing_ok=True)
@@ -132,30 +116,30 @@ def remove_temporaries(folder: Path) -> None:
 
 @contextmanager
 def atomic_dir(path: Path, mark: str, overwrite: bool = False) -> Iterator[Path]:
-    """A folder that gets its name once the block has ended; after an error nothing of it is left.
+    """Create a folder that gets its name when the block ends. An error in the block removes it.
 
     Args:
-        path: The folder.
-        mark: A file that the block writes into it, and that tells folders of this kind from others.
-        overwrite: Replace it if it is there already, and of this kind.
+        path: Output folder.
+        mark: Name of a file that the block writes into the folder. It identifies folders that may be overwritten.
+        overwrite: Replace an existing folder that contains `mark`.
 
     Yields:
-        A temporary folder beside it, to write into. A killed run leaves it behind, and the next tells of it.
+        Temporary folder in the same parent folder. A killed process leaves it, and the next call logs a warning.
 
     Raises:
-        InputError: It is there already, is a file, or cannot be written.
+        InputError: If the output exists and may not be overwritten, is a file, or cannot be written.
     """
     check_overwrite(path, mark, overwrite)
-    path = path.resolve()  # a link's folder is replaced, not the link
-    for left in path.parent.glob(f'.{glob.escape(path.name)}.*{TEMPORARY}'):
-        logger.warning("'%s' is from a run that was killed, if none is writing it now: remove it", left)
-    temporary, replaced = _temporary(path), _temporary(path)
+    path = path.resolve()  # replaces the target of a symbolic link, not the link
+    for incomplete in path.parent.glob(f'.{glob.escape(path.name)}.*{TEMPORARY}'):
+        logger.warning("Incomplete output '%s': remove it if no process is writing it", incomplete)
+    temporary, replaced = _temporary_path(path), _temporary_path(path)
     try:
         temporary.mkdir(parents=True)
         yield temporary
         if hasattr(os, 'sync'):  # not on Windows
             os.sync()
-        check_overwrite(path, mark, overwrite)  # what came to be there meanwhile, either
+        check_overwrite(path, mark, overwrite)  # another process may have created it in the meantime
         if path.exists():
             path.rename(replaced)
         temporary.rename(path)
@@ -163,7 +147,7 @@ def atomic_dir(path: Path, mark: str, overwrite: bool = False) -> Iterator[Path]
     except UserError:
         raise
     except OSError as error:
-        raise InputError(f"cannot write '{path}': is there room, and permission? ({error})") from error
+        raise InputError(f"cannot write '{path}' ({error}). Check free disk space and permissions") from error
     finally:
         if replaced.exists() and not path.exists():
             replaced.rename(path)
@@ -171,19 +155,10 @@ def atomic_dir(path: Path, mark: str, overwrite: bool = False) -> Iterator[Path]
 
 
 def check_overwrite(path: Path, mark: str, overwrite: bool) -> None:
-    """Check what `atomic_dir` would do with a folder that is there.
-
-    Raises:
-        InputError: It is not to be replaced, or holds no `mark`, so that it may be something else.
-    """
+    """Raise an InputError if `path` exists and `overwrite` is False or the folder does not contain `mark`."""
     if not output_folder(path).exists():
         return
     if not overwrite:
-        raise InputError(f"output '{path}' is there already: name another, remove it, or pass --overwrite")
+        raise InputError(f"output '{path}' already exists. Choose another name, remove it, or pass --overwrite")
     if not (path / mark).is_file():
-        raise InputError(f"output '{path}' holds no {mark}, so it was not written by this script: name another")
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a text file in UTF-8, whole or not at all."""
-    atomic_write(path, lambda file: file.write(text.encode()))
+        raise InputError(f"output '{path}' contains no {mark}, so this script did not write it. Choose another name")

@@ -1,8 +1,7 @@
-"""The number formats that networks compute in: full, or lower ones that GPUs and recent CPUs are faster in."""
+"""Number formats for the computation of networks: float32, TF32, bfloat16 and float16."""
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
@@ -12,88 +11,94 @@ from usrdu_basicsr.utils.errors import InputError
 
 PRECISIONS = {'fp32': torch.float32, 'tf32': torch.float32, 'bf16': torch.bfloat16, 'fp16': torch.float16}
 
-# Matrix units work on blocks of 16 channels or more: fewer gain nothing from a lower format.
-FEW_CHANNELS = 16
+# Matrix units work on blocks of 16 or more channels. Smaller convolutions are not faster in a lower precision.
+MIN_CHANNELS = 16
 
 
 class Precision:
-    """One of the formats on one device.
+    """A number format on a device.
 
-    Weights, their gradients and whatever is computed outside of `autocast` (losses, filters, optimizers) are float32 in
-    all of them.
+    Weights, their gradients and everything computed outside of `run` (losses, filters, optimizers) are float32.
 
     * `fp32`: float32 throughout.
-    * `tf32`: as fp32, but products are rounded to 10 bits; Nvidia GPUs since Ampere.
-    * `bf16`: convolutions in bfloat16: 8 bits, the range of float32; GPUs since Ampere, CPUs with AVX512, best AMX.
-    * `fp16`: convolutions in float16: 11 bits, a small range that makes training need a loss scaler; GPUs.
+    * `tf32`: like fp32, but matrix products round their inputs to 10 bits; Nvidia GPUs since Ampere.
+    * `bf16`: convolutions in bfloat16: 8 bits, the range of float32; GPUs since Ampere, CPUs with AVX512 or AMX.
+    * `fp16`: convolutions in float16: 11 bits, a small range, so training needs a loss scaler; GPUs.
 
     Args:
-        name: Which.
-        device: Where networks will run.
+        name: One of `PRECISIONS`.
+        device: Device of the networks.
 
     Raises:
-        InputError: There is no such format, or the device has no instructions for it.
+        InputError: If the name is unknown or the device does not support the format.
     """
 
     def __init__(self, name: str, device: torch.device) -> None:
         if name not in PRECISIONS:
             raise InputError(f'precision: got {name!r}, expected {", ".join(PRECISIONS)}')
-        if reason := _reason_against(name, device):
-            raise InputError(f'precision: {name} cannot be used, as {reason}: write fp32')
+        if reason := _unsupported_reason(name, device):
+            raise InputError(f'precision: {name} is not supported: {reason}. Use fp32')
         self.name = name
         self.device_type = device.type
         self.dtype = PRECISIONS[name]
         self.lowered = self.dtype != torch.float32
 
-    def autocast(self) -> AbstractContextManager[Any]:
-        """Within it networks compute in this format. For the forward pass alone; their backward pass follows it."""
-        return torch.autocast(self.device_type, self.dtype if self.lowered else None, enabled=self.lowered)
-
     def run(self, network: Any, *inputs: Tensor | None, **settings: Any) -> Any:
-        """`network(*inputs, **settings)` in this format; its outputs, a tensor or several, come in float32."""
-        with self.autocast():
+        """Return `network(*inputs, **settings)`, computed in this format, with all tensors converted to float32.
+
+        The backward pass computes in the same format.
+        """
+        with torch.autocast(self.device_type, self.dtype if self.lowered else None, enabled=self.lowered):
             outputs = network(*inputs, **settings)
         return _to_float32(outputs)
 
     def prepare(self, network: nn.Module) -> None:
-        """Keep the convolutions of `network` from or to few channels, such as those of images, in float32.
+        """Replace the convolutions of `network` with few input or output channels by `FullPrecisionConv2d`.
 
-        In bfloat16 an image would be rounded to steps of a gray level, which is as much as the noise to be learned.
-        The other weights of a network that is frozen as a whole are lowered once, so it can run in this format alone.
+        In bfloat16 an image would be rounded to steps of one gray level, as large as the noise to be learned. The other
+        weights are converted once if the whole network is frozen. It can then run in this format only.
         """
         if not self.lowered:
             return
         frozen = not any(parameter.requires_grad for parameter in network.parameters())
-        for module in network.modules():
-            if type(module) is nn.Conv2d and min(module.in_channels, module.out_channels) < FEW_CHANNELS:
-                module.__class__ = FullPrecisionConv2d
-            elif type(module) is nn.Conv2d and frozen:
-                module.to(self.dtype)
+        for parent in list(network.modules()):
+            for name, module in list(parent._modules.items()):
+                if type(module) is nn.Conv2d and min(module.in_channels, module.out_channels) < MIN_CHANNELS:
+                    setattr(parent, name, FullPrecisionConv2d.from_conv(module))
+                elif type(module) is nn.Conv2d and frozen:
+                    module.to(self.dtype)
 
     def set_tf32(self) -> None:
-        """Let CUDA round the products of float32 matrices and convolutions only if this is `tf32`; process-wide."""
+        """Allow TF32 in CUDA's float32 matrix products and convolutions for `tf32` only; affects the whole process."""
         if self.device_type == 'cuda':
             torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = self.name == 'tf32'
 
 
 class FullPrecisionConv2d(nn.Conv2d):
-    """A convolution that computes in float32 under autocast too; one that widens returns the lower format."""
+    """Convolution in float32 even under autocast. The output is in the lower format if it has more channels."""
+
+    @classmethod
+    def from_conv(cls, conv: nn.Conv2d) -> FullPrecisionConv2d:
+        """Create a module that shares the weights, buffers and hooks of `conv`."""
+        module = cls.__new__(cls)
+        module.__setstate__(conv.__dict__)
+        return module
 
     def forward(self, x: Tensor) -> Tensor:
-        kind = x.device.type
-        if not torch.is_autocast_enabled(kind):
+        device_type = x.device.type
+        if not torch.is_autocast_enabled(device_type):
             return super().forward(x)
-        with torch.autocast(kind, enabled=False):
+        with torch.autocast(device_type, enabled=False):
             y = super().forward(x.float())
-        return y.to(torch.get_autocast_dtype(kind)) if self.in_channels < self.out_channels else y
+        return y.to(torch.get_autocast_dtype(device_type)) if self.in_channels < self.out_channels else y
 
 
 class AutocastModule(nn.Module):
-    """A network within another module, such as a loss, which itself shall compute in float32.
+    """Network that computes in a lower precision inside a module that computes in float32, such as a loss.
 
     Args:
-        network: Prepared by `precision.prepare`.
-        precision: That the network computes in.
+        network: Network prepared by `precision.prepare`.
+        precision: Precision of the network.
     """
 
     def __init__(self, network: nn.Module, precision: Precision) -> None:
@@ -102,12 +107,12 @@ class AutocastModule(nn.Module):
         self.precision = precision
 
     def forward(self, *inputs: Tensor) -> Any:
-        """The outputs of the network, in float32."""
+        """Return the outputs of the network in float32."""
         return self.precision.run(self.network, *inputs)
 
 
 def _to_float32(outputs: Any) -> Any:
-    """Tensors in float32; tuples, lists and dictionaries of such; all else as it is."""
+    """Convert a tensor, or the tensors in tuples, lists and dictionaries; other values are returned unchanged."""
     if isinstance(outputs, Tensor):
         return outputs.float()
     if isinstance(outputs, dict):
@@ -118,18 +123,16 @@ def _to_float32(outputs: Any) -> Any:
     return outputs
 
 
-def _reason_against(name: str, device: torch.device) -> str | None:
-    """Why a device cannot compute in a format, or None if it can."""
+def _unsupported_reason(name: str, device: torch.device) -> str | None:
+    """Reason why a device does not support a format; None if it does."""
     if name == 'fp32':
         return None
     if device.type == 'cuda':
-        if name == 'fp16' or torch.cuda.get_device_capability(device) >= (8, 0):
-            return None
-        return f'{torch.cuda.get_device_name(device)} is older than Ampere (fp16 can be used)'
+        supported = name == 'fp16' or torch.cuda.get_device_capability(device) >= (8, 0)
+        return None if supported else f'{torch.cuda.get_device_name(device)} is older than Ampere (fp16 is supported)'
     if device.type == 'cpu':
-        if name != 'bf16':  # fp16 would work on some, many times slower than fp32
-            return f'{name} is for Nvidia GPUs'
-        if torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported():
-            return None
-        return 'this CPU has no instructions for it (AVX512 or AMX)'
-    return f'{device.type} has not been tried with it'
+        if name != 'bf16':  # some CPUs support fp16, but it is many times slower than fp32
+            return f'{name} needs an Nvidia GPU'
+        supported = torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported()
+        return None if supported else 'this CPU has no bf16 instructions (AVX512 or AMX)'
+    return f'untested on {device.type}'

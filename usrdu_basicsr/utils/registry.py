@@ -1,4 +1,4 @@
-"""Build what a section of the options describes."""
+"""Build objects of BasicSR's registries from options."""
 
 from __future__ import annotations
 
@@ -14,34 +14,34 @@ from usrdu_basicsr.utils.errors import InputError, UserError
 
 
 def find_registered(registry: Registry, name: str | None) -> Any | None:
-    """What is registered under `name`, or under `name_basicsr` as BasicSR does, or None; without BasicSR's print."""
+    """Class or function registered as `name` or, as in BasicSR, `name_basicsr`; None if there is none."""
     for candidate in (name, f'{name}_basicsr'):
         if candidate in registry:
             return registry.get(candidate)
     return None
 
 
-def build(registry: Registry, settings: Mapping[str, Any], where: str) -> Any:
-    """An object of BasicSR's registry, without BasicSR's logger and print; torch's random numbers stay as they are.
+def build_from_options(registry: Registry, settings: Mapping[str, Any], where: str) -> Any:
+    """Build a registered object without BasicSR's log lines and without changing torch's random state.
 
     Args:
-        registry: Where `settings: type` is looked up.
-        settings: Section of the options; left as it is.
-        where: What to call it in errors, as `'network_g: '`.
+        registry: Registry that contains `settings: type`.
+        settings: Section of the options; it is not modified.
+        where: Prefix of error messages, such as `'network_g: '`.
 
     Raises:
-        UserError: There is no such type, or it refuses its settings.
+        UserError: If the type is not registered or refuses its settings.
     """
     arguments = deepcopy({key: value for key, value in settings.items() if key != 'type'})
-    kind = find_registered(registry, settings.get('type'))
-    if kind is None:
-        raise InputError(f'{where}type: nothing is registered as {settings.get("type")!r}')
+    registered = find_registered(registry, settings.get('type'))
+    if registered is None:
+        raise InputError(f'{where}type: got {settings.get("type")!r}, which is not registered')
     try:
         with torch.random.fork_rng(devices=[]):
-            return kind(**arguments)
+            return registered(**arguments)
     except UserError as error:
         raise type(error)(f'{where}{error}') from error
     except URLError as error:
-        raise InputError(f'{where}cannot download its weights ({error.reason}); name a file instead') from error
+        raise InputError(f'{where}cannot download the weights ({error.reason}). Use a weights file instead') from error
     except (ValueError, TypeError, NotImplementedError, KeyError, AssertionError) as error:
-        raise InputError(f'{where}{settings["type"]} refuses its settings: {error}') from error
+        raise InputError(f'{where}invalid settings of {settings["type"]}: {error}') from error

@@ -6,8 +6,8 @@ import numpy as np
 
 
 def derive_seed(*numbers: int) -> int:
-    """A seed that depends on some whole numbers from 0 on, in their order.
+    """Derive a 32-bit seed from non-negative integers; their order matters.
 
-    CPU generators use 32 bits of a seed: the numbers are mixed into those instead of added, which would repeat streams.
+    CPU generators use only 32 bits of a seed, and sums of the numbers would repeat. `SeedSequence` mixes all bits.
     """
     return int(np.random.SeedSequence(numbers).generate_state(1)[0])
