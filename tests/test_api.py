@@ -96,7 +96,12 @@ try:
     usrdu_basicsr.load_upscalers
 except AttributeError as error:
     assert "no attribute 'load_upscalers'" in str(error)
-from usrdu_basicsr import load_upscaler
-assert 'torch' in sys.modules
+sys.modules['torch'] = None  # makes `import torch` fail
+try:
+    usrdu_basicsr.load_upscaler
+except ModuleNotFoundError as error:
+    assert error.name == 'torch'
+else:
+    raise AssertionError
 """
     check_python('-c', script, cwd=tmp_path)

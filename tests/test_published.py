@@ -50,11 +50,11 @@ def test_kl_value(dsn_vectors):
     assert relative_error(loss, dsn_vectors['kl_value']) < SINGLE
 
 
-@pytest.fixture
-def vgg19_weights(tmp_path):
+@pytest.fixture(scope='module')
+def vgg19_weights(tmp_path_factory):
     with torch.device('meta'):
         features = torchvision.models.vgg19(weights=None).features[:35]
-    path = tmp_path / 'vgg19.pth'
+    path = tmp_path_factory.mktemp('weights') / 'vgg19.pth'
     torch.save({f'features.{name}': value for name, value in published.vgg_state(features).items()}, path)
     return path
 

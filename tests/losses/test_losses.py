@@ -73,13 +73,15 @@ def test_random_vgg_is_seeded_and_keeps_the_random_state():
 
 
 def test_vgg_from_a_half_precision_file(tmp_path):
-    vgg = torchvision.models.vgg11(weights=None)
-    torch.save({k: v.half() for k, v in vgg.state_dict().items() if k.startswith('features')}, tmp_path / 'vgg.pth')
+    vgg = torchvision.models.vgg
+    features = vgg.make_layers(vgg.cfgs['A'])  # of vgg11, without the large classifier
+    weights = {f'features.{name}': value.half() for name, value in features.state_dict().items()}
+    torch.save(weights, tmp_path / 'vgg.pth')
     x = torch.rand(1, 3, 16, 16)
     got = VGGFeatures('vgg11', 'relu3_2', str(tmp_path / 'vgg.pth'))(x)
     mean, std = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
     with torch.no_grad():
-        expected = vgg.half().float().features[:10]((x - mean.view(3, 1, 1)) / std.view(3, 1, 1))
+        expected = features.half().float()[:10]((x - mean.view(3, 1, 1)) / std.view(3, 1, 1))
     torch.testing.assert_close(got, expected)
     assert got.dtype == torch.float32
 

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from python_process import check_python
+from python_process import check_script
 from usrdu_basicsr.utils import memory
 
-PAGE_FAULTS = """
+PAGE_FAULTS = """\
 import resource
 import numpy as np
 import torch
@@ -33,7 +33,9 @@ print(default, min(page_faults() for _ in range(5)))
 
 @pytest.mark.skipif(platform.libc_ver()[0] != 'glibc', reason='malloc tuning has no effect with other C libraries')
 def test_kernelgan_training_reuses_freed_memory(tmp_path: Path):
-    default, tuned = map(int, check_python('-c', PAGE_FAULTS, cwd=tmp_path).split())
+    script = tmp_path / 'page_faults.py'
+    script.write_text(PAGE_FAULTS)
+    default, tuned = map(int, check_script(script, cwd=tmp_path).split())
     assert tuned < default / 10
 
 

@@ -103,30 +103,32 @@ def check_weights(net: nn.Module, weights: Mapping[str, Tensor], path: str | Pat
         InputError: If names are missing or unexpected, or shapes or types differ. The message lists the first names.
     """
     expected = net.state_dict()
-    common = {name: (weights[name], value) for name, value in expected.items() if name in weights}
-    problems = []
-    for problem, names in {
+    common = [name for name in expected if name in weights]
+    problems = {
         'missing': [name for name in expected if name not in weights],
         'unexpected': [name for name in weights if name not in expected],
-        'of another dtype or layout': [
-            name
-            for name, (got, own) in common.items()
-            if got.layout != own.layout or got.is_floating_point() != own.is_floating_point()
-        ],
+        'of another dtype or layout': [name for name in common if _format(weights[name]) != _format(expected[name])],
         'of another shape': [
-            f'{name}: got {list(got.shape)}, expected {list(own.shape)}'
-            for name, (got, own) in common.items()
-            if got.shape != own.shape
+            f'{name}: got {list(weights[name].shape)}, expected {list(expected[name].shape)}'
+            for name in common
+            if weights[name].shape != expected[name].shape
         ],
-    }.items():
-        if names:
-            more = [f'and {len(names) - MAX_NAMES_SHOWN} more'] if len(names) > MAX_NAMES_SHOWN else []
-            problems.append(f'{len(names)} {problem} ({", ".join(names[:MAX_NAMES_SHOWN] + more)})')
-    if problems:
+    }
+    listed = [f'{len(names)} {problem} ({_shorten(names)})' for problem, names in problems.items() if names]
+    if listed:
         raise InputError(
-            f"checkpoint '{path}' does not fit {type(net).__name__}: {', '.join(problems)}."
+            f"checkpoint '{path}' does not fit {type(net).__name__}: {', '.join(listed)}."
             ' It has another architecture, size or scale. Correct the network options or choose another file'
         )
+
+
+def _format(weight: Tensor) -> tuple[torch.layout, bool]:
+    return weight.layout, weight.is_floating_point()
+
+
+def _shorten(names: list[str]) -> str:
+    more = len(names) - MAX_NAMES_SHOWN
+    return ', '.join(names[:MAX_NAMES_SHOWN] + ([f'and {more} more'] if more > 0 else []))
 
 
 def training_states(folder: str | Path) -> list[str]:

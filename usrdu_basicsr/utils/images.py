@@ -138,15 +138,14 @@ def check_unique_stems(paths: Sequence[Path]) -> None:
         seen[path.stem] = path
 
 
-def heat_map(log_scale: np.ndarray, low: float = -1.0, high: float = 3.0) -> np.ndarray:
-    """Colour a map of log-scales from dark (certain) to bright (uncertain). The fixed range makes maps comparable.
+def heat_map(log_scale: np.ndarray) -> np.ndarray:
+    """Colour a map of log-scales from dark (certain) to bright (uncertain). The range is fixed to make maps comparable.
 
     Args:
         log_scale: `(H, W)`, natural logarithm of the Laplace scale in 8-bit units.
-        low: Darkest value; -1 is the lower bound of the network's output.
-        high: Brightest value; 3 is a scale of 20 gray levels.
 
     Returns:
         `(H, W, 3)` uint8, BGR.
     """
+    low, high = -1.0, 3.0  # lower bound of the network's output; a scale of 20 gray levels
     return cv2.applyColorMap(to_8bit((log_scale - low) / (high - low)), cv2.COLORMAP_INFERNO)

@@ -39,9 +39,6 @@ def extract_networks(content: Mapping[str, Any]) -> dict[str, Weights]:
 
     Sources: the files of https://www.ijcai.org/proceedings/2022/0176 and https://github.com/xinntao/ESRGAN.
 
-    Args:
-        content: Content of the checkpoint.
-
     Returns:
         State dicts by role (`dsn`, `discriminator`, `srn`); empty if the checkpoint has another format.
     """

@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils._pytree import tree_map_only
 
 from usrdu_basicsr.utils.errors import InputError
 
@@ -44,13 +45,12 @@ class Precision:
         self.lowered = self.dtype != torch.float32
 
     def run(self, network: Any, *inputs: Tensor | None, **settings: Any) -> Any:
-        """Return `network(*inputs, **settings)`, computed in this format, with all tensors converted to float32.
+        """Return `network(*inputs, **settings)`, computed in this format, with its output tensors in float32.
 
-        The backward pass computes in the same format.
+        Outputs may be tuples, lists or dictionaries. The backward pass computes in the same format.
         """
         with torch.autocast(self.device_type, self.dtype if self.lowered else None, enabled=self.lowered):
-            outputs = network(*inputs, **settings)
-        return _to_float32(outputs)
+            return tree_map_only(Tensor, Tensor.float, network(*inputs, **settings))
 
     def prepare(self, network: nn.Module) -> None:
         """Replace the convolutions of `network` with few input or output channels by `FullPrecisionConv2d`.
@@ -94,12 +94,7 @@ class FullPrecisionConv2d(nn.Conv2d):
 
 
 class AutocastModule(nn.Module):
-    """Network that computes in a lower precision inside a module that computes in float32, such as a loss.
-
-    Args:
-        network: Network prepared by `precision.prepare`.
-        precision: Precision of the network.
-    """
+    """Network in a given precision, inside a module that computes in float32, such as a loss."""
 
     def __init__(self, network: nn.Module, precision: Precision) -> None:
         super().__init__()
@@ -109,18 +104,6 @@ class AutocastModule(nn.Module):
     def forward(self, *inputs: Tensor) -> Any:
         """Return the outputs of the network in float32."""
         return self.precision.run(self.network, *inputs)
-
-
-def _to_float32(outputs: Any) -> Any:
-    """Convert a tensor, or the tensors in tuples, lists and dictionaries; other values are returned unchanged."""
-    if isinstance(outputs, Tensor):
-        return outputs.float()
-    if isinstance(outputs, dict):
-        return {name: _to_float32(output) for name, output in outputs.items()}
-    if isinstance(outputs, tuple | list):
-        values = [_to_float32(output) for output in outputs]
-        return type(outputs)(*values) if hasattr(outputs, '_fields') else type(outputs)(values)
-    return outputs
 
 
 def _unsupported_reason(name: str, device: torch.device) -> str | None:
