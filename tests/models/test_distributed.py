@@ -44,7 +44,7 @@ import torch.distributed as dist
 import usrdu_basicsr
 usrdu_basicsr.register()
 from basicsr.data import build_dataloader, build_dataset
-from usrdu_basicsr.compat.resume import Resumption
+from usrdu_basicsr.compat.resume import Resumer
 from basicsr.data.data_sampler import EnlargedSampler
 from basicsr.utils import set_random_seed
 from basicsr.utils.dist_util import get_dist_info, init_dist
@@ -61,10 +61,10 @@ if __name__ == '__main__':
     set_random_seed(rank)  # as BasicSR's launcher does with manual_seed: 0
     dataset = build_dataset(OPT)
     sampler = EnlargedSampler(dataset, world_size, rank, 8)
-    resumption = Resumption()
-    resumption.opt = {'model_type': 'UncertaintyDSNModel', 'dist': True, 'num_gpu': 0, 'manual_seed': 0}
+    resumer = Resumer()
+    resumer.opt = {'model_type': 'UncertaintyDSNModel', 'dist': True, 'num_gpu': 0, 'manual_seed': 0}
     settings = {'num_gpu': 0, 'dist': True, 'sampler': sampler, 'seed': 0}
-    loader = resumption.build_dataloader(build_dataloader, dataset, OPT, **settings)
+    loader = resumer.build_dataloader(build_dataloader, dataset, OPT, **settings)
     epochs = []
     for epoch in range(2):
         sampler.set_epoch(epoch)
@@ -113,7 +113,7 @@ if __name__ == '__main__':
 """
 
 
-def test_two_processes_step_as_one_with_their_batches_together(tmp_path: Path):
+def test_two_ranks_equal_one_process_with_the_joint_batch(tmp_path: Path):
     (tmp_path / 'worker.py').write_text(STEPS)
     settings = {'CUDA_VISIBLE_DEVICES': '', 'PYTHONPATH': os.pathsep.join([str(ROOT), str(ROOT / 'tests')])}
     check_python('worker.py', cwd=tmp_path, **settings)
@@ -132,7 +132,7 @@ def test_two_processes_step_as_one_with_their_batches_together(tmp_path: Path):
                 torch.testing.assert_close(ranks[0]['log'][name], value, rtol=1e-3, atol=1e-5)
 
 
-def test_no_two_ranks_workers_or_epochs_draw_the_same(tmp_path: Path):
+def test_ranks_workers_and_epochs_draw_different_patches(tmp_path: Path):
     write_sample_images(tmp_path / 'hr', 4)
     write_sample_images(tmp_path / 'camera', 4, 24, 32)
     create_lmdbs([tmp_path / 'camera'])
@@ -158,7 +158,7 @@ def test_no_two_ranks_workers_or_epochs_draw_the_same(tmp_path: Path):
             assert same.sum() <= 1  # of 8 x 8: there are 1,617 crops of each of four photos
 
 
-def test_two_processes_share_gradients(tmp_path: Path):
+def test_ranks_all_reduce_gradients(tmp_path: Path):
     (tmp_path / 'worker.py').write_text(GRADIENTS)
     check_python(
         *('-m', 'torch.distributed.run', '--standalone', '--nproc_per_node', '2', 'worker.py'),

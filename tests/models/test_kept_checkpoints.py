@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from usrdu_basicsr.models.kept_checkpoints import remove_old_checkpoints
+from usrdu_basicsr.models.checkpoints import remove_old_checkpoints
 from usrdu_basicsr.models.validation_history import ValidationHistory
 
 PSNR = {'psnr': {'type': 'calculate_psnr'}}
@@ -23,7 +23,7 @@ def history_of(path: Path, values: dict[int, float], metric: str = 'psnr') -> Va
     return history
 
 
-def test_the_best_is_that_of_the_first_metric_on_the_first_set(tmp_path: Path):
+def test_best_checkpoint_is_by_first_metric_and_first_dataset(tmp_path: Path):
     values = {5: 20.0, 10: 22.0, 15: math.nan, 20: 22.0, 25: 21.0, 30: 40.0}
     history = history_of(tmp_path, values)
     assert history.best([5, 10, 15, 20, 25], PSNR) == 20
@@ -34,7 +34,7 @@ def test_the_best_is_that_of_the_first_metric_on_the_first_set(tmp_path: Path):
     assert ValidationHistory(tmp_path / 'none.jsonl').best([5], PSNR) is None
 
 
-def test_a_training_goes_on_with_what_was_measured_before(tmp_path: Path):
+def test_history_is_resumed(tmp_path: Path):
     path = tmp_path / 'validation.jsonl'
     history_of(tmp_path, {5: 1.0, 10: 2.0, 15: 3.0})
     lines = path.read_text().splitlines()
@@ -51,7 +51,7 @@ def test_a_training_goes_on_with_what_was_measured_before(tmp_path: Path):
 @pytest.mark.parametrize(
     ('keep', 'best', 'kept'), [(1, None, {40}), (2, 10, {10, 30, 40}), (2, 40, {30, 40}), (9, None, {10, 20, 30, 40})]
 )
-def test_others_are_removed(tmp_path: Path, keep: int, best: int | None, kept: set[int]):
+def test_old_checkpoints_are_removed(tmp_path: Path, keep: int, best: int | None, kept: set[int]):
     for iteration in (10, 20, 30, 40):
         (tmp_path / f'{iteration}.state').touch()
         for net in 'gd':

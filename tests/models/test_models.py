@@ -37,7 +37,7 @@ def srn_opt(tmp_path: Path) -> dict:
 
 @pytest.mark.parametrize('stage', ['dsn', 'srn'])
 @pytest.mark.parametrize('adversarial', [True, False])
-def test_a_step_trains_both_networks_and_leaves_the_options_alone(stage, adversarial, request):
+def test_step_updates_both_networks_and_not_the_options(stage, adversarial, request):
     opt = request.getfixturevalue(f'{stage}_opt')
     if not adversarial:
         opt = {key: value for key, value in opt.items() if key != 'network_d'}
@@ -84,7 +84,7 @@ def drawn_kernels(model, steps: range) -> list[list[int]]:
     return drawn
 
 
-def test_each_patch_is_reduced_with_a_kernel_of_the_set(kernel_opt):
+def test_each_patch_is_downsampled_with_a_kernel_of_the_set(kernel_opt):
     model = build_model(kernel_opt)
     model.feed_data({'gt': torch.rand(4, 3, 32, 32), 'lq': torch.rand(4, 3, 8, 8)})
     drawn = drawn_kernels(model, range(1, 20))
@@ -96,28 +96,28 @@ def test_each_patch_is_reduced_with_a_kernel_of_the_set(kernel_opt):
     assert drawn != drawn_kernels(other, range(1, 20))
 
 
-def test_a_set_that_moves_images_is_told(kernel_opt, monkeypatch, tmp_path):
-    told = []
-    monkeypatch.setattr(get_root_logger(), 'warning', told.append)
+def test_kernels_that_shift_images_are_reported(kernel_opt, monkeypatch, tmp_path):
+    warnings = []
+    monkeypatch.setattr(get_root_logger(), 'warning', warnings.append)
     build_model(kernel_opt)
-    assert len(told) == 1 and 'SR results, will be shifted' in told[0]
+    assert len(warnings) == 1 and 'SR results will be shifted' in warnings[0]
     for path in Path(kernel_opt['train']['kernels']).iterdir():
         path.unlink()
     write_kernel(Path(kernel_opt['train']['kernels']), 'even', np.full((4, 4), 1 / 16))
     build_model(kernel_opt | {'scale': 4})
-    assert len(told) == 2 and '-2.00 HR pixels down and -2.00 right' in told[1]
+    assert len(warnings) == 2 and '-2.00 HR pixels down and -2.00 right' in warnings[1]
     centred = np.zeros((9, 9))
-    centred[5:7, 5:7] = 0.25  # 1.5 pixels past the middle tap: the middle of 4x4 pixels
+    centred[5:7, 5:7] = 0.25  # 1.5 pixels past the middle tap, in the middle of 4x4 pixels
     write_kernel(Path(kernel_opt['train']['kernels']), 'even', centred)
     build_model(kernel_opt)
-    assert len(told) == 2
+    assert len(warnings) == 2
 
 
-def test_the_generator_step_leaves_no_gradient_in_the_discriminator(srn_opt):
+def test_generator_loss_leaves_no_gradient_in_the_discriminator(srn_opt):
     model = build_model(srn_opt)
     model.net_d.requires_grad_(True)
     fake = torch.rand(1, 3, 16, 16, requires_grad=True)
-    model.discriminator_logits(fake).sum().backward()
+    model.discriminator_step.generator_loss(fake).backward()
     assert fake.grad.abs().sum() > 0
     assert all(p.grad is None for p in model.net_d.parameters())
 
@@ -132,7 +132,7 @@ def test_ema_follows_the_generator(dsn_opt):
         torch.testing.assert_close(value, 0.9 * start[name] + 0.1 * model.net_g.state_dict()[name])
 
 
-def test_the_same_seed_gives_the_same_noise_and_another_another(srn_opt):
+def test_noise_depends_on_the_seed(srn_opt):
     def sampled(seed: int, step: int) -> torch.Tensor:
         model = build_model(srn_opt | {'manual_seed': seed})
         model.feed_data(batch)
@@ -145,7 +145,7 @@ def test_the_same_seed_gives_the_same_noise_and_another_another(srn_opt):
     assert not torch.equal(sampled(1, 1), sampled(1, 2))
 
 
-def test_without_log_scales_lr_images_are_used_as_they_are(srn_opt):
+def test_lr_images_without_log_scale_are_used_unchanged(srn_opt):
     model = build_model(srn_opt)
     model.feed_data(generated_batch())
     batch = unpaired_batch()
@@ -162,7 +162,7 @@ def dsn_file(tmp_path: Path, dsn_opt: dict) -> Path:
     return tmp_path / 'models' / 'net_g_1.pth'
 
 
-def test_the_dsn_on_the_fly_gives_what_its_files_would(srn_opt, dsn_file, tmp_path):
+def test_dsn_on_the_fly_equals_generated_set(srn_opt, dsn_file, tmp_path):
     paths = srn_opt['path'] | {'pretrain_network_dsn': str(dsn_file)}
     model = build_model(srn_opt | {'network_dsn': DSN, 'path': paths})
     gt = torch.rand(2, 3, 64, 64)
@@ -244,7 +244,7 @@ def test_validation_of_stage_1_without_pairs(dsn_opt, pairs, tmp_path):
     assert model.net_g.training
 
 
-def test_metrics_of_other_kinds(srn_opt, pairs, monkeypatch, tmp_path):
+def test_metrics_of_other_types(srn_opt, pairs, monkeypatch, tmp_path):
     """They may return any number; one that needs what a set has not is left out there."""
 
     def calculate_brightness(img: np.ndarray, **kwargs: object) -> np.float32:
@@ -263,11 +263,11 @@ def test_metrics_of_other_kinds(srn_opt, pairs, monkeypatch, tmp_path):
     assert lines[0]['metrics']['brightness'] == lines[1]['metrics']['brightness']
 
 
-def test_an_empty_validation_set(srn_opt, pairs):
+def test_empty_validation_set_is_rejected(srn_opt, pairs):
     data = loader(pairs)
     empty = SimpleNamespace(dataset=torch.utils.data.Subset(data.dataset, []))
     empty.dataset.opt = pairs
-    with pytest.raises(InputError, match="validation set 'pairs' holds no image"):
+    with pytest.raises(InputError, match="validation set 'pairs' is empty"):
         build_model(srn_opt).validation(empty, 5, None, False)
 
 
@@ -304,7 +304,7 @@ def test_resuming_gives_the_same_weights(srn_opt, tmp_path):
     assert resumed.get_current_learning_rate() == [5e-4]
 
 
-def test_a_failed_write_ends_the_run_and_leaves_the_last_file(srn_opt, tmp_path, monkeypatch):
+def test_failed_write_ends_the_run_and_keeps_the_previous_file(srn_opt, tmp_path, monkeypatch):
     model = build_model({key: value for key, value in srn_opt.items() if key != 'network_d'})
     model.save(0, -1)
     path = tmp_path / 'models' / 'net_g_latest.pth'
@@ -324,11 +324,11 @@ def test_a_failed_write_ends_the_run_and_leaves_the_last_file(srn_opt, tmp_path,
 @pytest.mark.parametrize(
     ('content', 'error', 'message'),
     [
-        (None, InputNotFoundError, "no checkpoint '.*net.pth'"),
-        (b'', InputError, 'damaged or not a checkpoint'),
-        (b'PK\x03\x04 cut short', InputError, 'damaged or not a checkpoint'),
-        ([1, 2], InputError, 'holds a list'),
-        ({'epoch': 1}, InputError, "holds no network under 'params'"),
+        (None, InputNotFoundError, "checkpoint '.*net.pth' does not exist"),
+        (b'', InputError, 'corrupt or not a checkpoint'),
+        (b'PK\x03\x04 cut short', InputError, 'corrupt or not a checkpoint'),
+        ([1, 2], InputError, 'got list'),
+        ({'epoch': 1}, InputError, "contains no network 'params'"),
         (
             {'params': {'body.0.weight': torch.zeros(8, 3, 3, 3)}},
             InputError,
@@ -336,7 +336,7 @@ def test_a_failed_write_ends_the_run_and_leaves_the_last_file(srn_opt, tmp_path,
         ),
     ],
 )
-def test_bad_checkpoints(srn_opt, tmp_path, content, error, message):
+def test_invalid_checkpoint_is_rejected(srn_opt, tmp_path, content, error, message):
     path = tmp_path / 'net.pth'
     if isinstance(content, bytes):
         path.write_bytes(content)
@@ -352,12 +352,12 @@ def test_pickled_code_is_not_executed(srn_opt, tmp_path):
             return Path.touch, (tmp_path / 'attacked',)
 
     torch.save({'params': Attack()}, tmp_path / 'net.pth')
-    with pytest.raises(InputError, match='damaged or not a checkpoint'):
+    with pytest.raises(InputError, match='corrupt or not a checkpoint'):
         build_model(srn_opt | {'path': srn_opt['path'] | {'pretrain_network_g': str(tmp_path / 'net.pth')}})
     assert not (tmp_path / 'attacked').exists()
 
 
-def test_loading_part_of_a_network_where_asked(srn_opt, tmp_path):
+def test_partial_loading_if_not_strict(srn_opt, tmp_path):
     donor = build_model(srn_opt).net_g.state_dict()
     del donor['body.4.bias']
     torch.save({'params': {f'module.{name}': value for name, value in donor.items()}}, tmp_path / 'net.pth')

@@ -23,7 +23,7 @@ def sgd(value: float) -> tuple[nn.Parameter, torch.optim.Optimizer]:
 
 
 @pytest.mark.parametrize('precision', ['fp32', 'fp16'])
-def test_clipping_shortens_a_gradient_to_its_norm(precision):
+def test_gradient_is_clipped_to_its_norm(precision):
     direction = torch.tensor([1.0, 2.0, 2.0])  # of norm 3
     for clip, expected in ((None, direction), (6.0, direction), (1.5, direction / 2)):
         parameter, optimizer = sgd(0)
@@ -36,16 +36,16 @@ def test_clipping_shortens_a_gradient_to_its_norm(precision):
 
 @pytest.mark.parametrize('clip', [None, 1.0])
 @pytest.mark.parametrize('bad', [math.nan, math.inf])
-def test_a_gradient_that_is_not_finite_makes_no_step(bad, clip):
+def test_non_finite_gradient_skips_the_update(bad, clip):
     parameter, optimizer = sgd(1)
     optimizer_step = OptimizerStep(optimizer, TrainSettings(grad_clip=clip), CPU)
     optimizer_step.backward(parameter[0] * bad + parameter.sum())
     optimizer_step.step()
-    assert parameter.tolist() == [1, 1, 1] and optimizer_step.lost
+    assert parameter.tolist() == [1, 1, 1] and optimizer_step.nonfinite
     optimizer_step.backward(parameter[0] / 2)
     optimizer_step.step()
     assert parameter.tolist() == [0.5, 1, 1]
-    assert optimizer_step.state_dict() == {} and not optimizer_step.lost
+    assert optimizer_step.state_dict() == {} and not optimizer_step.nonfinite
 
 
 def test_fp16_lowers_the_loss_scale_and_keeps_it_in_the_checkpoint():
@@ -63,20 +63,22 @@ def test_fp16_lowers_the_loss_scale_and_keeps_it_in_the_checkpoint():
     for i in range(20):
         other.backward(parameter[0] * math.nan)
         other.step()
-        assert other.lost == (i >= 15)  # once no lower scale can help
+        assert other.nonfinite == (i >= 15)  # once the scale cannot be lowered further
     before = other.state_dict()
-    other.load_state_dict({})  # of a run in another format
+    other.load_state_dict({})  # of a run in another precision
     assert other.state_dict() == before
 
 
-def test_the_watch_counts_each_loss_in_a_row():
-    watch = NonFiniteGuard(3)
-    assert watch.lost() == []
+def test_guard_counts_consecutive_iterations_per_loss():
+    guard = NonFiniteGuard(3)
+    assert guard.last_nonfinite() == []
     steps = {'l_a': [0, 1, 1, 0, 1, 0], 'l_b': [0, 0, 1, 0, 0, 1]}
     for i, values in enumerate(zip(*steps.values(), strict=True), 1):
-        watch({name: torch.tensor(bool(value)) for name, value in zip(steps, values, strict=True)}, i)
-    assert watch.lost() == ['l_b']
+        guard({name: torch.tensor(bool(value)) for name, value in zip(steps, values, strict=True)}, i)
+    assert guard.last_nonfinite() == ['l_b']
     with pytest.raises(DivergenceError) as error:
         for i in (7, 8, 9, 10):
-            watch({'l_a': torch.tensor(False), 'l_b': torch.tensor(True)}, i)
-    assert str(error.value).startswith('iteration 8: not a finite number for 3 iterations in a row: l_b. Nothing')
+            guard({'l_a': torch.tensor(False), 'l_b': torch.tensor(True)}, i)
+    assert str(error.value).startswith(
+        'Training stopped after 3 consecutive iterations with non-finite l_b (iteration 8). They'
+    )

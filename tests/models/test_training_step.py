@@ -1,4 +1,4 @@
-"""How a step is computed: parts of a batch, clipping, lower precision, lost losses, resuming."""
+"""Training steps: gradient accumulation, clipping, precision, non-finite losses, resuming."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from usrdu_basicsr.utils.errors import DivergenceError, InputError
 
 
 @pytest.mark.parametrize('stage', STAGES)
-def test_parts_of_a_batch_make_the_same_step(stage, tmp_path):
+def test_micro_batches_give_the_same_step(stage, tmp_path):
     batch = {name: torch.cat([value, value.flip(1)]) for name, value in STAGES[stage][1]().items()}
     models = [model_of(stage, tmp_path, accum_iter=parts) for parts in (1, 4)]
     for model in models:
@@ -44,7 +44,7 @@ def test_parts_of_a_batch_make_the_same_step(stage, tmp_path):
 
 
 @pytest.mark.parametrize('stage', STAGES)
-def test_no_gradient_is_left_of_a_step(stage, tmp_path):
+def test_step_leaves_no_gradient(stage, tmp_path):
     model = model_of(stage, tmp_path, accum_iter=2)
     step(model, STAGES[stage][1]())
     assert all(p.grad is None for net in (model.net_g, model.net_d) for p in net.parameters())
@@ -52,7 +52,7 @@ def test_no_gradient_is_left_of_a_step(stage, tmp_path):
 
 
 @pytest.mark.parametrize('stage', STAGES)
-def test_lost_losses_leave_the_networks_alone_and_stop_the_run(stage, tmp_path):
+def test_non_finite_losses_skip_updates_and_stop_the_run(stage, tmp_path):
     model = model_of(stage, tmp_path, max_nonfinite_iters=3)
     good = STAGES[stage][1]()
     bad = good | {'gt': good['gt'].clone()}
@@ -67,12 +67,12 @@ def test_lost_losses_leave_the_networks_alone_and_stop_the_run(stage, tmp_path):
     for name, saved in before.items():
         learned = {key: value for key, value in saved.items() if not key.endswith(('weight_u', 'weight_v'))}
         assert same(learned, {key: nets[name].state_dict()[key] for key in learned}), name
-    step(model, good, 4)  # which starts the count anew
+    step(model, good, 4)  # resets the count
     model.save(0, 4)
     assert (tmp_path / 'training_states' / '4.state').exists()
     step(model, bad, 5)
     step(model, bad, 6)
-    with pytest.raises(DivergenceError, match=r'iteration 7: not a finite number for 3 iterations in a row: l_g_'):
+    with pytest.raises(DivergenceError, match=r'after 3 consecutive iterations with non-finite l_g_.*\(iteration 7\)'):
         step(model, bad, 7)
     for name, net in nets.items():
         assert all(value.isfinite().all() for value in net.state_dict().values()), name
@@ -80,7 +80,7 @@ def test_lost_losses_leave_the_networks_alone_and_stop_the_run(stage, tmp_path):
 
 @pytest.mark.parametrize('stage', STAGES)
 @pytest.mark.usefixtures('bf16_everywhere')
-def test_bf16_trains_float32_weights_by_nearly_the_same_losses(stage, tmp_path):
+def test_bf16_trains_float32_weights_with_similar_losses(stage, tmp_path):
     batch = STAGES[stage][1]()
     full, low = (model_of(stage, tmp_path, 16, precision=name) for name in ('fp32', 'bf16'))
     assert same(full.net_g.state_dict(), low.net_g.state_dict())
@@ -92,7 +92,7 @@ def test_bf16_trains_float32_weights_by_nearly_the_same_losses(stage, tmp_path):
     for path in (tmp_path / 'models').iterdir():
         saved = torch.load(path, weights_only=True)
         assert {value.dtype for part in saved.values() for value in part.values()} == {torch.float32}, path.name
-    # and what is validated is float32 whatever was trained
+    # validation computes in float32
     low.net_g_ema.load_state_dict(full.net_g_ema.state_dict())
     for model in (full, low):
         model.feed_data(batch)
@@ -102,7 +102,7 @@ def test_bf16_trains_float32_weights_by_nearly_the_same_losses(stage, tmp_path):
 
 
 @pytest.mark.parametrize('stage', STAGES)
-def test_channels_last_changes_the_layout_alone(stage, tmp_path):
+def test_channels_last_changes_the_layout_only(stage, tmp_path):
     batch = STAGES[stage][1]()
     plain, last = model_of(stage, tmp_path), model_of(stage, tmp_path, channels_last=True)
     for model in (plain, last):
@@ -115,7 +115,7 @@ def test_channels_last_changes_the_layout_alone(stage, tmp_path):
     assert all(value.is_contiguous() for part in saved.values() for value in part.values())
 
 
-def test_optimizers_change_all_weights_at_once(tmp_path):
+def test_optimizers_are_fused_by_default(tmp_path):
     model = model_of('srn', tmp_path)
     assert all(optimizer.defaults['fused'] for optimizer in model.optimizers)
     opt = srn_options(tmp_path)
@@ -135,7 +135,7 @@ def resumed(stage: str, folder: Path, current_iter: int, drop: tuple[str, ...] =
 
 
 @pytest.mark.parametrize('stage', STAGES)
-def test_a_run_goes_on_in_another_layout(stage, tmp_path):
+def test_resuming_in_another_memory_format(stage, tmp_path):
     batches = [STAGES[stage][1]() for _ in range(3)]
     whole = model_of(stage, tmp_path, channels_last=True)
     step(whole, batches[0])
@@ -150,8 +150,8 @@ def test_a_run_goes_on_in_another_layout(stage, tmp_path):
     assert largest_difference(whole.net_g, other.net_g) < 2e-5
 
 
-def test_a_state_of_other_optimizers_serves(tmp_path):
-    """Its steps may have been made one weight after the other, as before this package's were fused."""
+def test_resuming_from_a_state_of_unfused_optimizers(tmp_path):
+    """The optimizers of the state updated one weight after the other."""
     opt = srn_options(tmp_path)
     slow = {**opt['train']['optim_g'], 'foreach': False}
     model = build_model(opt | {'train': opt['train'] | {'optim_g': slow, 'optim_d': slow}})
@@ -165,25 +165,25 @@ def test_a_state_of_other_optimizers_serves(tmp_path):
     assert largest_difference(model.net_g, other.net_g) < 2e-5
 
 
-def test_a_state_with_a_discriminator_needs_one(tmp_path):
+def test_state_with_discriminator_requires_one(tmp_path):
     opt = srn_options(tmp_path)
     model = build_model(opt)
     step(model, generated_batch())
     model.save(0, 1)
-    alone = {key: value for key, value in opt.items() if key != 'network_d'}
-    alone['train'] = {key: value for key, value in opt['train'].items() if key not in ('gan_opt', 'optim_d')}
-    with pytest.raises(InputError, match='has 2 optimizers, the run 1: one of them has a discriminator'):
-        build_model(alone).resume_training(torch.load(tmp_path / 'training_states' / '1.state', weights_only=True))
+    without = {key: value for key, value in opt.items() if key != 'network_d'}
+    without['train'] = {key: value for key, value in opt['train'].items() if key not in ('gan_opt', 'optim_d')}
+    with pytest.raises(InputError, match='got 2 optimizers in the training state, expected 1'):
+        build_model(without).resume_training(torch.load(tmp_path / 'training_states' / '1.state', weights_only=True))
 
 
-def test_settings_of_a_training_are_none_of_a_test(tmp_path):
+def test_training_settings_do_not_apply_to_testing(tmp_path):
     opt = dsn_options(tmp_path)
     build_model(opt | {'is_train': False, 'train': {'precision': 'tf32'}})
 
 
 @pytest.mark.usefixtures('bf16_everywhere')
 def test_bf16_without_the_perceptual_loss(tmp_path):
-    """Whose feature head is frozen then, and averaged and saved all the same."""
+    """The frozen feature head is averaged and saved nevertheless."""
     model = model_of('dsn', tmp_path, 16, precision='bf16', perceptual_opt=None)
     step(model, unpaired_batch())
     model.save(0, 1)
@@ -191,7 +191,7 @@ def test_bf16_without_the_perceptual_loss(tmp_path):
     assert saved['params_ema']['feature_head.0.weight'].dtype == torch.float32
 
 
-def test_averaged_weights_follow_by_the_decay(tmp_path):
+def test_averaged_weights_use_the_decay(tmp_path):
     model = model_of('srn', tmp_path, ema_decay=0.75)
     before = weights(model.net_g_ema)
     assert same(before, model.net_g.state_dict())

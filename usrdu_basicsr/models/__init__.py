@@ -1,4 +1,4 @@
-"""Models of both stages, registered in BasicSR's `MODEL_REGISTRY`, and what they are made of."""
+"""Models of both stages, registered in BasicSR's `MODEL_REGISTRY`, and their components."""
 
-# First: BasicSR's import registers all modules of this package, which it could not do while one is half imported.
+# Imported first: `import basicsr` registers all modules of this package and must not find one of them half imported.
 import basicsr  # noqa: F401

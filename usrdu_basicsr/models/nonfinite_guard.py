@@ -1,4 +1,4 @@
-"""Stop a training whose losses are not numbers any more, without waiting for the device at each step."""
+"""Stop a training with repeated non-finite losses or gradients, without a device synchronization in each step."""
 
 from __future__ import annotations
 
@@ -11,56 +11,57 @@ from usrdu_basicsr.utils.errors import DivergenceError
 
 
 class NonFiniteGuard:
-    """Counts, for each loss and gradient, the iterations in a row in which it was lost: infinite or not a number.
+    """Counts the consecutive iterations in which each loss or gradient was non-finite.
 
-    On a GPU the counts travel to the CPU while it works on; they are read at the next step that finds them there.
+    On a GPU the counts are copied to the CPU asynchronously. A later step checks them once the copy has finished.
 
     Args:
-        limit: So many in a row raise.
+        limit: Count at which the training stops.
     """
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
         self.names: list[str] = []
         self.counts: Tensor | None = None
-        self.longest: Tensor | None = None
-        self.arriving: tuple[Tensor, torch.cuda.Event] | None = None
+        self.max_counts: Tensor | None = None  # since the start, as counts may return to 0 before they are checked
+        self.pending: tuple[Tensor, torch.cuda.Event] | None = None
 
-    def __call__(self, lost: Mapping[str, Tensor], current_iter: int) -> None:
-        """Count a step.
+    def __call__(self, flags: Mapping[str, Tensor], current_iter: int) -> None:
+        """Update the counts after a step.
 
         Args:
-            lost: Boolean scalars on one device, of the same names at each step.
-            current_iter: For the message.
+            flags: For each loss and gradient, a boolean scalar tensor that is true if it was non-finite. The names are
+                the same in each step and all tensors are on the same device.
+            current_iter: Iteration, for the error message.
 
         Raises:
-            DivergenceError: One was lost `limit` times in a row.
+            DivergenceError: If a count has reached the limit.
         """
-        now = torch.stack(list(lost.values()))
-        self.names = list(lost)
-        self.counts = now.int() if self.counts is None else (self.counts + 1) * now
-        self.longest = self.counts if self.longest is None else torch.maximum(self.longest, self.counts)
-        if not now.is_cuda:
-            self._check(self.longest, current_iter)
-        elif self.arriving is None or self.arriving[1].query():
-            if self.arriving is not None:
-                self._check(self.arriving[0], current_iter)
-            counts = torch.empty_like(self.longest, device='cpu', pin_memory=True)
-            self.arriving = counts.copy_(self.longest, non_blocking=True), torch.cuda.Event()
-            self.arriving[1].record()
+        nonfinite = torch.stack(list(flags.values()))
+        self.names = list(flags)
+        self.counts = nonfinite.int() if self.counts is None else (self.counts + 1) * nonfinite
+        self.max_counts = self.counts if self.max_counts is None else torch.maximum(self.max_counts, self.counts)
+        if not nonfinite.is_cuda:
+            self._check(self.max_counts, current_iter)
+        elif self.pending is None or self.pending[1].query():
+            if self.pending is not None:
+                self._check(self.pending[0], current_iter)
+            counts = torch.empty_like(self.max_counts, device='cpu', pin_memory=True)
+            self.pending = counts.copy_(self.max_counts, non_blocking=True), torch.cuda.Event()
+            self.pending[1].record()
 
-    def lost(self) -> list[str]:
-        """What was lost in the last step; waits for the device."""
-        return [] if self.counts is None else self._from(self.counts, 1)
+    def last_nonfinite(self) -> list[str]:
+        """Names of the losses and gradients that were non-finite in the last step. Synchronizes with the device."""
+        return [] if self.counts is None else self._names_from(self.counts, 1)
 
-    def _from(self, counts: Tensor, least: int) -> list[str]:
-        return [name for name, count in zip(self.names, counts.tolist(), strict=True) if count >= least]
+    def _names_from(self, counts: Tensor, minimum: int) -> list[str]:
+        return [name for name, count in zip(self.names, counts.tolist(), strict=True) if count >= minimum]
 
     def _check(self, counts: Tensor, current_iter: int) -> None:
-        if names := self._from(counts, self.limit):
+        if names := self._names_from(counts, self.limit):
             raise DivergenceError(
-                f'iteration {current_iter}: not a finite number for {self.limit} iterations in a row:'
-                f' {", ".join(names)}. Nothing was changed or saved in them: go on from the newest checkpoint'
-                ' (--auto_resume), or the one before it, with a lower learning rate, train: grad_clip, or train:'
-                ' precision: fp32'
+                f'Training stopped after {self.limit} consecutive iterations with non-finite {", ".join(names)}'
+                f' (iteration {current_iter}). They did not update the weights, and no checkpoint was saved. Resume'
+                ' with --auto_resume, or from an older checkpoint, and with a lower learning rate, train: grad_clip, or'
+                ' train: precision: fp32'
             )

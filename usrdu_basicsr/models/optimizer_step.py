@@ -1,12 +1,14 @@
-"""From losses to new weights: loss scaling, clipping, no step on gradients that are not finite."""
+"""From losses to updated weights: loss scaling, gradient clipping, no update from non-finite gradients."""
 
 from __future__ import annotations
 
 import math
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 
 from usrdu_basicsr.models.train_settings import TrainSettings
 
@@ -14,22 +16,22 @@ NO_GROWTH_INTERVAL = 2**31 - 1
 
 
 class OptimizerStep:
-    """The backward passes and the step of one optimizer.
+    """Backward passes and weight update of one optimizer.
 
-    A step whose losses or gradients are not all finite is left out. That is found on the device, without waiting for
-    it where the optimizer is fused, by torch's `GradScaler`; its scale stays at 1 in all formats but fp16.
+    Non-finite losses or gradients do not update the weights. `GradScaler` detects them on the device, without a
+    synchronization if the optimizer is fused. Its scale stays at 1 except in fp16.
 
     Args:
-        optimizer: Of one network.
-        settings: Its `precision`, `accum_iter` and `grad_clip` are used.
-        device: Of the network.
+        optimizer: Optimizer of one network.
+        settings: Source of `precision`, `accum_iter` and `grad_clip`.
+        device: Device of the network.
 
     Attributes:
-        lost: Whether the last step was left out for good, a boolean scalar on the device. A step in fp16 that was left
-            out because the loss scale was too high is not lost: the scale is lowered until it is 1.
+        nonfinite: Whether the last update was skipped because of a non-finite gradient, a boolean scalar on the device.
+            False if a lower loss scale may avoid it: in fp16 each skipped update halves the scale, down to 1.
     """
 
-    lost: Tensor
+    nonfinite: Tensor
 
     def __init__(self, optimizer: torch.optim.Optimizer, settings: TrainSettings, device: torch.device) -> None:
         self.optimizer = optimizer
@@ -41,37 +43,34 @@ class OptimizerStep:
         self.one = torch.ones((), device=device)
 
     def backward(self, *losses: Tensor) -> None:
-        """Add the gradients of the losses of a part of the batch; `accum_iter` parts make a step."""
+        """Add the gradients of a micro-batch; a step has `accum_iter` of them."""
         total = torch.stack(losses).sum() / self.settings.accum_iter
-        # The gradient of a lost loss can be finite, as the sign of nan is 0, and must not be used: let it be nan too.
+        # The gradient of a non-finite loss can be finite, as sign(nan) is 0. Make it nan, so that it is detected.
         self.scaler.scale(total * torch.where(total.isfinite(), 1.0, math.nan)).backward()
 
     def step(self) -> None:
-        """Change the weights by the gradients, and clear those."""
+        """Update the weights and clear the gradients."""
         if self.settings.grad_clip is not None:
             self.scaler.unscale_(self.optimizer)
             parameters = [parameter for group in self.optimizer.param_groups for parameter in group['params']]
             torch.nn.utils.clip_grad_norm_(parameters, self.settings.grad_clip)
         self.scaler.step(self.optimizer)
         self.scaler.update()
-        self.lost = self.scaler.scale(self.one) < 1  # a step that was left out halves the scale
+        self.nonfinite = self.scaler.scale(self.one) < 1  # a skipped update halves the scale
         if not self.scaled:
             self.scaler.update(1.0)
         self.optimizer.zero_grad(set_to_none=True)
 
     def state_dict(self) -> dict[str, Any]:
-        """The loss scale, where there is one to keep."""
+        """Loss scale in fp16, else empty."""
         return self.scaler.state_dict() if self.scaled else {}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on with a loss scale; of a run in another format there is none."""
+        """Restore the loss scale. The empty state of a run in another precision is ignored."""
         if self.scaled and state:
             self.scaler.load_state_dict(state)
 
 
-def match_parameters(optimizer: torch.optim.Optimizer) -> None:
-    """Lay out the state of an optimizer in memory as its parameters, which fused steps rely on."""
-    for parameter, state in optimizer.state.items():
-        for name, value in state.items():
-            if isinstance(value, Tensor) and value.shape == parameter.shape:
-                state[name] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
+def grad_sync(net: nn.Module, enabled: bool) -> AbstractContextManager[Any]:
+    """Context for the passes of a micro-batch; ranks all-reduce gradients only if enabled, once per step."""
+    return net.no_sync() if isinstance(net, DistributedDataParallel) and not enabled else nullcontext()

@@ -1,4 +1,4 @@
-"""How a training step is computed, whatever it computes: the options under `train:` that both models share."""
+"""Options under `train:` that both models share: precision, compilation, gradient accumulation and clipping."""
 
 from __future__ import annotations
 
@@ -6,27 +6,29 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
+import torch
+
 from usrdu_basicsr.utils.precision import PRECISIONS
 
-# of torch.compile; `true` in the options means the first
+# Modes of torch.compile; `compile: true` selects the first
 COMPILE_MODES = ('default', 'reduce-overhead', 'max-autotune', 'max-autotune-no-cudagraphs')
-CUDA_GRAPHS = ('reduce-overhead', 'max-autotune')
+CUDA_GRAPH_MODES = ('reduce-overhead', 'max-autotune')
 
 
 @dataclass(frozen=True)
 class TrainSettings:
-    """Options under `train:`; by default networks compute as the published ones, in float32 throughout.
+    """Shared training options. The defaults compute in float32, as the published implementation does.
 
     Attributes:
-        precision: Of the networks, see `usrdu_basicsr.utils.precision`. PyTorch by itself rounds convolutions to TF32
-            on GPUs since Ampere; here `fp32` does not, `tf32` does.
-        channels_last: Keep the channels of a pixel side by side in memory, which convolutions in bf16 and fp16 want.
-        compile: Mode of `torch.compile` for the networks, `true` for its default one, `false` for none.
-        accum_iter: In how many parts a batch goes through the networks, one after the other; their gradients are added
-            up, so it is the same step in less memory, if losses are means over images.
-        grad_clip: Largest norm of each network's gradient; larger ones are shortened to it.
-        max_nonfinite_iters: Training stops after so many iterations in a row with a non-finite loss or gradient. Such
-            an iteration changes no weights, and no checkpoint is saved in it.
+        precision: Precision of the networks, see `usrdu_basicsr.utils.precision`. `fp32` disables the TF32 convolutions
+            that PyTorch uses by default on Ampere and later GPUs; `tf32` enables them.
+        channels_last: Use the channels-last memory format, which is faster for convolutions in bf16 and fp16.
+        compile: Mode of `torch.compile` for the networks; `true` for its default mode, `false` to not compile.
+        accum_iter: Number of micro-batches that a batch is split into. Their gradients are accumulated, which gives the
+            same step with less memory if the losses are means over images.
+        grad_clip: Maximum norm of each network's gradient.
+        max_nonfinite_iters: Number of consecutive iterations with a non-finite loss or gradient after which training
+            stops. Such an iteration does not update the weights, and no checkpoint is saved in it.
     """
 
     precision: str = 'fp32'
@@ -37,14 +39,19 @@ class TrainSettings:
     max_nonfinite_iters: int = 10
 
     @classmethod
-    def of(cls, train: Mapping[str, Any]) -> TrainSettings:
-        """From the section `train`, in which other keys stand as well."""
+    def from_options(cls, train: Mapping[str, Any]) -> TrainSettings:
+        """Select these settings from the section `train`, which contains other keys as well."""
         return cls(**{field.name: train[field.name] for field in fields(cls) if train.get(field.name) is not None})
 
     @property
+    def memory_format(self) -> torch.memory_format:
+        """Memory format of images and weights."""
+        return torch.channels_last if self.channels_last else torch.contiguous_format
+
+    @property
     def cuda_graphs(self) -> bool:
-        """Whether compiled networks run as CUDA graphs, which overwrite what they gave before."""
-        return self.compile in CUDA_GRAPHS
+        """Whether compiled networks run as CUDA graphs, which overwrite their previous outputs."""
+        return self.compile in CUDA_GRAPH_MODES
 
     @property
     def compile_mode(self) -> str | None:
@@ -52,38 +59,38 @@ class TrainSettings:
         return COMPILE_MODES[0] if self.compile is True else self.compile or None
 
     def problems(self, batch_size: object = None) -> list[str]:
-        """What is wrong with the values, each as `key: got ..., expected ...`.
+        """List invalid values, each as `key: got ..., expected ...`.
 
         Args:
-            batch_size: What a process trains on at once, as the options say, if they do.
+            batch_size: `batch_size_per_gpu` of the options, which `accum_iter` must divide.
         """
-        clip = self.grad_clip
-        wanted = {
+        checks = {
             'precision': (isinstance(self.precision, str) and self.precision in PRECISIONS, ', '.join(PRECISIONS)),
             'channels_last': (isinstance(self.channels_last, bool), 'true or false'),
             'compile': (
                 isinstance(self.compile, bool) or self.compile in COMPILE_MODES,
                 f'true, false, {", ".join(COMPILE_MODES)}',
             ),
-            'accum_iter': (_is_count(self.accum_iter), 'a whole number from 1 on'),
-            'grad_clip': (clip is None or (_is_number(clip) and clip > 0), 'a number above 0'),
-            'max_nonfinite_iters': (_is_count(self.max_nonfinite_iters), 'a whole number from 1 on'),
+            'accum_iter': (_is_positive(self.accum_iter, int), 'a positive integer'),
+            'grad_clip': (self.grad_clip is None or _is_positive(self.grad_clip, (int, float)), 'a positive number'),
+            'max_nonfinite_iters': (_is_positive(self.max_nonfinite_iters, int), 'a positive integer'),
         }
-        found = [
+        problems = [
             f'{name}: got {getattr(self, name)!r}, expected {expected}'
-            for name, (good, expected) in wanted.items()
-            if not good
+            for name, (valid, expected) in checks.items()
+            if not valid
         ]
-        if not found and isinstance(batch_size, int) and batch_size % self.accum_iter:
-            found.append(f'accum_iter: got {self.accum_iter}, expected a divisor of batch_size_per_gpu, {batch_size}')
-        if not found and self.accum_iter > 1 and self.cuda_graphs:
-            found.append(f'compile: {self.compile} keeps one part of a batch alone: write default, or accum_iter: 1')
-        return found
+        if problems:
+            return problems
+        if isinstance(batch_size, int) and batch_size % self.accum_iter:
+            return [f'accum_iter: got {self.accum_iter}, expected a divisor of batch_size_per_gpu, {batch_size}']
+        if self.accum_iter > 1 and self.cuda_graphs:
+            return [
+                f'compile: got {self.compile!r} with accum_iter: {self.accum_iter}, but CUDA graphs overwrite the'
+                ' outputs of earlier micro-batches. Use compile: default or accum_iter: 1'
+            ]
+        return []
 
 
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
-
-
-def _is_count(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
+def _is_positive(value: Any, types: Any) -> bool:
+    return isinstance(value, types) and not isinstance(value, bool) and value > 0

@@ -1,4 +1,4 @@
-"""What every validation of a training measured, in a file that outlives it."""
+"""Metrics of all validations of a training, kept in a file across resumed runs."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from usrdu_basicsr.utils.files import write_text
 
 
 class ValidationHistory:
-    """`validation.jsonl` of an experiment: a line for each validation, with `iter`, `dataset` and `metrics`.
+    """`validation.jsonl` of an experiment: one line per validation, with `iter`, `dataset` and `metrics`.
 
     Args:
-        path: The file, which need not exist yet.
+        path: Path of the file, which is created by the first validation.
     """
 
     def __init__(self, path: Path) -> None:
@@ -23,31 +23,31 @@ class ValidationHistory:
         self.records: list[dict[str, Any]] = []
 
     def resume_from(self, iteration: int) -> None:
-        """Read what was measured up to an iteration, and forget the rest, which will be measured again.
+        """Read the validations up to an iteration and remove later ones, which the resumed run repeats.
 
         Raises:
-            WriteError: The file cannot be written.
+            WriteError: If the file cannot be written.
         """
         lines = self.path.read_text().splitlines() if self.path.is_file() else []
         self.records = [record for line in lines if (record := _parse(line)) and record['iter'] <= iteration]
         self._write()
 
     def add(self, iteration: int, dataset: str, metrics: Mapping[str, float]) -> None:
-        """Note a validation, in place of an earlier one of the same iteration.
+        """Add a validation; an existing record of the same iteration and dataset is replaced.
 
         Raises:
-            WriteError: The file cannot be written.
+            WriteError: If the file cannot be written.
         """
         self.records = [r for r in self.records if (r['iter'], r['dataset']) != (iteration, dataset)]
         self.records.append({'iter': iteration, 'dataset': dataset, 'metrics': dict(metrics)})
         self._write()
 
     def best(self, iterations: Iterable[int], metrics: Mapping[str, Mapping[str, Any]]) -> int | None:
-        """Which of some iterations is the best by the first metric on the first dataset, if it was measured there.
+        """Select the best iteration by the first metric on the first dataset; None if it was not measured in any.
 
         Args:
-            iterations: To choose from.
-            metrics: The options `val: metrics:`. The later of two equal ones is taken, as BasicSR does.
+            iterations: Iterations to select from. The later of two equal ones is selected, as in BasicSR.
+            metrics: Option `val: metrics`.
         """
         if not self.records or not metrics:
             return None
@@ -59,12 +59,12 @@ class ValidationHistory:
         return max(measured)[1] if measured else None
 
     def _write(self) -> None:
-        # whole: it is short, and a killed process leaves no half line
+        # The whole file, which is short: a killed process leaves no incomplete line.
         write_text(self.path, ''.join(f'{json.dumps(record)}\n' for record in self.records))
 
 
 def _parse(line: str) -> dict[str, Any] | None:
-    """A record, or None if a line holds none."""
+    """Parse a record; None if the line is invalid."""
     try:
         record = json.loads(line)
     except ValueError:
