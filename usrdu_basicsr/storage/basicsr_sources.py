@@ -1,4 +1,4 @@
-"""What BasicSR's own datasets will read: `PairedImageDataset` and `SingleImageDataset`."""
+"""Images that BasicSR's `PairedImageDataset` and `SingleImageDataset` read."""
 
 from __future__ import annotations
 
@@ -16,43 +16,43 @@ PAIRED = 'PairedImageDataset'
 
 
 def open_basicsr_source(dataset: Mapping[str, Any], option: str) -> Source:
-    """The images that one of these datasets will take for a `dataroot_*`.
+    """Open the images that BasicSR's dataset reads from a `dataroot_*`.
 
-    Of pairs, a list names the HR photos alone. BasicSR takes no list for LMDBs, reads a list's names up to the first
-    blank, and every file of a folder without one.
+    The `meta_info_file` of pairs names HR images only. BasicSR ignores it for LMDBs, splits its names at the first
+    space, and without it reads every file of a folder.
 
     Raises:
-        InputNotFoundError: There is no such folder, LMDB or list.
-        InputError: It is empty, or holds a file, or the list a name, that BasicSR would fail on.
+        InputNotFoundError: If the folder, LMDB or list does not exist.
+        InputError: If it is empty, or contains a file or a name that BasicSR cannot read.
     """
-    list_file = list_of(dataset)
-    listed = list_file is not None and not (dataset['type'] == PAIRED and option == 'dataroot_lq')
-    source = open_source(dataset[option], IMAGE, list_file if listed else None)
+    meta_info_file = meta_info_file_of(dataset)
+    is_listed = meta_info_file is not None and not (dataset['type'] == PAIRED and option == 'dataroot_lq')
+    source = open_source(dataset[option], IMAGE, meta_info_file if is_listed else None)
     if not isinstance(source, FolderSource):
         return source
-    if listed:
-        if blanks := [name for name in source.names.tolist() if ' ' in name]:
+    if is_listed:
+        if names := [name for name in source.names.tolist() if ' ' in name]:
             raise InputError(
-                f"'{list_file}' names {blanks[0]!r}: {dataset['type']} reads no names with blanks; rename it"
+                f"meta info '{meta_info_file}': {dataset['type']} cannot read names with spaces such as {names[0]!r}:"
+                ' rename it'
             )
-    elif list_file is None:
+    elif meta_info_file is None:
         files = sorted(path.name for path in source.root.iterdir() if path.is_file() and path.name[0] != '.')
         if others := [name for name in files if Path(name).suffix.lower() not in IMAGE.extensions]:
             raise InputError(
-                f"folder '{source.root}' holds {others[0]!r}, which {dataset['type']} would read as an image: move it"
-                ' elsewhere'
+                f"folder '{source.root}' contains {others[0]!r}, which {dataset['type']} reads as an image: move it"
             )
     return source
 
 
-def list_of(dataset: Mapping[str, Any]) -> str | None:
-    """The `meta_info_file` that one of these datasets reads."""
+def meta_info_file_of(dataset: Mapping[str, Any]) -> str | None:
+    """Return the `meta_info_file` that BasicSR's dataset reads, or None."""
     backend = (dataset.get('io_backend') or {}).get('type', 'disk')
     return dataset.get('meta_info_file') if backend == 'disk' else None
 
 
 def paired_names(source: Source, template: str) -> list[str]:
-    """What BasicSR matches pairs by: file names, changed by `filename_tmpl`, or the keys of an LMDB."""
+    """Names by which BasicSR matches pairs: file names changed by `filename_tmpl`, or LMDB keys."""
     if isinstance(source, FolderSource):
         return [f'{template.format(Path(name).stem)}{Path(name).suffix}' for name in source.names.tolist()]
     return source.stems()
