@@ -12,17 +12,20 @@ import traceback
 
 
 def run(request: dict) -> int:
-    """Run a script in this process with its own folder, arguments, environment and output files."""
+    """Run a script, or a module after `-m`, in this process with its own folder, environment and output files."""
     os.chdir(request['cwd'])
     os.environ.update(request['environment'])
     for stream, name in ((1, 'stdout'), (2, 'stderr')):
         os.dup2(os.open(request[name], os.O_WRONLY | os.O_CREAT | os.O_TRUNC), stream)
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
-    script = request['arguments'][0]
-    sys.argv = request['arguments']
-    sys.path[0] = os.path.dirname(script)
+    is_module = request['arguments'][0] == '-m'
+    sys.argv = request['arguments'][is_module:]
+    sys.path[0] = os.getcwd() if is_module else os.path.dirname(sys.argv[0])
     try:
-        runpy.run_path(script, run_name='__main__')
+        if is_module:
+            runpy.run_module(sys.argv[0], run_name='__main__', alter_sys=True)
+        else:
+            runpy.run_path(sys.argv[0], run_name='__main__')
     except SystemExit as error:
         if isinstance(error.code, str):
             sys.stderr.write(f'{error.code}\n')
