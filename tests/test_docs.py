@@ -23,8 +23,9 @@ import torch
 import yaml
 from basicsr.archs.srvgg_arch import SRVGGNetCompact
 
-from python_process import ROOT, run_script
+from python_process import ROOT, check_script, run_script
 from sample_images import downsample_images, sample_image, write_sample_images
+from usrdu_basicsr.archs.dsn_arch import UncertaintyDSN
 
 PAGES = [ROOT / 'README.md', ROOT / 'CHANGELOG.md', *sorted((ROOT / 'docs').glob('*.md'))]
 BLOCK = re.compile(r'<!-- test: ([\w-]+) -->\n```(bash|python)\n(.*?)```', re.DOTALL)
@@ -181,10 +182,16 @@ def test_quoted_error_message(checkout: Path):
 
 
 def test_dataset_commands(checkout: Path, bin_folder: Path):
+    torch.save({'params': UncertaintyDSN(num_feat=4, num_block=1, scale=4).state_dict()}, checkout / 'dsn.pth')
+    arguments = ['-i', 'datasets/mine/HR', '-o', 'datasets/mine/generated', '--model_path', 'dsn.pth']
+    check_script(ROOT / 'scripts/generate_lr.py', *arguments, cwd=checkout)
     output = run_blocks(BLOCKS['datasets', 'datasets'], checkout, bin_folder)
     assert output.count('0 problems') == 2
-    lmdbs = {path.name for path in (checkout / 'datasets/mine').glob('*.lmdb') if (path / 'meta_info.txt').is_file()}
-    assert lmdbs == {'HR_sub.lmdb', 'camera_sub.lmdb'}
+    folder = checkout / 'datasets/mine'
+    assert {str(path.parent.relative_to(folder)) for path in folder.rglob('*.lmdb/meta_info.txt')} == {
+        *('HR.lmdb', 'HR_sub.lmdb', 'camera_sub.lmdb', 'generated/lr.lmdb', 'generated/log_scale.lmdb'),
+        *('sub/hr.lmdb', 'sub/lr.lmdb', 'sub/log_scale.lmdb'),
+    }
 
 
 def test_inference_command(checkout: Path, bin_folder: Path):
