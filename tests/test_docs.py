@@ -71,16 +71,10 @@ sys.exit(status)
 """
 
 
-def marked_blocks() -> dict[tuple[str, str], list[tuple[str, str]]]:
-    """Language and text of the blocks by page and name."""
-    blocks = defaultdict(list)
-    for page in PAGES:
-        for name, language, text in BLOCK.findall(page.read_text()):
-            blocks[page.stem, name].append((language, text))
-    return dict(blocks)
-
-
-BLOCKS = marked_blocks()
+BLOCKS = defaultdict(list)  # language and text of the blocks by page and name
+for _page in PAGES:
+    for _name, *_block in BLOCK.findall(_page.read_text()):
+        BLOCKS[_page.stem, _name].append(_block)
 
 
 def small_track1(folder: Path) -> None:
@@ -96,7 +90,7 @@ def small_track1(folder: Path) -> None:
 
 @pytest.fixture
 def checkout(tmp_path: Path) -> Path:
-    """Folder like a checkout, with the images and the checkpoint that the blocks use."""
+    """Folder like a checkout, with the images that the blocks use and small options of track 1."""
     (tmp_path / 'scripts').symlink_to(ROOT / 'scripts')
     shutil.copytree(ROOT / 'options', tmp_path / 'options')
     small_track1(tmp_path / 'options' / 'track1')
@@ -110,8 +104,8 @@ def checkout(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def in_small(arguments: list[str], folder: Path) -> list[str]:
-    """Arguments of `python`, with a small budget."""
+def with_small_budget(arguments: list[str], folder: Path) -> list[str]:
+    """Arguments of `python` with few iterations."""
     if arguments[:2] == ['-m', 'basicsr.train']:
         return arguments + TRAINING
     if arguments[0] == 'scripts/estimate_kernels.py':
@@ -130,7 +124,8 @@ def bin_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
                 arguments, cwd = connection.recv()
                 if not arguments:
                     return
-                result = run_script(*in_small(arguments, Path(cwd)), cwd=Path(cwd))
+                command = with_small_budget(arguments, Path(cwd))
+                result = run_script(*command, cwd=Path(cwd), CUDA_VISIBLE_DEVICES='')
                 connection.send((result.returncode, result.stdout, result.stderr))
 
     with Listener() as listener:
@@ -144,7 +139,8 @@ def bin_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         thread.join(10)
 
 
-def run_blocks(blocks: list[tuple[str, str]], folder: Path, bin_folder: Path) -> str:
+def run_blocks(blocks: list[list[str]], folder: Path, bin_folder: Path) -> str:
+    """Run the blocks in one shell, which must succeed, and return its standard output."""
     script = ['set -euo pipefail']
     for index, (language, text) in enumerate(blocks):
         if language == 'python':
