@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from usrdu_basicsr.models.checkpoints import remove_old_checkpoints
-from usrdu_basicsr.models.validation_history import ValidationHistory
+from usrdu_basicsr.models.validation import ValidationHistory
 
 PSNR = {'psnr': {'type': 'calculate_psnr'}}
 NLL = {'nll': {'type': 'calculate_laplace_nll', 'better': 'lower'}}

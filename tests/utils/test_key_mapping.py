@@ -16,7 +16,7 @@ from python_process import ROOT, check_script, run_script
 from usrdu_basicsr.archs.dsn_arch import UncertaintyDSN
 from usrdu_basicsr.export.convert_checkpoint import convert_checkpoint
 from usrdu_basicsr.inference.load_network import load_dsn, load_generator
-from usrdu_basicsr.models.checkpoint_base import CheckpointBase
+from usrdu_basicsr.models.base_model import USRDUBaseModel
 from usrdu_basicsr.options.preflight import check_networks
 from usrdu_basicsr.utils.checkpoint import read_weights
 from usrdu_basicsr.utils.errors import InputError
@@ -190,7 +190,7 @@ def test_published_checkpoints_in_pretrain_options(tmp_path: Path):
     with pytest.raises(InputError, match='does not fit RRDBNet'):
         check_networks(stage_2, {'pretrain_network_g': dsn})
 
-    model = CheckpointBase.__new__(CheckpointBase)
+    model = USRDUBaseModel.__new__(USRDUBaseModel)
     nets = [UncertaintyDSN(), UNetDiscriminatorSN(3), RRDBNet(3, 3, num_feat=16, num_block=2, num_grow_ch=8)]
     for net, path in zip(nets, (dsn, dsn, srn), strict=True):
         model.load_network(net, str(path))

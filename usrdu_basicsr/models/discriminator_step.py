@@ -12,14 +12,7 @@ from usrdu_basicsr.utils.precision import Precision
 
 
 class DiscriminatorStep:
-    """Trains a discriminator, and a generator against it.
-
-    Args:
-        net: Discriminator, in `DistributedDataParallel` in distributed training.
-        loss: BasicSR's GAN loss.
-        optimizer_step: Update of the discriminator.
-        precision: Precision of the discriminator.
-    """
+    """Trains a discriminator, in `DistributedDataParallel` in distributed training, and a generator against it."""
 
     def __init__(self, net: nn.Module, loss: Any, optimizer_step: OptimizerStep, precision: Precision) -> None:
         self.net = net

@@ -4,26 +4,24 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 import torch
-from basicsr.utils import get_root_logger, tensor2img
+from basicsr.utils import get_root_logger
 from basicsr.utils.registry import MODEL_REGISTRY
 from torch import Tensor, nn
 
 from usrdu_basicsr.archs.dsn_arch import DSNOutput
 from usrdu_basicsr.data.kernel_set import read_kernel_set
+from usrdu_basicsr.models.base_model import USRDUBaseModel
 from usrdu_basicsr.models.optimizer_step import grad_sync
-from usrdu_basicsr.models.usrdu_base import USRDUBase
 from usrdu_basicsr.ops.filters import high_pass
 from usrdu_basicsr.ops.kernels import centre_of_mass, kernel_downsample
 from usrdu_basicsr.ops.resize import bicubic_downsample
-from usrdu_basicsr.utils.images import heat_map
 
 SHIFT_TOLERANCE = 0.25  # HR pixels, mean over a set of kernels
 
 
 @MODEL_REGISTRY.register()
-class UncertaintyDSNModel(USRDUBase):
+class UncertaintyDSNModel(USRDUBaseModel):
     """Learns a distribution over LR images (USR-DU, IJCAI 2022).
 
     `train:` requires `pixel_opt` (LaplaceKLLoss). Optional are `perceptual_opt` (UncertaintyPerceptualLoss) and
@@ -81,27 +79,25 @@ class UncertaintyDSNModel(USRDUBase):
     def optimize_parameters(self, current_iter: int) -> None:
         """Update the discriminator, then the generator."""
         self.begin_step(current_iter)
-        patches, references = self.micro_batches(self.gt), self.micro_batches(self.reference())
+        patches, references = map(self.train_settings.micro_batches, (self.gt, self.reference()))
         # The discriminator is updated first. A single forward pass serves both updates. With gradient accumulation the
         # generator runs again, because the graphs of all micro-batches together would not save memory.
-        output = None
+        shared_output = None
         d_logs: list[dict[str, Tensor]] = []
         if self.discriminator_step is not None:
-            if len(patches) > 1:
+            if len(patches) == 1:
+                shared_output = self._predict(patches[0])
+                means = [shared_output.mean.detach()]
+            else:
                 with torch.no_grad():
                     means = [self._predict(patch, with_features=False).mean for patch in patches]
-            else:
-                output = self._predict(patches[0])
-                means = [output.mean.detach()]
-            fake = [self._high_pass(mean) for mean in means]
-            real = [self._high_pass(lq) for lq in self.micro_batches(self.lq)]
-            d_logs = self.discriminator_step.step(real, fake, fake_first=True)
+            real = [self._high_pass(lq) for lq in self.train_settings.micro_batches(self.lq)]
+            d_logs = self.discriminator_step.step(real, [self._high_pass(mean) for mean in means], fake_first=True)
 
         logs = []
         for patch, reference in zip(patches, references, strict=True):
             with grad_sync(self.net_g, enabled=patch is patches[-1]):
-                if output is None or len(patches) > 1:
-                    output = self._predict(patch)
+                output = shared_output or self._predict(patch)
                 losses = self._generator_losses(output, reference)
                 self.optimizer_steps[0].backward(*losses.values())
             logs.append(losses | {'log_scale': output.log_scale.mean()})
@@ -128,17 +124,5 @@ class UncertaintyDSNModel(USRDUBase):
 
     def get_current_visuals(self) -> dict[str, Tensor]:
         """Return `result` (mean), `log_scale` and, if available, `gt` (real LR image), on the CPU."""
-        visuals = {'result': self.output.mean.cpu(), 'log_scale': self.output.log_scale.cpu()}
-        if self.lq is not None:
-            visuals['gt'] = self.lq.cpu()
-        return visuals
-
-    def validation_images(self) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
-        """Return mean, real LR image and `log_scale` for metrics, and the mean and a heat map of the scale to write."""
-        visuals = self.get_current_visuals()
-        images = {'img': tensor2img(visuals['result'])}
-        images['log_scale'] = visuals['log_scale'].squeeze(0).permute(1, 2, 0).flip(2).numpy()
-        if 'gt' in visuals:
-            images['img2'] = tensor2img(visuals['gt'])
-        heat = heat_map(visuals['log_scale'].mean(1).squeeze(0).numpy())
-        return images, {'': images['img'], '_uncertainty': heat}
+        visuals = {'result': self.output.mean, 'log_scale': self.output.log_scale, 'gt': self.lq}
+        return {name: image.cpu() for name, image in visuals.items() if image is not None}

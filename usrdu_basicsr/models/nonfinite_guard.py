@@ -13,10 +13,8 @@ from usrdu_basicsr.utils.errors import DivergenceError
 class NonFiniteGuard:
     """Counts the consecutive iterations in which each loss or gradient was non-finite.
 
-    On a GPU the counts are copied to the CPU asynchronously. A later step checks them once the copy has finished.
-
-    Args:
-        limit: Count at which the training stops.
+    The training stops when a count reaches `limit`. On a GPU the counts are copied to the CPU asynchronously. A later
+    step checks them once the copy has finished.
     """
 
     def __init__(self, limit: int) -> None:
@@ -27,15 +25,10 @@ class NonFiniteGuard:
         self.pending: tuple[Tensor, torch.cuda.Event] | None = None
 
     def __call__(self, flags: Mapping[str, Tensor], current_iter: int) -> None:
-        """Update the counts after a step.
+        """Update the counts after a step; a DivergenceError if one has reached the limit.
 
-        Args:
-            flags: For each loss and gradient, a boolean scalar tensor that is true if it was non-finite. The names are
-                the same in each step and all tensors are on the same device.
-            current_iter: Iteration, for the error message.
-
-        Raises:
-            DivergenceError: If a count has reached the limit.
+        `flags` has a boolean scalar tensor for each loss and gradient, which is true if it was non-finite. The names
+        are the same in each step.
         """
         nonfinite = torch.stack(list(flags.values()))
         self.names = list(flags)

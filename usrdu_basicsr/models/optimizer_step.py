@@ -16,15 +16,10 @@ NO_GROWTH_INTERVAL = 2**31 - 1
 
 
 class OptimizerStep:
-    """Backward passes and weight update of one optimizer.
+    """Backward passes and weight update of the optimizer of one network.
 
     Non-finite losses or gradients do not update the weights. `GradScaler` detects them on the device, without a
     synchronization if the optimizer is fused. Its scale stays at 1 except in fp16.
-
-    Args:
-        optimizer: Optimizer of one network.
-        settings: Source of `precision`, `accum_iter` and `grad_clip`.
-        device: Device of the network.
 
     Attributes:
         nonfinite: Whether the last update was skipped because of a non-finite gradient, a boolean scalar on the device.

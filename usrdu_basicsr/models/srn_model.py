@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import numpy as np
 import torch
 from basicsr.archs import build_network
 from basicsr.losses import build_loss
-from basicsr.utils import tensor2img
 from basicsr.utils.registry import MODEL_REGISTRY
 from torch import Tensor
 
+from usrdu_basicsr.models.base_model import USRDUBaseModel
 from usrdu_basicsr.models.optimizer_step import grad_sync
-from usrdu_basicsr.models.usrdu_base import USRDUBase
 from usrdu_basicsr.ops.filters import gradient_image
 from usrdu_basicsr.ops.laplace import sample_laplace
 
 
 @MODEL_REGISTRY.register()
-class GradientGANModel(USRDUBase):
+class GradientGANModel(USRDUBaseModel):
     """SR with any BasicSR generator and a GAN whose discriminator sees gradient images (USR-DU, IJCAI 2022).
 
     A batch has `gt` and one of the following: `lq` and `log_scale` (an LR image is sampled in each step); `lq` only (it
@@ -60,7 +58,7 @@ class GradientGANModel(USRDUBase):
         """Update the generator, then the discriminator."""
         self.begin_step(current_iter)
         self.lq = self.training_lq()
-        lqs, gts = self.micro_batches(self.lq), self.micro_batches(self.gt)
+        lqs, gts = self.train_settings.micro_batches(self.lq), self.train_settings.micro_batches(self.gt)
         logs: list[dict[str, Tensor]] = []
         fakes: list[Tensor] = []
         for lq, gt in zip(lqs, gts, strict=True):
@@ -96,9 +94,3 @@ class GradientGANModel(USRDUBase):
         """Return `lq`, `result` and, if available, `gt`, on the CPU."""
         visuals = {'lq': self.lq, 'result': self.output, 'gt': self.gt}
         return {name: image.cpu() for name, image in visuals.items() if image is not None}
-
-    def validation_images(self) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
-        """Return the upscaled image and, if available, the HR image for metrics, and the upscaled image to write."""
-        visuals = self.get_current_visuals()
-        images = {name: tensor2img(visuals[key]) for name, key in (('img', 'result'), ('img2', 'gt')) if key in visuals}
-        return images, {'': images['img']}

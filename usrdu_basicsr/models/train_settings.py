@@ -7,6 +7,7 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from usrdu_basicsr.utils.precision import PRECISIONS
 
@@ -58,30 +59,26 @@ class TrainSettings:
         """Mode of `torch.compile`, or None to not compile."""
         return COMPILE_MODES[0] if self.compile is True else self.compile or None
 
-    def problems(self, batch_size: object = None) -> list[str]:
-        """List invalid values, each as `key: got ..., expected ...`.
+    def micro_batches(self, batch: Tensor) -> list[Tensor]:
+        """Split a batch into `accum_iter` micro-batches; a ValueError if they would differ in size."""
+        if len(batch) % self.accum_iter:
+            raise ValueError(f'accum_iter: got {self.accum_iter}, expected a divisor of the batch size {len(batch)}')
+        return list(batch.to(memory_format=self.memory_format).chunk(self.accum_iter))
 
-        Args:
-            batch_size: `batch_size_per_gpu` of the options, which `accum_iter` must divide.
-        """
+    def problems(self, batch_size: object = None) -> list[str]:
+        """List invalid values, each as `key: got ..., expected ...`; `accum_iter` must divide `batch_size`."""
+        modes = ', '.join(COMPILE_MODES)
         checks = {
             'precision': (isinstance(self.precision, str) and self.precision in PRECISIONS, ', '.join(PRECISIONS)),
             'channels_last': (isinstance(self.channels_last, bool), 'true or false'),
-            'compile': (
-                isinstance(self.compile, bool) or self.compile in COMPILE_MODES,
-                f'true, false, {", ".join(COMPILE_MODES)}',
-            ),
+            'compile': (isinstance(self.compile, bool) or self.compile in COMPILE_MODES, f'true, false, {modes}'),
             'accum_iter': (_is_positive(self.accum_iter, int), 'a positive integer'),
             'grad_clip': (self.grad_clip is None or _is_positive(self.grad_clip, (int, float)), 'a positive number'),
             'max_nonfinite_iters': (_is_positive(self.max_nonfinite_iters, int), 'a positive integer'),
         }
-        problems = [
-            f'{name}: got {getattr(self, name)!r}, expected {expected}'
-            for name, (valid, expected) in checks.items()
-            if not valid
-        ]
-        if problems:
-            return problems
+        invalid = [(name, expected) for name, (valid, expected) in checks.items() if not valid]
+        if invalid:
+            return [f'{name}: got {getattr(self, name)!r}, expected {expected}' for name, expected in invalid]
         if isinstance(batch_size, int) and batch_size % self.accum_iter:
             return [f'accum_iter: got {self.accum_iter}, expected a divisor of batch_size_per_gpu, {batch_size}']
         if self.accum_iter > 1 and self.cuda_graphs:

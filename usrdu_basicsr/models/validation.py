@@ -1,8 +1,11 @@
-"""Validation and testing over ranks: each rank processes its share of the images."""
+"""Validation and testing over ranks, and the history of all validations of a training."""
 
 from __future__ import annotations
 
 import inspect
+import json
+import math
+from collections.abc import Iterable, Mapping
 from os import path as osp
 from pathlib import Path
 from typing import Any
@@ -10,17 +13,19 @@ from typing import Any
 import numpy as np
 import torch
 from basicsr.metrics import calculate_metric
+from basicsr.utils import tensor2img
 from basicsr.utils.registry import METRIC_REGISTRY
 from torch.utils.data import default_collate
 from tqdm import tqdm
 
 from usrdu_basicsr.utils import dist
 from usrdu_basicsr.utils.errors import InputError
-from usrdu_basicsr.utils.images import write_png
+from usrdu_basicsr.utils.files import write_text
+from usrdu_basicsr.utils.images import heat_map, write_png
 
 
 def validate_dataset(model: Any, dataset: Any, current_iter: int | str, save_img: bool) -> dict[str, float]:
-    """Validate a `USRDUBase` model on a dataset.
+    """Validate a `USRDUBaseModel` on a dataset; each rank processes its share of the images.
 
     Returns:
         Mean of each metric over all images, equal on all ranks and for any number of ranks. Metrics are omitted if they
@@ -28,7 +33,6 @@ def validate_dataset(model: Any, dataset: Any, current_iter: int | str, save_img
 
     Raises:
         InputError: If the dataset is empty.
-        SystemExit: If the training was asked to stop.
     """
     opt = model.opt
     name, rank, world_size = dataset.opt['name'], opt['rank'], opt['world_size']
@@ -41,7 +45,7 @@ def validate_dataset(model: Any, dataset: Any, current_iter: int | str, save_img
         if (index := start + rank) < len(dataset):
             data = default_collate([dataset[index]])
             stem = _image_stem(opt, data[model.path_key][0], name, current_iter) if save_img else None
-            results[index] = validate_image(model, data, stem)
+            results[index] = _validate_image(model, data, stem)
     gathered = {index: values for part in dist.all_gather(results) for index, values in part.items()}
     # Summed in the order of the dataset, so that the result is bitwise the same for any number of ranks
     ordered = [gathered[index] for index in sorted(gathered)]
@@ -49,24 +53,20 @@ def validate_dataset(model: Any, dataset: Any, current_iter: int | str, save_img
 
 
 @torch.no_grad()
-def validate_image(model: Any, data: dict[str, Any], stem: str | None) -> dict[str, float]:
-    """Test a model on a batch of one image.
-
-    Args:
-        model: `USRDUBase` model.
-        data: Batch.
-        stem: Path of the result images without suffix and extension; None to not write them.
-
-    Returns:
-        Metrics whose inputs are available.
-    """
+def _validate_image(model: Any, data: dict[str, Any], stem: str | None) -> dict[str, float]:
+    """Test a batch of one image, write the results to `<stem>.png` and others, and compute the available metrics."""
     model.feed_data(data)
     model.test()
-    inputs, images = model.validation_images()
+    visuals = model.get_current_visuals()
+    inputs = {name: tensor2img(visuals[key]) for name, key in (('img', 'result'), ('img2', 'gt')) if key in visuals}
     if stem is not None:
-        for suffix, image in images.items():
-            write_png(Path(f'{stem}{suffix}.png'), image)
-    metrics = (model.opt['val'].get('metrics') or {}).items()
+        write_png(Path(f'{stem}.png'), inputs['img'])
+    if 'log_scale' in visuals:
+        log_scale = visuals['log_scale'].squeeze(0)
+        inputs['log_scale'] = log_scale.permute(1, 2, 0).flip(2).numpy()  # BGR, as the images
+        if stem is not None:
+            write_png(Path(f'{stem}_uncertainty.png'), heat_map(log_scale.mean(0).numpy()))
+    metrics = model.metric_options.items()
     return {name: float(calculate_metric(inputs, opt)) for name, opt in metrics if _has_inputs(opt, inputs)}
 
 
@@ -83,3 +83,54 @@ def _image_stem(opt: dict[str, Any], image_path: str, dataset_name: str, current
     if opt['is_train']:
         return osp.join(folder, name, f'{name}_{current_iter}')
     return osp.join(folder, dataset_name, f'{name}_{opt["val"].get("suffix") or opt["name"]}')
+
+
+class ValidationHistory:
+    """`validation.jsonl` of an experiment: one line per validation, with `iter`, `dataset` and `metrics`.
+
+    The first validation creates the file. A WriteError is raised if it cannot be written.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.records: list[dict[str, Any]] = []
+
+    def resume_from(self, iteration: int) -> None:
+        """Read the validations up to an iteration and remove later ones, which the resumed run repeats."""
+        lines = self.path.read_text().splitlines() if self.path.is_file() else []
+        self.records = [record for line in lines if (record := _parse(line)) and record['iter'] <= iteration]
+        self._write()
+
+    def add(self, iteration: int, dataset: str, metrics: Mapping[str, float]) -> None:
+        """Add a validation; an existing record of the same iteration and dataset is replaced."""
+        self.records = [r for r in self.records if (r['iter'], r['dataset']) != (iteration, dataset)]
+        self.records.append({'iter': iteration, 'dataset': dataset, 'metrics': dict(metrics)})
+        self._write()
+
+    def best(self, iterations: Iterable[int], metrics: Mapping[str, Mapping[str, Any]]) -> int | None:
+        """Select the best iteration by the first metric on the first dataset; None if it was not measured in any.
+
+        Args:
+            iterations: Iterations to select from. The later of two equal ones is selected, as in BasicSR.
+            metrics: Option `val: metrics`.
+        """
+        if not self.records or not metrics:
+            return None
+        metric, settings = next(iter(metrics.items()))
+        sign = 1 if settings.get('better', 'higher') == 'higher' else -1
+        dataset = self.records[0]['dataset']
+        values = {r['iter']: r['metrics'].get(metric, math.nan) for r in self.records if r['dataset'] == dataset}
+        measured = [(sign * values[i], i) for i in iterations if not math.isnan(values.get(i, math.nan))]
+        return max(measured)[1] if measured else None
+
+    def _write(self) -> None:
+        write_text(self.path, ''.join(f'{json.dumps(record)}\n' for record in self.records))
+
+
+def _parse(line: str) -> dict[str, Any] | None:
+    """Parse a record; None if the line is invalid."""
+    try:
+        record = json.loads(line)
+    except ValueError:
+        return None
+    return record if isinstance(record, dict) and isinstance(record.get('iter'), int) else None
