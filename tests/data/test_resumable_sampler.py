@@ -1,4 +1,4 @@
-"""Which image comes when, and with which crop."""
+"""Order of the images and their random crops, also after resuming."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from basicsr.data.data_sampler import EnlargedSampler
 from torch.utils.data import Dataset
 
 from sample_images import write_sample_images
-from usrdu_basicsr.compat.resume import Resumption
+from usrdu_basicsr.compat.resume import Resumer
 from usrdu_basicsr.data.resumable_sampler import ResumableSampler, SeededDataset, SeededIndex
 from usrdu_basicsr.utils.seed import derive_seed
 from usrdu_basicsr.utils.stop_signal import SIGNALS
 
 
 @pytest.fixture(autouse=True)
-def handlers_kept():
-    """Building a loader for training takes the signals."""
+def restore_handlers():
+    """Restore the signal handlers, which a loader for training replaces."""
     handlers = [signal.getsignal(number) for number in SIGNALS]
     yield
     for number, handler in zip(SIGNALS, handlers, strict=True):
@@ -30,36 +30,36 @@ def handlers_kept():
 
 
 @pytest.fixture(scope='module')
-def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp('photos')
+def image_folders(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp('images')
     write_sample_images(folder / 'hr', 3, 80, 96)
     write_sample_images(folder / 'camera', 3, 24, 32)
     return folder
 
 
-def loaded(photos: Path, epochs: range, workers: int, iteration: int = 0, batch: int = 2) -> list[list[torch.Tensor]]:
-    """The batches of some epochs of a training that goes on after an iteration."""
+def load_batches(folder: Path, epochs: range, workers: int, iteration: int = 0) -> list[list[torch.Tensor]]:
+    """Batches of the given epochs of a training that resumes from an iteration."""
     opt = {
-        'name': 'photos',
+        'name': 'images',
         'type': 'UnpairedImageDataset',
         'phase': 'train',
         'scale': 4,
         'gt_size': 64,
-        'dataroot_gt': str(photos / 'hr'),
-        'dataroot_lq': str(photos / 'camera'),
+        'dataroot_gt': str(folder / 'hr'),
+        'dataroot_lq': str(folder / 'camera'),
         'use_hflip': True,
-        'batch_size_per_gpu': batch,
+        'batch_size_per_gpu': 2,
         'num_worker_per_gpu': workers,
         'persistent_workers': workers > 0,
     }
     dataset = build_dataset(opt)
     images = EnlargedSampler(dataset, 1, 0, 3)
-    resumption = Resumption()
-    resumption.opt = {'model_type': 'UncertaintyDSNModel', 'dist': False, 'num_gpu': 0, 'manual_seed': 7}
-    resumption.state = {'iter': iteration, 'epoch': 99} if iteration else None
-    loader = resumption.build_dataloader(build_dataloader, dataset, opt, num_gpu=0, dist=False, sampler=images, seed=7)
+    resumer = Resumer()
+    resumer.opt = {'model_type': 'UncertaintyDSNModel', 'dist': False, 'num_gpu': 0, 'manual_seed': 7}
+    resumer.state = {'iter': iteration, 'epoch': 99} if iteration else None
+    loader = resumer.build_dataloader(build_dataloader, dataset, opt, num_gpu=0, dist=False, sampler=images, seed=7)
     if iteration:
-        assert resumption.state['epoch'] == epochs[0]
+        assert resumer.state['epoch'] == epochs[0]
     batches = []
     for epoch in epochs:
         images.set_epoch(epoch)
@@ -67,30 +67,30 @@ def loaded(photos: Path, epochs: range, workers: int, iteration: int = 0, batch:
     return batches
 
 
-def equal(one: list[list[torch.Tensor]], other: list[list[torch.Tensor]]) -> bool:
-    assert list(map(len, one)) == list(map(len, other))
-    return all(torch.equal(a, b) for x, y in zip(one, other, strict=True) for a, b in zip(x, y, strict=True))
+def equal(first: list[list[torch.Tensor]], second: list[list[torch.Tensor]]) -> bool:
+    assert list(map(len, first)) == list(map(len, second))
+    return all(torch.equal(a, b) for x, y in zip(first, second, strict=True) for a, b in zip(x, y, strict=True))
 
 
 @pytest.mark.parametrize('workers', [0, 1, 2])
-def test_a_resumed_training_sees_what_is_due(photos: Path, workers: int):
-    """9 images and batches of 2 make epochs of 5 batches, the last filled up."""
-    whole = loaded(photos, range(3), 0)
+def test_resumed_training_reads_the_remaining_batches(image_folders: Path, workers: int):
+    """9 images in batches of 2 give epochs of 5 batches, of which the last is filled."""
+    whole = load_batches(image_folders, range(3), 0)
     assert list(map(len, whole)) == [5, 5, 5]
-    random.seed(11)  # neither these nor the workers matter
+    random.seed(11)  # neither the global seeds nor the workers matter
     np.random.seed(11)
     torch.manual_seed(11)
-    assert equal(loaded(photos, range(3), workers), whole)
+    assert equal(load_batches(image_folders, range(3), workers), whole)
     for iteration, first in ((3, 0), (5, 1), (9, 1), (10, 2)):
-        resumed = loaded(photos, range(first, 3), workers, iteration)
-        due = [whole[first][iteration - 5 * first :], *whole[first + 1 :]]
-        assert equal(resumed, due), iteration
+        resumed = load_batches(image_folders, range(first, 3), workers, iteration)
+        expected = [whole[first][iteration - 5 * first :], *whole[first + 1 :]]
+        assert equal(resumed, expected), iteration
     flat = [batch for epoch in whole for batch in epoch]
     assert not any(torch.equal(a, b) for i, a in enumerate(flat) for b in flat[:i])
 
 
-def places(ranks: int, batch: int, length: int, epoch: int, seed: int = 7) -> list[list[tuple[int, int]]]:
-    """(image, seed) of each batch, of all ranks together."""
+def sample(ranks: int, batch: int, length: int, epoch: int, seed: int = 7) -> list[list[tuple[int, int]]]:
+    """(index, seed) of the images of each batch, of all ranks together."""
     batches: list[list[tuple[int, int]]] = []
     for rank in range(ranks):
         images = EnlargedSampler(range(length), ranks, rank)
@@ -105,28 +105,28 @@ def places(ranks: int, batch: int, length: int, epoch: int, seed: int = 7) -> li
     return batches
 
 
-def test_ranks_share_the_batches_of_one():
+def test_ranks_share_the_batches_of_a_single_process():
     for epoch in (0, 1):
-        alone = places(1, 8, 32, epoch)
+        single = sample(1, 8, 32, epoch)
         for ranks, batch in ((2, 4), (4, 2)):
-            assert list(map(sorted, places(ranks, batch, 32, epoch))) == list(map(sorted, alone))
-        assert sorted(index for step in alone for index, _ in step) == list(range(32))
-    assert places(1, 8, 32, 0) != places(1, 8, 32, 1)
-    seeds = {seed for epoch in (0, 1) for key in (7, 8) for step in places(1, 8, 32, epoch, key) for _, seed in step}
+            assert list(map(sorted, sample(ranks, batch, 32, epoch))) == list(map(sorted, single))
+        assert sorted(index for step in single for index, _ in step) == list(range(32))
+    assert sample(1, 8, 32, 0) != sample(1, 8, 32, 1)
+    seeds = {seed for epoch in (0, 1) for key in (7, 8) for step in sample(1, 8, 32, epoch, key) for _, seed in step}
     assert len(seeds) == 2 * 2 * 32
 
 
 @pytest.mark.parametrize('batch', [2, 4, 7])
-def test_few_images_fill_a_batch_with_other_crops(batch: int):
-    steps = places(1, batch, 3, 0)
+def test_incomplete_batch_is_filled_with_other_crops(batch: int):
+    steps = sample(1, batch, 3, 0)
     assert len(steps) == -(-3 // batch)
-    everything = [place for step in steps for place in step]
-    assert sorted({index for index, _ in everything}) == [0, 1, 2]
-    assert len({seed for _, seed in everything}) == len(everything)
+    samples = [sample for step in steps for sample in step]
+    assert sorted({index for index, _ in samples}) == [0, 1, 2]
+    assert len({seed for _, seed in samples}) == len(samples)
 
 
-class Drawing(Dataset):
-    """Of a user, with random numbers of all three kinds."""
+class RandomDataset(Dataset):
+    """User-defined dataset that draws from Python, NumPy and torch."""
 
     def __len__(self) -> int:
         return 4
@@ -136,14 +136,14 @@ class Drawing(Dataset):
         return index, random.random(), np.random.rand(), torch.rand(()).item()
 
 
-def test_any_dataset_draws_from_the_seed_of_the_index():
-    sampler = ResumableSampler(EnlargedSampler(Drawing(), 1, 0), 7, 4, 1)
+def test_index_seeds_any_dataset():
+    sampler = ResumableSampler(EnlargedSampler(RandomDataset(), 1, 0), 7, 4, 1)
     expected = {}
     for index in sampler:
         torch.manual_seed(index.seed)
         expected[int(index)] = np.random.RandomState(index.seed).rand(), torch.rand(()).item()
     for workers in (1, 2):
-        loader = torch.utils.data.DataLoader(SeededDataset(Drawing()), 1, sampler=sampler, num_workers=workers)
+        loader = torch.utils.data.DataLoader(SeededDataset(RandomDataset()), 1, sampler=sampler, num_workers=workers)
         for index, _, by_numpy, by_torch in loader:
             assert by_numpy.item() == expected[index.item()][0]
             assert by_torch.item() == pytest.approx(expected[index.item()][1])
@@ -151,8 +151,8 @@ def test_any_dataset_draws_from_the_seed_of_the_index():
     torch.manual_seed(1)
     index = SeededIndex(2)
     index.seed = derive_seed(1)
-    SeededDataset(Drawing())[index]
+    SeededDataset(RandomDataset())[index]
     torch.manual_seed(1)
     drawn = torch.rand(())
     torch.manual_seed(1)
-    assert SeededDataset(Drawing())[index][3] == drawn.item()  # in the main process torch goes on as it was
+    assert SeededDataset(RandomDataset())[index][3] == drawn.item()  # torch is not seeded in the main process

@@ -1,4 +1,4 @@
-"""Datasets, registered in BasicSR's `DATASET_REGISTRY`, and what they are made of."""
+"""Datasets, registered in BasicSR's `DATASET_REGISTRY`, and their parts."""
 
-# First: BasicSR's import registers all modules of this package, which it could not do while one is half imported.
+# First: importing BasicSR registers all modules of this package, which fails while one of them is partly imported.
 import basicsr  # noqa: F401

@@ -1,4 +1,4 @@
-"""Images that turn out to be bad: the run stops, or goes on without them and counts them."""
+"""Handling of bad images in training: stop, or skip and count them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TypeVar
 
 import torch
 
-from usrdu_basicsr.storage.check_all import check_all, find_errors
+from usrdu_basicsr.storage.source import check_all, find_errors
 from usrdu_basicsr.utils.errors import InputError, UserError
 
 POLICIES = ('stop', 'skip')
@@ -18,60 +18,59 @@ logger = logging.getLogger('basicsr')
 
 
 class BadImagePolicy:
-    """The images of a dataset, without those that could not be used; all its processes share what they find.
+    """Record of the bad images of a dataset, in memory that all its data workers share.
 
     Args:
-        count: How many images there are.
-        on_bad_image: `stop`: what is wrong with an image is raised. `skip`: it is logged, once an image, and another
-            image, drawn at random, takes its place.
+        count: Number of images.
+        on_bad_image: `stop` raises the error of a bad image. `skip` logs it once and uses a random other image.
     """
 
     def __init__(self, count: int, on_bad_image: str = 'stop') -> None:
         if on_bad_image not in POLICIES:
-            raise InputError(f'on_bad_image is {on_bad_image!r}, expected {" or ".join(POLICIES)}')
+            raise InputError(f'on_bad_image: got {on_bad_image!r}, expected {" or ".join(POLICIES)}')
         self.skip = on_bad_image == 'skip'
         self._bad = torch.zeros(count, dtype=torch.bool).share_memory_()
 
     @property
     def bad(self) -> int:
-        """How many were left out so far, by all workers."""
+        """Number of bad images that all workers have skipped so far."""
         return int(self._bad.sum())
 
     def check(self, check: Callable[[int], object]) -> None:
-        """Look at all images before a run.
+        """Check all images before a run.
 
         Args:
-            check: Called with each index; raises a `UserError` if the image cannot be used.
+            check: Function of an index that raises a `UserError` for a bad image.
 
         Raises:
-            UserError: The first one's, with the number of others, unless they are to be skipped.
-            InputError: None is left.
+            UserError: The first error with the number of the others, unless bad images are skipped.
+            InputError: If all images are bad.
         """
         if not self.skip:
             check_all(len(self._bad), check)
             return
         for index, error in find_errors(len(self._bad), check).items():
-            self._leave_out(index, error)
-        self._check_left()
+            self._mark_bad(index, error)
+        self._check_any_good()
 
     def read(self, index: int, read: Callable[[int], Item]) -> Item:
-        """`read(index)`; where that raises a `UserError` and bad images are to be skipped, that of another index."""
+        """Return `read(index)`. If the image is bad and bad images are skipped, read a random other image."""
         while True:
-            # Drawn from all, so that which one it is does not depend on what other workers have found so far.
+            # Drawn from all images, so that the draw does not depend on the bad images that other workers have found.
             while self._bad[index]:
-                self._check_left()
+                self._check_any_good()
                 index = random.randrange(len(self._bad))
             try:
                 return read(index)
             except UserError as error:
                 if not self.skip:
                     raise
-                self._leave_out(index, error)
+                self._mark_bad(index, error)
 
-    def _leave_out(self, index: int, error: UserError) -> None:
+    def _mark_bad(self, index: int, error: UserError) -> None:
         self._bad[index] = True
-        logger.warning('%s; left out, as on_bad_image says, %d of %d so far', error, self.bad, len(self._bad))
+        logger.warning('Skipped bad image (on_bad_image: skip, %d of %d so far): %s', self.bad, len(self._bad), error)
 
-    def _check_left(self) -> None:
+    def _check_any_good(self) -> None:
         if self._bad.all():
             raise InputError(f'all {len(self._bad)} images are bad: see the warnings above')

@@ -1,4 +1,4 @@
-"""HR photos alone."""
+"""HR images without LR images."""
 
 from __future__ import annotations
 
@@ -12,28 +12,27 @@ from basicsr.utils.registry import DATASET_REGISTRY
 from torch.utils.data import Dataset
 
 from usrdu_basicsr.data.bad_image_policy import BadImagePolicy
-from usrdu_basicsr.data.transforms import check_crop_fits, random_crop
-from usrdu_basicsr.storage.formats import IMAGE
+from usrdu_basicsr.data.transforms import check_patch_fits, random_crop
 from usrdu_basicsr.storage.open_source import open_source
-from usrdu_basicsr.storage.source import Source
+from usrdu_basicsr.storage.source import IMAGE, Source
 from usrdu_basicsr.utils.images import to_float
 
 
 @DATASET_REGISTRY.register()
 class HRImageDataset(Dataset):
-    """Crops of HR photos for training, whole photos (cropped to a multiple of the scale) otherwise.
+    """Patches of HR images for training, otherwise whole HR images, cropped to a multiple of the scale.
 
-    For stage 2 with the DSN on the fly, and for validating stage 1 where no pairs exist.
+    It is used in stage 2 with an online DSN, and for the validation of stage 1 without pairs.
 
     Items: `gt`, `(3, H, W)` float32, RGB, [0, 1]; `gt_path`.
 
     Args:
-        opt: `dataroot_gt`, a folder or an LMDB, and `meta_info_file`, if not all of it shall be taken; `scale`; for
+        opt: `dataroot_gt`, a folder or an LMDB; `meta_info_file`, an optional list of the images to use; `scale`; for
             training `gt_size`, `use_hflip`, `use_rot`, `on_bad_image` (`stop` or `skip`).
 
     Raises:
-        InputNotFoundError: The folder or LMDB does not exist.
-        InputError: It is empty, an image is unreadable, or for training smaller than `gt_size`.
+        InputNotFoundError: If the folder or LMDB does not exist.
+        InputError: If it is empty, or an image is unreadable or, for training, smaller than `gt_size`.
     """
 
     options = frozenset(
@@ -46,28 +45,28 @@ class HRImageDataset(Dataset):
         self.gt = open_source(opt['dataroot_gt'], IMAGE, opt.get('meta_info_file'))
         self.gt_policy = BadImagePolicy(len(self.gt), opt.get('on_bad_image', 'stop'))
         if self.training:
-            self.check_crops(self.gt, self.gt_policy, opt['gt_size'], 'gt_size')
+            self.check_patches(self.gt, self.gt_policy, opt['gt_size'], 'gt_size')
         else:
             self.gt_policy.check(self.gt.size)
 
     def __len__(self) -> int:
         return len(self.gt)
 
-    def check_crops(self, source: Source, usable: BadImagePolicy, size: int, option: str) -> None:
-        """Look at each image, whether it holds a crop of `size`, which `option` sets."""
-        usable.check(lambda index: check_crop_fits(source.size(index), size, option, source.name(index)))
+    def check_patches(self, source: Source, policy: BadImagePolicy, size: int, option: str) -> None:
+        """Check that each image is at least as large as a patch, whose size comes from `option`."""
+        policy.check(lambda index: check_patch_fits(source.size(index), size, option, source.name(index)))
 
-    def read_crop(self, source: Source, index: int, size: int) -> tuple[np.ndarray, str]:
-        """A crop `(size, size, 3)` of an image, BGR, [0, 1], flipped and turned as the options say, and its path."""
+    def read_patch(self, source: Source, index: int, size: int) -> tuple[np.ndarray, str]:
+        """Read a random, augmented patch `(size, size, 3)`, BGR, [0, 1], and the path of its image."""
         image = source.read(index)
-        check_crop_fits(image.shape[:2], size, 'gt_size', source.name(index))
-        # only the crop is brought to floating point
+        check_patch_fits(image.shape[:2], size, 'gt_size', source.name(index))
+        # converted to floating point after cropping, which is faster
         image = augment(random_crop(image, size), self.opt.get('use_hflip', False), self.opt.get('use_rot', False))
         return to_float(image), source.name(index)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         if self.training:
-            image, path = self.gt_policy.read(index, lambda i: self.read_crop(self.gt, i, self.opt['gt_size']))
+            image, path = self.gt_policy.read(index, lambda i: self.read_patch(self.gt, i, self.opt['gt_size']))
         else:
             image, path = to_float(self.gt.read(index)), self.gt.name(index)
             height, width = (side // self.opt['scale'] * self.opt['scale'] for side in image.shape[:2])

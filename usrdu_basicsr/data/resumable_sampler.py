@@ -1,7 +1,7 @@
-"""Which image comes when, and with which crop: by seed, epoch and place in the epoch alone.
+"""Order and random crops of images that depend only on the seed, the epoch and the position in the epoch.
 
-So a resumed training sees what the uninterrupted one would have seen, whatever its workers are. BasicSR's begins its
-epoch anew, and its workers draw the same crops in each.
+A resumed training therefore reads the same data as an uninterrupted one, for any number of workers. BasicSR restarts
+the epoch on resuming, and its workers draw the same crops in each epoch.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ from usrdu_basicsr.utils.seed import derive_seed
 
 
 class SeededIndex(int):
-    """Index of an image, with the seed of its crop and flips."""
+    """Index of an image, with the seed of its random crop and augmentation."""
 
     seed: int
 
 
 class SeededDataset(Dataset):
-    """A dataset whose random numbers come from the seed of the index.
+    """Dataset whose random numbers are seeded by the index.
 
     Args:
-        dataset: Any that draws from `random` or NumPy, or in data workers from torch.
+        dataset: Dataset that draws from `random` or NumPy, or in data workers from torch.
     """
 
     def __init__(self, dataset: Any) -> None:
@@ -47,20 +47,20 @@ class SeededDataset(Dataset):
 
 
 class ResumableSampler(Sampler[SeededIndex]):
-    """BasicSR's order of images, from any iteration on, in epochs of whole batches.
+    """BasicSR's order of images, starting at any iteration, in epochs of complete batches.
 
-    BasicSR counts an epoch's last, incomplete batch but leaves it out, and on several GPUs of one process counts those
-    of one of them, so that a training ends too early. Here an epoch has as many batches as BasicSR counts: it goes on
-    with its first images, in other crops.
+    BasicSR counts the last, incomplete batch of an epoch but drops it. With several GPUs in one process it counts the
+    batches of one GPU. Both end a training too early. Here an epoch has as many batches as BasicSR counts: its last
+    batch is filled with the first images of the epoch, in other crops.
 
-    The images of all ranks together, and their crops, do not depend on how many ranks share them evenly.
+    The images and crops of all ranks together do not depend on the number of ranks, if the ranks share a batch evenly.
 
     Args:
-        sampler: BasicSR's, which knows the epoch and the rank.
-        seed: The run's `manual_seed`.
-        batches: Of this process in an epoch.
-        batch_size: Of this process.
-        iteration: After which the training goes on; 0 for a new one.
+        sampler: BasicSR's sampler, which knows the epoch and the rank.
+        seed: Option `manual_seed`.
+        batches: Number of batches per epoch in this process.
+        batch_size: Number of images per batch in this process.
+        iteration: Iteration that the training resumes from; 0 for a new training.
     """
 
     def __init__(self, sampler: EnlargedSampler, seed: int, batches: int, batch_size: int, iteration: int = 0) -> None:
@@ -68,16 +68,16 @@ class ResumableSampler(Sampler[SeededIndex]):
         self.seed = seed
         self.batches = batches
         self.batch_size = batch_size
-        self.first_epoch, self.done = divmod(iteration, batches)
+        self.first_epoch, self.first_batch = divmod(iteration, batches)
 
     def __len__(self) -> int:
         return self.batches * self.batch_size
 
     def __iter__(self) -> Iterator[SeededIndex]:
         epoch = self.sampler.epoch
-        start = self.done * self.batch_size if epoch == self.first_epoch else 0
-        for place, index in enumerate(islice(cycle(self.sampler), start, len(self)), start):
+        start = self.first_batch * self.batch_size if epoch == self.first_epoch else 0
+        for position, index in enumerate(islice(cycle(self.sampler), start, len(self)), start):
             seeded = SeededIndex(index)
-            everywhere = place * self.sampler.num_replicas + self.sampler.rank
-            seeded.seed = derive_seed(self.seed, epoch, everywhere)
+            global_position = position * self.sampler.num_replicas + self.sampler.rank
+            seeded.seed = derive_seed(self.seed, epoch, global_position)
             yield seeded

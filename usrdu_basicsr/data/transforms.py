@@ -1,4 +1,4 @@
-"""Random crops."""
+"""Random patches of images."""
 
 from __future__ import annotations
 
@@ -10,27 +10,27 @@ from usrdu_basicsr.utils.errors import InputError
 
 
 def random_crop(image: np.ndarray, size: int) -> np.ndarray:
-    """A `size` x `size` window of `(H, W, C)`, anywhere."""
+    """Crop a random patch `(size, size, C)` of an image `(H, W, C)`."""
     top = random.randint(0, image.shape[0] - size)
     left = random.randint(0, image.shape[1] - size)
     return image[top : top + size, left : left + size]
 
 
-def check_crop_fits(height_width: tuple[int, int], size: int, option: str, name: str) -> None:
-    """Refuse an image that is smaller than the crop.
+def check_patch_fits(image_size: tuple[int, int], size: int, option: str, name: str) -> None:
+    """Check that an image is not smaller than a patch.
 
     Args:
-        height_width: Of the image, pixels.
-        size: Side of the crop, pixels.
-        option: What sets it, for the message.
-        name: Of the image, for the message.
+        image_size: `(height, width)` of the image in pixels.
+        size: Side of the patch in pixels.
+        option: Option that sets it, for the message.
+        name: Name of the image, for the message.
 
     Raises:
-        InputError: It is smaller.
+        InputError: If the image is smaller.
     """
-    height, width = height_width
+    height, width = image_size
     if min(height, width) < size:
         raise InputError(
-            f"image '{name}': {height}x{width} pixels are too few for crops of {size}x{size} ({option}): remove it or"
+            f"image '{name}': got {height}x{width} pixels, expected at least {size}x{size} ({option}). Remove it or"
             ' lower gt_size'
         )

@@ -1,4 +1,4 @@
-"""HR photos with their generated LR distribution, for stage 2."""
+"""HR images with generated LR images and log-scale maps, for stage 2."""
 
 from __future__ import annotations
 
@@ -12,33 +12,34 @@ from basicsr.utils.registry import DATASET_REGISTRY
 from torch.utils.data import Dataset
 
 from usrdu_basicsr.data.bad_image_policy import BadImagePolicy
-from usrdu_basicsr.data.transforms import check_crop_fits
-from usrdu_basicsr.storage.formats import IMAGE, LOG_SCALE
-from usrdu_basicsr.storage.generated_set import check_lr_size, read_description
+from usrdu_basicsr.data.transforms import check_patch_fits
+from usrdu_basicsr.storage.generated_set import check_generated_scale
 from usrdu_basicsr.storage.open_source import open_source
+from usrdu_basicsr.storage.pairs import check_lr_size, partner_indices
+from usrdu_basicsr.storage.source import IMAGE, LOG_SCALE
 from usrdu_basicsr.utils.errors import InputError
 from usrdu_basicsr.utils.images import to_float
 
 
 @DATASET_REGISTRY.register()
 class UncertaintyPairedDataset(Dataset):
-    """HR photo, mean LR image and log-scales, cropped, flipped and turned together.
+    """HR image, mean LR image and log-scale map, cropped and augmented together.
 
-    What belongs together has the same name without extension. An HR photo whose size is not a multiple of the scale is
-    cropped to it at the right and the bottom, as the generator did.
+    Files are matched by name without extension. The right and bottom rest of an HR image whose size is not a multiple
+    of the scale is cropped, as in generation.
 
     Items: `gt`, `(3, H, W)`, and `lq`, `(3, H / scale, W / scale)`, float32, RGB, [0, 1]; `log_scale`, as `lq`, natural
     logarithm of the Laplace scale in 8-bit units; `gt_path`, `lq_path`.
 
     Args:
-        opt: `dataroot_gt`, `dataroot_lq`, `dataroot_log_scale`, each a folder or an LMDB; `meta_info_file`, a list of
-            the HR photos to take, if not all; `scale`; for training `gt_size`, `use_hflip`, `use_rot`, `on_bad_image`
+        opt: `dataroot_gt`, `dataroot_lq`, `dataroot_log_scale`, each a folder or an LMDB; `meta_info_file`, an optional
+            list of the HR images to use; `scale`; for training `gt_size`, `use_hflip`, `use_rot`, `on_bad_image`
             (`stop` or `skip`).
 
     Raises:
-        InputNotFoundError: A folder or LMDB does not exist.
-        InputError: One is empty; an HR photo has no LR image or no log-scales; sizes do not fit the scale; the set was
-            generated at another scale; for training an image is smaller than `gt_size`.
+        InputNotFoundError: If a folder or LMDB does not exist.
+        InputError: If one is empty; an HR image has no LR image or log-scale map; sizes do not fit the scale; the set
+            was generated at another scale; or, for training, an image is smaller than `gt_size`.
     """
 
     options = frozenset(
@@ -55,48 +56,42 @@ class UncertaintyPairedDataset(Dataset):
         self.gt = open_source(opt['dataroot_gt'], IMAGE, opt.get('meta_info_file'))
         self.lq = open_source(opt['dataroot_lq'], IMAGE)
         self.log_scale = open_source(opt['dataroot_log_scale'], LOG_SCALE)
-        generated = self.lq.root.parent
-        description = read_description(generated)
-        if description is not None and description['scale'] != self.scale:
-            raise InputError(
-                f"generated set '{generated}' has scale {description['scale']}, the options say {self.scale}:"
-                ' generate a set with a DSN of that scale'
-            )
+        check_generated_scale(self.lq.root.parent, self.scale)
         try:
-            self.lq_index, self.log_scale_index = self.gt.partners(self.lq), self.gt.partners(self.log_scale)
+            self.lq_index, self.log_scale_index = (partner_indices(self.gt, s) for s in (self.lq, self.log_scale))
         except InputError as error:
-            raise InputError(f'{error}; run scripts/generate_lr.py again') from error
-        self.usable = BadImagePolicy(len(self.gt), opt.get('on_bad_image', 'stop'))
-        self.usable.check(self._check_sizes)
+            raise InputError(f'{error}. Run scripts/generate_lr.py again') from error
+        self.policy = BadImagePolicy(len(self.gt), opt.get('on_bad_image', 'stop'))
+        self.policy.check(self._check_stored_sizes)
 
-    def _check_sizes(self, index: int) -> None:
+    def _check_stored_sizes(self, index: int) -> None:
         lq, log_scale = self.lq_index[index], self.log_scale_index[index]
-        self._check_fit(index, self.gt.size(index), self.lq.size(lq), self.log_scale.size(log_scale))
+        self._check_sizes(index, self.gt.size(index), self.lq.size(lq), self.log_scale.size(log_scale))
 
-    def _check_fit(self, index: int, gt: tuple[int, int], lq: tuple[int, int], log_scale: tuple[int, int]) -> None:
+    def _check_sizes(self, index: int, gt: tuple[int, int], lq: tuple[int, int], log_scale: tuple[int, int]) -> None:
         lq_name, log_scale_name = self.lq.name(self.lq_index[index]), self.log_scale.name(self.log_scale_index[index])
         for name, size in ((lq_name, lq), (log_scale_name, log_scale)):
             check_lr_size(name, size, self.gt.name(index), gt, self.scale)
         if self.training:
-            check_crop_fits(lq, self.opt['gt_size'] // self.scale, 'gt_size // scale', lq_name)
+            check_patch_fits(lq, self.opt['gt_size'] // self.scale, 'gt_size // scale', lq_name)
 
     def __len__(self) -> int:
         return len(self.gt)
 
     def _read(self, index: int) -> tuple[list[np.ndarray], str, str]:
-        """HR photo, LR image, log-scales, the first two in the depth of their files, and the paths of the two."""
+        """HR image, LR image (both in the bit depth of their files) and log-scale map, and the paths of the images."""
         lq_index, log_scale_index = self.lq_index[index], self.log_scale_index[index]
         gt, lq, log_scale = self.gt.read(index), self.lq.read(lq_index), self.log_scale.read(log_scale_index)
-        self._check_fit(index, gt.shape[:2], lq.shape[:2], log_scale.shape[:2])
+        self._check_sizes(index, gt.shape[:2], lq.shape[:2], log_scale.shape[:2])
         gt = gt[: lq.shape[0] * self.scale, : lq.shape[1] * self.scale]
-        # Images are BGR until img2tensor turns all three.
+        # log-scale maps become BGR as well, because img2tensor converts all three to RGB
         return [gt, lq, log_scale[..., ::-1]], self.gt.name(index), self.lq.name(lq_index)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        (gt, lq, log_scale), gt_path, lq_path = self.usable.read(index, self._read)
+        (gt, lq, log_scale), gt_path, lq_path = self.policy.read(index, self._read)
         if self.training:
             gt, (lq, log_scale) = paired_random_crop(gt, [lq, log_scale], self.opt['gt_size'], self.scale, gt_path)
-        # only what is left is brought to floating point
+        # converted to floating point after cropping, which is faster
         images = [to_float(gt), to_float(lq), np.ascontiguousarray(log_scale, np.float32)]
         if self.training:
             images = augment(images, self.opt.get('use_hflip', False), self.opt.get('use_rot', False))

@@ -1,4 +1,4 @@
-"""HR photos and unrelated real LR photos, for stage 1."""
+"""HR images and unpaired real LR images, for stage 1."""
 
 from __future__ import annotations
 
@@ -11,29 +11,29 @@ from basicsr.utils.registry import DATASET_REGISTRY
 
 from usrdu_basicsr.data.bad_image_policy import BadImagePolicy
 from usrdu_basicsr.data.hr_image_dataset import HRImageDataset
-from usrdu_basicsr.storage.formats import IMAGE
 from usrdu_basicsr.storage.open_source import open_source
+from usrdu_basicsr.storage.source import IMAGE
 from usrdu_basicsr.utils.errors import InputError
 
 
 @DATASET_REGISTRY.register()
 class UnpairedImageDataset(HRImageDataset):
-    """A crop of a real LR photo with a crop of any HR photo. For training only.
+    """Patches of a real LR image and of an independent HR image, for training only.
 
-    An epoch is a pass over one side; the photo of the other is drawn independently each time.
+    An epoch is one pass over the images of one side. The image of the other side is drawn at random for each item.
 
     Items: `gt`, `(3, gt_size, gt_size)`, and `lq`, `(3, gt_size // scale, gt_size // scale)`, float32, RGB, [0, 1];
     `gt_path`, `lq_path`.
 
     Args:
-        opt: `dataroot_gt`, `dataroot_lq`, folders or LMDBs, and `meta_info_file`, `meta_info_file_lq`, if not all of
-            them shall be taken; `scale`; `gt_size`, `use_hflip`, `use_rot`, `on_bad_image` (`stop` or `skip`);
-            `epoch_over`: `lq` (the default, as published) or `gt`.
+        opt: `dataroot_gt`, `dataroot_lq`, folders or LMDBs; `meta_info_file`, `meta_info_file_lq`, optional lists of
+            the images to use; `scale`; `gt_size`, `use_hflip`, `use_rot`, `on_bad_image` (`stop` or `skip`);
+            `epoch_over`, `lq` (default, as published) or `gt`.
 
     Raises:
-        InputNotFoundError: A folder or LMDB does not exist.
-        InputError: One is empty, an image is unreadable or smaller than its crop, `gt_size` is not a multiple of the
-            scale, or the phase is not `train`.
+        InputNotFoundError: If a folder or LMDB does not exist.
+        InputError: If one is empty, an image is unreadable or smaller than its patch, `gt_size` is not a multiple of
+            the scale, or the phase is not `train`.
     """
 
     options = HRImageDataset.options | {'dataroot_lq', 'meta_info_file_lq', 'epoch_over'}
@@ -42,18 +42,18 @@ class UnpairedImageDataset(HRImageDataset):
         super().__init__(opt)
         if not self.training:
             raise InputError(
-                'UnpairedImageDataset is for training: to validate use HRImageDataset, or PairedImageDataset where the'
-                ' real LR photo of each HR photo is known'
+                'UnpairedImageDataset supports training only. For validation use HRImageDataset, or PairedImageDataset'
+                ' if each HR image has a real LR image'
             )
         if opt['gt_size'] % opt['scale']:
-            raise InputError(f'gt_size {opt["gt_size"]} is not a multiple of scale {opt["scale"]}')
+            raise InputError(f'gt_size: got {opt["gt_size"]}, expected a multiple of scale {opt["scale"]}')
         self.epoch_over = opt.get('epoch_over', 'lq')
         if self.epoch_over not in ('lq', 'gt'):
-            raise InputError(f'epoch_over is {self.epoch_over!r}, expected lq or gt')
+            raise InputError(f'epoch_over: got {self.epoch_over!r}, expected lq or gt')
         self.lq_size = opt['gt_size'] // opt['scale']
         self.lq = open_source(opt['dataroot_lq'], IMAGE, opt.get('meta_info_file_lq'))
         self.lq_policy = BadImagePolicy(len(self.lq), opt.get('on_bad_image', 'stop'))
-        self.check_crops(self.lq, self.lq_policy, self.lq_size, 'gt_size // scale')
+        self.check_patches(self.lq, self.lq_policy, self.lq_size, 'gt_size // scale')
 
     def __len__(self) -> int:
         return len(self.lq if self.epoch_over == 'lq' else self.gt)
@@ -63,7 +63,7 @@ class UnpairedImageDataset(HRImageDataset):
             gt_index, lq_index = random.randrange(len(self.gt)), index
         else:
             gt_index, lq_index = index, random.randrange(len(self.lq))
-        lq, lq_path = self.lq_policy.read(lq_index, lambda i: self.read_crop(self.lq, i, self.lq_size))
-        gt, gt_path = self.gt_policy.read(gt_index, lambda i: self.read_crop(self.gt, i, self.opt['gt_size']))
+        lq, lq_path = self.lq_policy.read(lq_index, lambda i: self.read_patch(self.lq, i, self.lq_size))
+        gt, gt_path = self.gt_policy.read(gt_index, lambda i: self.read_patch(self.gt, i, self.opt['gt_size']))
         gt, lq = img2tensor([gt, lq])
         return {'gt': gt, 'lq': lq, 'gt_path': gt_path, 'lq_path': lq_path}

@@ -1,4 +1,4 @@
-"""Where images and log-scales are kept: folders, lists of files, LMDBs, generated sets.
+"""Storage of images and log-scale maps: folders, lists of files, LMDBs, generated sets.
 
-It imports neither torch nor BasicSR, so that the processes that pack and cut start fast.
+It imports neither torch nor BasicSR, so that processes that pack or crop images start fast.
 """

@@ -1,4 +1,4 @@
-"""BasicSR's `meta_info` lists: a line an image, `NAME.png (HEIGHT,WIDTH,CHANNELS) COMPRESSION`."""
+"""BasicSR's `meta_info` lists: one line per image, `NAME.png (HEIGHT,WIDTH,CHANNELS) COMPRESSION`."""
 
 from __future__ import annotations
 
@@ -9,57 +9,63 @@ from urllib.parse import quote
 
 from usrdu_basicsr.utils.errors import InputError, InputNotFoundError
 
-META_INFO = 'meta_info.txt'  # inside an LMDB
-# Shape and compression may be missing, and names hold spaces.
+META_INFO = 'meta_info.txt'  # name of the list in an LMDB
+# Shape and compression are optional, and names may contain spaces.
 LINE = re.compile(r'(?P<name>.+?)(?:\s+\((?P<height>\d+),\s*(?P<width>\d+)(?:,\s*\d+)?\)(?:\s+\d+)?)?')
-FILE_NAME_ERRORS = 'surrogateescape'  # as Python reads file names that are not UTF-8
+FILE_NAME_ERRORS = 'surrogateescape'  # as in Python's file names that are not UTF-8
 KEY_CHARACTERS = ''.join(chr(code) for code in range(32, 127) if chr(code) not in '%.')
 
 
 class Entry(NamedTuple):
-    """One line of a list."""
+    """Line of a list.
+
+    Attributes:
+        name: Name with extension; a list of files may add subfolders.
+        size: `(height, width)`, or None if the line has no shape.
+    """
 
     name: str
-    """With its extension; in a list of files it may have folders before it."""
     size: tuple[int, int] | None
-    """(height, width), where the line says it."""
 
 
 def key_of(name: str) -> str:
-    """The LMDB key of a name without its extension: the name, with what BasicSR's readers cannot take as `%XX`.
+    """LMDB key of a name without extension.
 
-    Those are characters outside ASCII, and points, which they take for the start of an extension.
+    BasicSR's readers support neither characters outside ASCII nor dots, which they read as the start of an extension.
+    The key encodes them as `%XX`.
     """
     return quote(name, safe=KEY_CHARACTERS, errors=FILE_NAME_ERRORS).replace('.', '%2E')
 
 
 def meta_line(key: str, extension: str, shape: tuple[int, ...], compression: int) -> str:
-    """A line of the list in an LMDB."""
+    """Line of the list in an LMDB."""
     return f'{key}{extension} ({",".join(map(str, shape))}) {compression}\n'
 
 
 def read_meta_info(path: str | Path) -> list[Entry]:
-    """The entries of a list, in their order; empty lines are left out.
+    """Read the entries of a list in order; empty lines are skipped.
 
     Raises:
-        InputNotFoundError: There is no such file.
-        InputError: It is not text in UTF-8, names nothing, or names one twice.
+        InputNotFoundError: If the file does not exist.
+        InputError: If the file is not UTF-8 text, has no entries, or lists a name twice.
     """
     path = Path(path)
     try:
         lines = path.read_text(encoding='utf-8').splitlines()
     except FileNotFoundError as error:
-        raise InputNotFoundError(f"no meta info '{path}': check the path, relative to '{Path.cwd()}'") from error
+        raise InputNotFoundError(
+            f"meta info '{path}' does not exist. Relative paths start at '{Path.cwd()}'"
+        ) from error
     except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"cannot read meta info '{path}': expected text in UTF-8 ({error})") from error
-    entries = {}
+        raise InputError(f"cannot read meta info '{path}' ({error}): expected UTF-8 text") from error
+    entries: dict[str, Entry] = {}
     for line in filter(None, map(str.strip, lines)):
-        found = LINE.fullmatch(line)
-        name = found['name'] if found else line
+        match = LINE.fullmatch(line)
+        name = match['name'] if match else line
         if name in entries:
-            raise InputError(f"meta info '{path}' names {name!r} twice: remove one of the lines")
-        size = (int(found['height']), int(found['width'])) if found and found['height'] else None
+            raise InputError(f"meta info '{path}' lists {name!r} twice. Remove one of the lines")
+        size = (int(match['height']), int(match['width'])) if match and match['height'] else None
         entries[name] = Entry(name, size)
     if not entries:
-        raise InputError(f"meta info '{path}' names nothing: expected a line for each image, NAME.png (H,W,C) 1")
+        raise InputError(f"meta info '{path}' is empty: expected one line per image, NAME.png (H,W,C) 1")
     return list(entries.values())

@@ -1,15 +1,47 @@
-"""The check of HR images against their LR images or log-scale maps."""
+"""Pairs of HR images and LR images or log-scale maps: matching by name, and checks."""
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from usrdu_basicsr.storage.basicsr_sources import PAIRED, meta_info_file_of, paired_names
-from usrdu_basicsr.storage.source import Source
+import numpy as np
+
+from usrdu_basicsr.storage.open_source import PAIRED, meta_info_file_of, paired_names
+from usrdu_basicsr.storage.source import Source, raise_first
+from usrdu_basicsr.utils.errors import InputError
 
 Size = tuple[int, int]
+
+
+def partner_indices(first: Source, second: Source) -> np.ndarray:
+    """Find the index in `second` of the file that has the same name without extension as each file of `first`.
+
+    Raises:
+        InputError: If a file has no partner, or two files of `second` have the same name.
+    """
+    names = first.stems()
+    index, problems = _index_names(second, second.stems())
+    problems += [_missing(first.name(i), second) for i, name in enumerate(names) if name not in index]
+    raise_first(list(map(InputError, problems)))
+    return np.array([index[name] for name in names])
+
+
+def check_lr_size(name: str, size: Size, hr_name: str, hr_size: Size, scale: int) -> None:
+    """Check the size of a generated LR image or log-scale map.
+
+    Args:
+        name: Name of the LR image or log-scale map, for the message.
+        size: Its `(height, width)`.
+        hr_name: Name of the HR image, for the message.
+        hr_size: Its `(height, width)`. Generation crops it to a multiple of the scale.
+        scale: Number of HR pixels per LR pixel, along each axis.
+
+    Raises:
+        InputError: If the size is wrong.
+    """
+    if size != (hr_size[0] // scale, hr_size[1] // scale):
+        raise InputError(f'{_wrong_size(name, size, hr_name, hr_size, scale)}. Generate the set again')
 
 
 def check_pairs(
@@ -29,17 +61,13 @@ def check_pairs(
     """
     is_basicsr, scale = dataset['type'] == PAIRED, dataset['scale']
     if is_basicsr:
-        names = paired_names(gt, dataset.get('filename_tmpl') or '{}'), paired_names(lq, '{}')
+        gt_names, lq_names = paired_names(gt, dataset.get('filename_tmpl') or '{}'), paired_names(lq, '{}')
     else:
-        names = gt.stems(), lq.stems()
-    problems: list[str] = []
+        gt_names, lq_names = gt.stems(), lq.stems()
+    (gt_index, problems), (lq_index, lq_problems) = _index_names(gt, gt_names), _index_names(lq, lq_names)
+    problems += lq_problems
+    problems += [_missing(gt.name(index), lq) for name, index in gt_index.items() if name not in lq_index]
     notes: list[str] = []
-    for source, own_names in zip((gt, lq), names, strict=True):
-        repeated = [name for name, count in Counter(own_names).items() if count > 1]
-        problems += [f"'{source.root}' contains several files named {name!r}: rename them" for name in repeated]
-    gt_index, lq_index = ({name: index for index, name in enumerate(own_names)} for own_names in names)
-    for name in sorted(gt_index.keys() - lq_index.keys()):
-        problems.append(f"'{gt.name(gt_index[name])}' has no partner of the same name in '{lq.root}'")
     if unused := sorted(lq_index.keys() - gt_index.keys()):
         text = f"{len(unused)} files of '{lq.root}' have no partner in '{gt.root}', the first one is {unused[0]!r}"
         # BasicSR requires as many LR as HR images, unless a list names the HR images
@@ -48,13 +76,30 @@ def check_pairs(
         gt_size, lq_size = gt_sizes[gt_index[name]], lq_sizes[lq_index[name]]
         if gt_size is None or lq_size is None:
             continue
-        if not is_basicsr:  # this package crops HR images to a multiple of the scale
+        if not is_basicsr:  # generation crops HR images to a multiple of the scale
             fits = lq_size == (gt_size[0] // scale, gt_size[1] // scale)
         elif dataset.get('phase') == 'train':
             fits = gt_size == (lq_size[0] * scale, lq_size[1] * scale)
         else:  # BasicSR crops HR images in validation only
             fits = gt_size[0] >= lq_size[0] * scale and gt_size[1] >= lq_size[1] * scale
         if not fits:
-            sizes = f'got {lq_size} pixels (height, width), expected 1/{scale} of {gt_size}'
-            problems.append(f"'{lq.name(lq_index[name])}': {sizes}, the size of '{gt.name(gt_index[name])}'")
+            problems.append(_wrong_size(lq.name(lq_index[name]), lq_size, gt.name(gt_index[name]), gt_size, scale))
     return problems, notes
+
+
+def _index_names(source: Source, names: Sequence[str]) -> tuple[dict[str, int], list[str]]:
+    """Index of each name, and a problem for each file with the name of an earlier file."""
+    index: dict[str, int] = {}
+    problems = []
+    for i, name in enumerate(names):
+        if index.setdefault(name, i) != i:
+            problems.append(f"'{source.name(index[name])}' and '{source.name(i)}' share a name. Rename one of them")
+    return index, problems
+
+
+def _missing(name: str, other: Source) -> str:
+    return f"'{name}' has no partner of the same name in '{other.root}'"
+
+
+def _wrong_size(name: str, size: Size, hr_name: str, hr_size: Size, scale: int) -> str:
+    return f"'{name}': got {size} pixels (height, width), expected 1/{scale} of {hr_size}, the size of '{hr_name}'"

@@ -1,25 +1,49 @@
-"""Where a dataset's images are, as the datasets see it."""
+"""Access by index to stored images and log-scale maps."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from pathlib import Path
+from collections.abc import Callable, Sequence
+from pathlib import Path, PurePosixPath
+from typing import NamedTuple
 
 import numpy as np
 
-from usrdu_basicsr.storage.formats import Format
-from usrdu_basicsr.utils.errors import InputError
+from usrdu_basicsr.storage.generated_set import decode_log_scale, log_scale_size
+from usrdu_basicsr.utils.errors import UserError
+from usrdu_basicsr.utils.files import read_bytes
+from usrdu_basicsr.utils.images import EXTENSIONS, decode_image, image_size
+
+
+class Format(NamedTuple):
+    """File format of arrays `(H, W, 3)`.
+
+    Attributes:
+        noun: Name of one array in messages.
+        extensions: Extensions of the files, in lower case.
+        size: Function that returns `(height, width)` of a file.
+        decode: Function that decodes the content of a file; its second argument is the name for messages.
+    """
+
+    noun: str
+    extensions: frozenset[str]
+    size: Callable[[Path], tuple[int, int]]
+    decode: Callable[[bytes, str], np.ndarray]
+
+
+IMAGE = Format('image', EXTENSIONS, image_size, decode_image)
+LOG_SCALE = Format('log-scale map', frozenset({'.npy'}), log_scale_size, decode_log_scale)
 
 
 class Source(ABC):
-    """Arrays `(H, W, 3)` by index.
+    """Sequence of arrays `(H, W, 3)` in a folder or an LMDB.
 
-    It holds no list of Python objects: each look of a worker at one counts a reference and so copies memory that the
-    workers share.
+    Names are stored in NumPy arrays, not in lists of Python objects: reading a Python object changes its reference
+    count, which copies the memory that data workers share.
 
     Attributes:
-        root: Folder or LMDB.
-        format: What is stored there.
+        root: Path of the folder or LMDB.
+        format: Format of the arrays.
     """
 
     root: Path
@@ -34,48 +58,85 @@ class Source(ABC):
 
     @abstractmethod
     def name(self, index: int) -> str:
-        """Path of the file, or of the LMDB with the key behind it."""
+        """Path of the file, or path of the LMDB followed by the key."""
 
     @abstractmethod
     def size(self, index: int) -> tuple[int, int]:
-        """(height, width), without decoding.
+        """Return `(height, width)` without decoding.
 
         Raises:
-            InputError: The file cannot be read or is incomplete.
+            InputError: If the file is unreadable or incomplete.
         """
 
     @abstractmethod
     def content(self, index: int) -> bytes:
-        """The bytes of the file.
+        """Return the content of the file.
 
         Raises:
-            InputError: It is missing or cannot be read.
+            InputError: If it is missing or unreadable.
         """
 
     def read(self, index: int) -> np.ndarray:
-        """The array, in the depth in which it is stored.
+        """Decode an array in the bit depth of the file.
 
         Raises:
-            InputError: It is missing or damaged.
+            InputError: If it is missing or corrupt.
         """
         return self.format.decode(self.content(index), self.name(index))
 
-    def partners(self, other: Source) -> np.ndarray:
-        """The index in `other` of what has the same name without extension, for each of these.
 
-        Raises:
-            InputError: `other` has none for some, or two of a name.
-        """
-        index: dict[str, int] = {}
-        for i, stem in enumerate(other.stems()):
-            if stem in index:
-                raise InputError(
-                    f"'{other.name(index[stem])}' and '{other.name(i)}' share a name, so which of them belongs to"
-                    f" '{self.root}' is not clear: rename one of them"
-                )
-            index[stem] = i
-        mine = self.stems()
-        if lone := [i for i, stem in enumerate(mine) if stem not in index]:
-            others = f' and {len(lone) - 1} more' if len(lone) > 1 else ''
-            raise InputError(f"'{self.name(lone[0])}'{others}: no partner of the same name in '{other.root}'")
-        return np.array([index[stem] for stem in mine])
+class FolderSource(Source):
+    """Files of a folder.
+
+    Args:
+        root: Path of the folder.
+        names: Paths of the files, relative to the folder.
+        file_format: Format of the files.
+    """
+
+    def __init__(self, root: Path, names: Sequence[str], file_format: Format) -> None:
+        self.root = root
+        self.names = np.array(names)
+        self.format = file_format
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def stems(self) -> list[str]:
+        return [str(PurePosixPath(name).with_suffix('')) for name in self.names.tolist()]
+
+    def path(self, index: int) -> Path:
+        """Path of a file."""
+        return self.root / str(self.names[index])
+
+    def name(self, index: int) -> str:
+        return str(self.path(index))
+
+    def size(self, index: int) -> tuple[int, int]:
+        return self.format.size(self.path(index))
+
+    def content(self, index: int) -> bytes:
+        return read_bytes(self.path(index))
+
+
+def find_errors(count: int, check: Callable[[int], object]) -> dict[int, UserError]:
+    """Call `check` with each index from 0 to `count` - 1 and return the errors by index."""
+    errors = {}
+    for index in range(count):
+        try:
+            check(index)
+        except UserError as error:
+            errors[index] = error
+    return errors
+
+
+def check_all(count: int, check: Callable[[int], object]) -> None:
+    """Call `check` with each index from 0 to `count` - 1, and raise as `raise_first` does."""
+    raise_first(list(find_errors(count, check).values()))
+
+
+def raise_first(errors: Sequence[UserError]) -> None:
+    """Raise the first error, if any, with the number of the others in its message."""
+    if errors:
+        others = f' ({len(errors) - 1} more problems)' if len(errors) > 1 else ''
+        raise type(errors[0])(f'{errors[0]}{others}') from errors[0]
