@@ -1,7 +1,7 @@
 """Upscale images with a trained SR network (stage 2).
 
-The network is built from the checkpoint alone. Depth, gray, transparency and colour profile of an image are kept; EXIF
-orientation is applied. Results that are there and newer than the image and the checkpoint are skipped.
+The network is built from the checkpoint. Bit depth, gray, transparency and colour profile of an image are kept. EXIF
+orientation is applied. Existing results that are newer than the image and the checkpoint are skipped.
 """
 
 import argparse
@@ -12,42 +12,52 @@ from usrdu_basicsr.cli.command_line import add_device, positive, run_script
 
 
 def main() -> int:
-    """Exit status: 1 if an image failed, but 0 under torchrun, which would stop the other processes."""
+    """Return the exit status: 1 if an image failed, but 0 under torchrun, which would stop the other processes."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument(
-        '-i', '--input', required=True, nargs='+', help="images, folders with all below them, patterns as 'scans/*.png'"
+        '-i',
+        '--input',
+        required=True,
+        nargs='+',
+        help="images, folders with their subfolders, or patterns such as 'scans/*.png'",
     )
-    parser.add_argument('-o', '--output', required=True, help='folder to write into')
+    parser.add_argument('-o', '--output', required=True, help='output folder')
     parser.add_argument(
         '--model_path',
         required=True,
-        help="stage 2's net_g_*.pth, a published SR file, or any RRDBNet or SRVGGNetCompact such as Real-ESRGAN's",
+        help="net_g_*.pth of stage 2, a published SR file, or any RRDBNet or SRVGGNetCompact such as Real-ESRGAN's",
     )
-    parser.add_argument('-opt', help='options file whose network_g describes any other architecture')
-    parser.add_argument('--outscale', type=float, help="of the results; any number (default: the network's own)")
+    parser.add_argument('-opt', help='options file whose network_g describes another architecture')
+    parser.add_argument(
+        '--outscale', type=float, help='scale of the results, any number (default: that of the network)'
+    )
     parser.add_argument(
         '--tile',
         type=int,
-        help='largest side of the parts seen at once, in pixels of the input; 0 for whole images (default: as memory'
-        ' allows). Halved when memory runs out',
+        help='largest side of a tile in input pixels; 0 for whole images (default: chosen by the free memory).'
+        ' Halved if memory runs out',
     )
     parser.add_argument(
         '--overlap',
         type=int,
         default=32,
-        help='pixels that tiles share, a quarter of a tile at most (default: %(default)s)',
+        help='overlap of tiles in input pixels, at most a quarter of a tile (default: %(default)s)',
     )
     parser.add_argument(
-        '--precision', default='fp32', help='fp32, or tf32, bf16, fp16 where the device has it (default: %(default)s)'
+        '--precision', default='fp32', help='fp32, tf32, bf16 or fp16, if the device supports it (default: %(default)s)'
     )
     parser.add_argument(
-        '--self_ensemble', action='store_true', help='average over eight flips and turns: 8 times the time'
+        '--self_ensemble', action='store_true', help='average over eight flips and rotations, in eight times the time'
     )
-    parser.add_argument('--suffix', default='', help='of the names of the results (default: none)')
-    parser.add_argument('--ext', default='png', help="png, jpg, webp, or auto for the input's (default: %(default)s)")
-    parser.add_argument('--overwrite', action='store_true', help='make anew what is there, with other settings, say')
+    parser.add_argument('--suffix', default='', help='suffix of the result names (default: none)')
     parser.add_argument(
-        '--workers', type=positive, default=2, help='threads to read, and as many to write (default: %(default)s)'
+        '--ext', default='png', help='png, jpg, webp, or auto for that of the input (default: %(default)s)'
+    )
+    parser.add_argument(
+        '--overwrite', action='store_true', help='overwrite existing results, for example after a change of settings'
+    )
+    parser.add_argument(
+        '--workers', type=positive, default=2, help='number of reading and of writing threads (default: %(default)s)'
     )
     add_device(parser)
     args = parser.parse_args()
@@ -59,12 +69,12 @@ def main() -> int:
     from usrdu_basicsr.inference.upscaler import Upscaler
     from usrdu_basicsr.options.reading import read_network_options
     from usrdu_basicsr.utils.device import pick_device
-    from usrdu_basicsr.utils.dist import torchrun_share
+    from usrdu_basicsr.utils.dist import torchrun_rank
     from usrdu_basicsr.utils.precision import Precision
 
     naming = Naming(args.suffix, args.ext)
     described = read_network_options(args.opt)['network_g'] if args.opt else None
-    device, share = pick_device(args.device), torchrun_share()
+    device, share = pick_device(args.device), torchrun_rank()
     network = load_generator(args.model_path, device, described)
     precision = Precision(args.precision, device)
     upscaler = Upscaler(network, precision, args.tile, args.overlap, args.self_ensemble, args.outscale)
@@ -73,7 +83,7 @@ def main() -> int:
     report = upscale_files(
         upscaler, args.input, args.output, naming, newer_than, scale, args.overwrite, args.workers, share
     )
-    print(f'{len(report.written)} written, {len(report.skipped)} there already, {len(report.failed)} failed')
+    print(report.summary())
     return exit_status(bool(report.failed), share)
 
 

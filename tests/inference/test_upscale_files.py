@@ -17,13 +17,14 @@ from basicsr.archs.srvgg_arch import SRVGGNetCompact
 from PIL import Image, ImageCms
 
 from published import srn_file
-from python_process import ROOT, check_python, run_python
+from python_process import ROOT, check_script, run_script
 from sample_images import sample_image, write_sample_images
 from usrdu_basicsr.archs.dsn_arch import UncertaintyDSN
 from usrdu_basicsr.inference.find_inputs import find_inputs
-from usrdu_basicsr.inference.upscale_files import Naming, UpscaleReport, upscale_files
+from usrdu_basicsr.inference.upscale_files import Naming, upscale_files
 from usrdu_basicsr.inference.upscaler import Upscaler
 from usrdu_basicsr.utils.errors import InputError, InputNotFoundError, WriteError
+from usrdu_basicsr.utils.file_report import FileReport
 
 SCRIPT = ROOT / 'scripts' / 'inference.py'
 
@@ -52,7 +53,7 @@ def test_a_folder_with_all_below_it(photos: Path, tmp_path: Path, caplog: pytest
     report = upscale_files(doubled, [photos], tmp_path / 'out')
     assert names(tmp_path / 'out') == ['astronaut.png', 'more/of/astronaut.png']
     assert [Path(path).name for path in report.failed] == ['broken.png'] and len(report.written) == 2
-    assert '1 files are no images, or links to nothing, and are left out' in caplog.text and 'notes.txt' in caplog.text
+    assert 'Ignored 1 files that are not images or are broken links' in caplog.text and 'notes.txt' in caplog.text
     assert "cannot read image '" in caplog.text and 'hidden' not in caplog.text
     result = cv2.imread(str(tmp_path / 'out' / 'astronaut.png'))
     np.testing.assert_array_equal(result, doubled(sample_image(height=16, width=20)))
@@ -97,11 +98,11 @@ def test_sources(photos: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture)
         ([b, photos], {b: Path(), a: Path()}),
     ):
         assert find_inputs(sources, tmp_path / 'out') == expected
-    (photos / 'gone.png').symlink_to('nowhere')  # neither file nor folder, as is
+    (photos / 'gone.png').symlink_to('nowhere')  # a broken link, like
     os.mkfifo(photos / 'pipe.png')
     assert find_inputs([photos, photos / '*.png'], tmp_path / 'out') == {a: Path(), b: Path('more/of')}
-    assert "are no images, or links to nothing, and are left out: '" in caplog.text and 'gone.png' in caplog.text
-    with pytest.raises(InputError, match='no image in'):
+    assert "files that are not images or are broken links: '" in caplog.text and 'gone.png' in caplog.text
+    with pytest.raises(InputError, match='no image found in'):
         find_inputs([photos / 'pipe.png'], tmp_path / 'out')
     shutil.copy(a, photos / 'a[1].png')  # a name that looks like a pattern
     assert find_inputs([photos / 'a[1].png'], tmp_path / 'out') == {photos / 'a[1].png': Path()}
@@ -225,17 +226,17 @@ def test_shares(photos: Path, tmp_path: Path):
 def test_workers(tmp_path: Path, workers: int, count: int):
     paths = write_sample_images(tmp_path / 'in', count, 16, 20)
     report = upscale_files(doubled, paths, tmp_path / 'out', workers=workers)
-    assert report == UpscaleReport(written=[str(path) for path in paths])
+    assert report == FileReport(written=[str(path) for path in paths])
 
 
 def test_no_file_is_overwritten(tmp_path: Path):
     (path,) = write_sample_images(tmp_path / 'in', 1, 16, 20)
     before = path.read_bytes()
     for source in (tmp_path / 'in', path):
-        with pytest.raises(InputError, match='is an input, which the result would replace'):
+        with pytest.raises(InputError, match='would replace an input'):
             upscale_files(doubled, [source], tmp_path / 'out' / '..' / 'in')
     write_sample_images(tmp_path / 'in', 1, 16, 20, 'jpg')
-    with pytest.raises(InputError, match=r"would both be '.*astronaut.png': use --ext auto, or rename one"):
+    with pytest.raises(InputError, match=r"would both be '.*astronaut.png'. Use --ext auto, or rename one"):
         upscale_files(doubled, [tmp_path / 'in'], tmp_path / 'out')
     assert path.read_bytes() == before and not (tmp_path / 'out').exists()
     assert len(upscale_files(doubled, [tmp_path / 'in'], tmp_path / 'out', Naming(ext='auto')).written) == 2
@@ -244,9 +245,9 @@ def test_no_file_is_overwritten(tmp_path: Path):
 def test_what_is_not_there(tmp_path: Path):
     (tmp_path / 'empty').mkdir()
     for source, kind, message in (
-        ('nowhere', InputNotFoundError, r"no file, folder or pattern that fits anything: '.*nowhere'"),
-        ('*.png', InputNotFoundError, 'no file, folder or pattern'),
-        ('empty', InputError, r'no image in .*empty: expected files ending in \.bmp'),
+        ('nowhere', InputNotFoundError, r"no file, folder or match for a pattern: '.*nowhere'"),
+        ('*.png', InputNotFoundError, 'no file, folder or match for a pattern'),
+        ('empty', InputError, r'no image found in .*empty: expected files ending in \.bmp'),
     ):
         with pytest.raises(kind, match=message):
             upscale_files(doubled, [tmp_path / source], tmp_path / 'out')
@@ -270,8 +271,8 @@ def write_network(path: Path, upscale: int = 2) -> SRVGGNetCompact:
 
 def test_the_script(photos: Path, tmp_path: Path):
     upscale = Upscaler(write_network(tmp_path / 'net.pth'))
-    result = run_python(SCRIPT, '-i', 'in', '-o', 'out', '--model_path', 'net.pth', '--suffix', '_x2', cwd=tmp_path)
-    assert result.returncode == 1 and result.stdout == '2 written, 0 there already, 1 failed\n'
+    result = run_script(SCRIPT, '-i', 'in', '-o', 'out', '--model_path', 'net.pth', '--suffix', '_x2', cwd=tmp_path)
+    assert result.returncode == 1 and result.stdout == '2 written, 0 skipped (already exist), 1 failed\n'
     assert 'broken.png' in result.stderr and 'Traceback' not in result.stderr
     written = cv2.imread(str(tmp_path / 'out' / 'astronaut_x2.png'))
     np.testing.assert_array_equal(written, upscale(sample_image(height=16, width=20)))
@@ -291,26 +292,26 @@ def test_the_script(photos: Path, tmp_path: Path):
         '--workers',
         '1',
     ]
-    assert check_python(SCRIPT, *arguments, cwd=tmp_path) == '2 written, 0 there already, 0 failed\n'
+    assert check_script(SCRIPT, *arguments, cwd=tmp_path) == '2 written, 0 skipped (already exist), 0 failed\n'
     assert names(tmp_path / 'all') == ['astronaut.png', 'of/astronaut.JPG']
     written = cv2.imread(str(tmp_path / 'all' / 'astronaut.png'))
     expected = Upscaler(upscale.network, tile=32, overlap=8, self_ensemble=True, outscale=3)
     np.testing.assert_array_equal(written, expected(sample_image(height=16, width=20)))
-    assert check_python(SCRIPT, *arguments, cwd=tmp_path) == '0 written, 2 there already, 0 failed\n'
+    assert check_script(SCRIPT, *arguments, cwd=tmp_path) == '0 written, 2 skipped (already exist), 0 failed\n'
 
 
 def test_a_published_file_in_the_script(tmp_path: Path):
     torch.save(srn_file(), tmp_path / 'published.pth')
     write_sample_images(tmp_path / 'in', 1, 16, 20)
-    check_python(SCRIPT, '-i', 'in', '-o', 'out', '--model_path', 'published.pth', cwd=tmp_path)
+    check_script(SCRIPT, '-i', 'in', '-o', 'out', '--model_path', 'published.pth', cwd=tmp_path)
     assert cv2.imread(str(tmp_path / 'out' / 'astronaut.png')).shape == (64, 80, 3)
 
 
 @pytest.mark.parametrize(
     ('arguments', 'message'),
     [
-        (['--model_path', 'dsn.pth'], "error: checkpoint 'dsn.pth' is a stage 1 DSN, which reduces images"),
-        (['--model_path', 'nowhere.pth'], "error: no checkpoint 'nowhere.pth'"),
+        (['--model_path', 'dsn.pth'], "error: checkpoint 'dsn.pth' is a stage 1 DSN, which downsamples"),
+        (['--model_path', 'nowhere.pth'], "error: checkpoint 'nowhere.pth' does not exist"),
         (['--model_path', 'net.pth', '--tile', '5'], 'error: tile: got 5'),
         (['--model_path', 'net.pth', '--precision', 'fp8'], "error: precision: got 'fp8'"),
         (['--model_path', 'net.pth', '--ext', 'gif'], "error: ext: got 'gif'"),
@@ -319,6 +320,6 @@ def test_a_published_file_in_the_script(tmp_path: Path):
 def test_mistakes_are_told_in_one_line(photos: Path, tmp_path: Path, arguments: list[str], message: str):
     write_network(tmp_path / 'net.pth')
     torch.save({'params': UncertaintyDSN(num_feat=4, num_block=1).state_dict()}, tmp_path / 'dsn.pth')
-    result = run_python(SCRIPT, '-i', 'in', '-o', 'out', *arguments, cwd=tmp_path)
+    result = run_script(SCRIPT, '-i', 'in', '-o', 'out', *arguments, cwd=tmp_path)
     assert result.returncode == 1 and result.stderr.startswith(message) and result.stderr.count('\n') == 1
     assert not (tmp_path / 'out').exists()

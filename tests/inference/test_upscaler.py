@@ -173,9 +173,9 @@ class Twice(nn.Conv2d):
 def test_networks_that_cannot_upscale_photos():
     with pytest.raises(InputError, match=r'RRDBNet cannot upscale .*channels.*expected an SR network for RGB'):
         Upscaler(RRDBNet(1, 1, num_feat=4, num_block=1, num_grow_ch=2))
-    with pytest.raises(InputError, match=r'Conv2d makes \[1, 5, 32, 32\] of \[1, 3, 32, 32\]'):
+    with pytest.raises(InputError, match=r'Conv2d returns shape \[1, 5, 32, 32\] for shape \[1, 3, 32, 32\]'):
         Upscaler(nn.Conv2d(3, 5, 3, padding=1))
-    with pytest.raises(InputError, match='Twice makes a tuple that is no image'):
+    with pytest.raises(InputError, match='Twice returns a tuple for shape'):
         Upscaler(Twice(3, 3, 3))
 
 
@@ -185,7 +185,7 @@ def test_networks_that_cannot_upscale_photos():
         ({'tile': 31}, 'tile: got 31, expected at least 32 pixels, or 0'),
         ({'tile': -1}, 'tile: got -1'),
         ({'overlap': -1}, 'overlap: got -1'),
-        ({'outscale': 0.0}, r'outscale: got 0.0, expected a number from above 0 to 10000'),
+        ({'outscale': 0.0}, r'outscale: got 0.0, expected a number above 0 and up to 10000'),
         ({'outscale': float('nan')}, 'outscale: got nan'),
         ({'outscale': 1e300}, 'outscale: got 1e\\+300'),
     ],
@@ -203,8 +203,8 @@ def test_settings_that_are_refused(net: nn.Module, settings: dict, message: str)
         (np.zeros((0, 4, 3), np.uint8), 'got shape'),
         (np.zeros((3, 4, 3), np.int64), 'got int64, expected uint8'),
         (np.zeros((3, 4), bool), 'got bool'),
-        ([[1, 2]], r'got list, expected a NumPy array, BGR as OpenCV has it \(of Pillow'),
-        (np.full((3, 4), 200.0), r'got float64 from 200 to 200, expected \[0, 1\]: divide'),
+        ([[1, 2]], r'got list, expected a NumPy array in BGR order as in OpenCV. Convert a Pillow'),
+        (np.full((3, 4), 200.0), r'got float64 from 200 to 200, expected \[0, 1\]. Divide'),
         (np.full((3, 4), np.nan, np.float32), 'got float32 from nan'),
         (np.full((3, 4), -0.1), r'from -0.1 to -0.1'),
     ],
@@ -251,7 +251,7 @@ def test_tiles_are_halved_when_memory_runs_out(net: nn.Module, error: Exception,
     hungry = Hungry(net, 60 * 60, error)
     upscale = Upscaler(hungry, tile=200, overlap=16)
     assert psnr(upscale(image), expected(net, image)) > 60
-    assert 'going on with tiles of 100 pixels' in caplog.text and 'going on with tiles of 50 pixels' in caplog.text
+    assert 'retrying with tiles of 100 pixels' in caplog.text and 'retrying with tiles of 50 pixels' in caplog.text
     assert hungry.most_held == 0  # what a failed pass had made is gone when the next begins
     hungry.seen.clear()
     upscale(image)  # the next image begins with what sufficed
@@ -261,7 +261,7 @@ def test_tiles_are_halved_when_memory_runs_out(net: nn.Module, error: Exception,
 def test_too_little_memory_for_any_tile(net: nn.Module):
     upscale = Upscaler(Hungry(net, 32 * 32, MemoryError()))
     upscale.network.most = 10
-    with pytest.raises(InputError, match='memory is too small for tiles of 32 pixels'):
+    with pytest.raises(InputError, match='out of memory with the smallest tile of 32 pixels'):
         upscale(sample_image())
 
 
@@ -288,17 +288,17 @@ def test_tiles_follow_from_the_free_memory(net: nn.Module, monkeypatch: pytest.M
 
 
 def test_a_result_that_does_not_fit(net: nn.Module, monkeypatch: pytest.MonkeyPatch):
-    with pytest.raises(InputError, match=r'image of \d+x\d+ pixels takes .* GB are free: choose another outscale'):
+    with pytest.raises(InputError, match=r'image of \d+x\d+ pixels needs .* GB are free. Choose a smaller outscale'):
         Upscaler(net, outscale=1e4)(sample_image())
     monkeypatch.setattr(module, 'free_memory', lambda device: None)  # where that cannot be told
-    with pytest.raises(InputError, match=r'cannot resize the result to .*: choose another outscale'):
+    with pytest.raises(InputError, match=r'cannot resize the result to .*Choose a smaller outscale'):
         Upscaler(net, outscale=1e4)(sample_image())
 
 
 def test_weights_that_are_no_numbers():
     broken = SRVGGNetCompact(num_feat=4, num_conv=1, upscale=2)
     broken.body[0].bias.data.fill_(float('nan'))
-    with pytest.raises(InputError, match="the network's result is not finite"):
+    with pytest.raises(InputError, match='the output of the network is non-finite'):
         Upscaler(broken)(sample_image())
 
 
@@ -352,4 +352,4 @@ def test_memory_runs_out_on_a_cpu(tmp_path: Path):
     script = LIMITED.format(tile=1500, features=64, height=1500, width=6, limit=400)
     result = run_python('-c', script, cwd=tmp_path)
     assert result.returncode == 0, result.stderr
-    assert 'going on with tiles of 750 pixels' in result.stderr
+    assert 'retrying with tiles of 750 pixels' in result.stderr

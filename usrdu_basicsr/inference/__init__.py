@@ -1,1 +1,1 @@
-"""Using trained networks: upscaling, generating LR images, sampling."""
+"""Inference with trained networks: upscaling images, generating and sampling LR images."""

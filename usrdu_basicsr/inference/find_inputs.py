@@ -1,4 +1,4 @@
-"""Find the images that a user names: files, folders with all below them, patterns."""
+"""Find the images named by files, folders and patterns."""
 
 from __future__ import annotations
 
@@ -17,59 +17,62 @@ logger = logging.getLogger(__name__)
 
 
 def find_inputs(sources: Sequence[str | Path], output: Path) -> dict[Path, Path]:
-    """The images that are meant, and the subfolder that the result of each goes to, relative to the output.
+    """Find input images and the output subfolder of each.
 
-    That is its folder below the one named, or below the fixed part of a pattern. Hidden files, links to folders within
-    a folder, and results of an earlier run, in an output below a folder, are left out; what is no image is told of.
+    The subfolder is the image's folder relative to the given folder, or to the fixed part of a pattern. Hidden files,
+    links to folders within a folder, and existing results in an output folder below an input folder are ignored. Files
+    that are not images are logged.
 
     Args:
-        sources: Files, folders (taken with their subfolders), patterns such as `'scans/*.png'` (`**` for any depth).
-        output: The folder for the results.
+        sources: Files, folders (searched recursively), patterns such as `'scans/*.png'` (`**` for any depth).
+        output: Folder for the results.
+
+    Returns:
+        Subfolder for each image, relative to `output`, in the order of `sources` and without duplicates.
 
     Raises:
-        InputNotFoundError: A file or folder does not exist, or a pattern fits none.
-        InputError: No image is among them.
+        InputNotFoundError: If a file or folder does not exist, or a pattern has no match.
+        InputError: If no image is found.
     """
-    found: dict[Path, Path] = {}
+    subfolders: dict[Path, Path] = {}
     seen: set[str] = set()
-    others: list[Path] = []
+    ignored: list[Path] = []
     output = output.resolve()
     for source in map(Path, sources):
-        root, paths = _files(source)
-        inside = root.resolve() in output.parents
+        root, paths = _list_files(source)
+        contains_output = root.resolve() in output.parents
         for path in paths:
-            if inside and output in path.resolve().parents:
+            if contains_output and output in path.resolve().parents:
                 continue
             if path.suffix.lower() not in EXTENSIONS or not path.is_file():
-                others.append(path)
-            elif (place := os.path.abspath(path)) not in seen:
-                seen.add(place)
-                found[path] = path.relative_to(root).parent
-    if others:
-        names = ', '.join(f"'{path}'" for path in others[:3]) + (', ...' if len(others) > 3 else '')
-        logger.warning('%d files are no images, or links to nothing, and are left out: %s', len(others), names)
-    if not found:
-        endings = ', '.join(sorted(EXTENSIONS))
-        raise InputError(f'no image in {", ".join(map(str, sources))}: expected files ending in {endings}')
-    return found
+                ignored.append(path)
+            elif (absolute := os.path.abspath(path)) not in seen:
+                seen.add(absolute)
+                subfolders[path] = path.relative_to(root).parent
+    if ignored:
+        names = ', '.join(f"'{path}'" for path in ignored[:3]) + (', ...' if len(ignored) > 3 else '')
+        logger.warning('Ignored %d files that are not images or are broken links: %s', len(ignored), names)
+    if not subfolders:
+        extensions = ', '.join(sorted(EXTENSIONS))
+        raise InputError(f'no image found in {", ".join(map(str, sources))}: expected files ending in {extensions}')
+    return subfolders
 
 
-def _files(source: Path) -> tuple[Path, list[Path]]:
-    """The folder that a source stands for, and what is in it that is no folder."""
+def _list_files(source: Path) -> tuple[Path, list[Path]]:
+    """The root folder of a source, and the files of the source."""
     if source.is_dir():
-        return source, _below(input_folder(source))
+        return source, _list_folder(input_folder(source))
     if os.path.lexists(source):
         return source.parent, [source]
-    fixed = list(itertools.takewhile(lambda part: not glob.has_magic(part), source.parts))
+    root = Path(*itertools.takewhile(lambda part: not glob.has_magic(part), source.parts))
     matches = [Path(match) for match in sorted(glob.glob(str(source), recursive=True))]
     if not matches:
         raise InputNotFoundError(
-            f"no file, folder or pattern that fits anything: '{source}'; check the path, which is relative to"
-            f" '{Path.cwd()}'"
+            f"no file, folder or match for a pattern: '{source}'. Check the path, which is relative to '{Path.cwd()}'"
         )
-    return Path(*fixed), [path for match in matches for path in (_below(match) if match.is_dir() else [match])]
+    return root, [path for match in matches for path in (_list_folder(match) if match.is_dir() else [match])]
 
 
-def _below(folder: Path) -> list[Path]:
+def _list_folder(folder: Path) -> list[Path]:
     paths = (path for path in sorted(folder.rglob('*')) if not path.is_dir())
     return [path for path in paths if not any(part.startswith('.') for part in path.relative_to(folder).parts)]

@@ -1,4 +1,4 @@
-"""What NumPy images may be, and how a network's results become such."""
+"""Checks and conversions of NumPy images."""
 
 from __future__ import annotations
 
@@ -9,67 +9,67 @@ from torch import Tensor
 
 from usrdu_basicsr.utils.errors import InputError, one_line
 
-LUMA = (0.299, 0.587, 0.114)  # of RGB (ITU-R BT.601), as OpenCV's and Pillow's
-TOLERANCE = 1 / 255  # of floating-point images, which filters may bring a little beyond [0, 1]
+LUMA = (0.299, 0.587, 0.114)  # weights of R, G, B (ITU-R BT.601), as in OpenCV and Pillow
+TOLERANCE = 1 / 255  # filters can move floating-point images slightly beyond [0, 1]
 
 
 def check_image(image: object) -> None:
-    """Refuse what is no image.
+    """Check that an image has a type, shape and range that `Upscaler.__call__` accepts.
 
     Raises:
-        InputError: It is of another shape, type or range than those that `Upscaler.__call__` takes, or empty.
+        InputError: If it does not.
     """
     if not isinstance(image, np.ndarray):
-        expected = "a NumPy array, BGR as OpenCV has it (of Pillow's RGB: numpy.asarray(image)[..., ::-1])"
+        expected = 'a NumPy array in BGR order as in OpenCV. Convert a Pillow image: numpy.asarray(image)[..., ::-1]'
         raise InputError(f'image: got {type(image).__name__}, expected {expected}')
-    right_shape = image.ndim == 2 or (image.ndim == 3 and image.shape[2] in (1, 3, 4))
-    if not right_shape or not image.size:
+    valid_shape = image.ndim == 2 or (image.ndim == 3 and image.shape[2] in (1, 3, 4))
+    if not valid_shape or not image.size:
         raise InputError(f'image: got shape {image.shape}, expected (H, W), or (H, W, C) with 1, 3 or 4 channels')
     if image.dtype.name not in ('uint8', 'uint16') and image.dtype.kind != 'f':
         raise InputError(f'image: got {image.dtype}, expected uint8, uint16, or floating point in [0, 1]')
     if image.dtype.kind == 'f':
         low, high = image.min(), image.max()
-        if not -TOLERANCE <= low <= high <= 1 + TOLERANCE:  # so that not a number is refused too
+        if not -TOLERANCE <= low <= high <= 1 + TOLERANCE:  # also true for NaN
             raise InputError(
-                f'image: got {image.dtype} from {low:g} to {high:g}, expected [0, 1]: divide 8 bits by 255'
+                f'image: got {image.dtype} from {low:g} to {high:g}, expected [0, 1]. Divide 8-bit values by 255'
             )
 
 
-def as_pixels(rows: Tensor, like: np.ndarray) -> np.ndarray:
-    """`(3, h, w)` RGB in [0, 1] to `(h, w, C)` with the channels (BGR) and the type of `like`.
+def to_image_array(output: Tensor, like: np.ndarray) -> np.ndarray:
+    """Convert `(3, h, w)` RGB in [0, 1] to `(h, w, C)` with the channels (gray or BGR) and the data type of `like`.
 
     Raises:
-        InputError: Values are infinite or not a number.
+        InputError: If values are non-finite.
     """
-    if not rows.isfinite().all():
-        raise InputError("the network's result is not finite: its weights are not, or the precision is too low for it")
-    rows = rows.clamp(0, 1)
+    if not output.isfinite().all():
+        raise InputError('the output of the network is non-finite. Check its weights, or use a higher precision')
+    output = output.clamp(0, 1)
     if like.shape[2] == 1:
-        rows = (rows * rows.new_tensor(LUMA)[:, None, None]).sum(0, keepdim=True)
+        output = (output * output.new_tensor(LUMA)[:, None, None]).sum(0, keepdim=True)
     if like.dtype.kind == 'u':
-        rows = (rows * np.iinfo(like.dtype).max).round().to(torch.uint8 if like.dtype == np.uint8 else torch.int32)
-    return rows.permute(1, 2, 0).cpu().numpy()[..., ::-1]
+        output = (output * np.iinfo(like.dtype).max).round().to(torch.uint8 if like.dtype == np.uint8 else torch.int32)
+    return output.permute(1, 2, 0).cpu().numpy()[..., ::-1]
 
 
 def scaled_size(size: tuple[int, int], scale: float) -> tuple[int, int]:
-    """Height and width of an image that is enlarged, at least one pixel each."""
+    """Height and width of an upscaled image, at least one pixel each."""
     height, width = (round(side * scale) or 1 for side in size)
     return height, width
 
 
-def resized(pixels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """An image `(H, W, C)` of another size: bicubic if larger, averaged if smaller; floating point in [0, 1].
+def resize(pixels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Resize an image `(H, W, C)`: bicubic if it grows, area average if it shrinks. Floats are clipped to [0, 1].
 
     Raises:
-        InputError: Memory is too small for it.
+        InputError: If OpenCV cannot resize it, for example for lack of memory.
     """
     if pixels.shape[:2] == size:
         return pixels
-    how = cv2.INTER_AREA if size[0] < pixels.shape[0] else cv2.INTER_CUBIC
+    interpolation = cv2.INTER_AREA if size[0] < pixels.shape[0] else cv2.INTER_CUBIC
     try:
-        result = cv2.resize(pixels, size[::-1], interpolation=how).reshape(*size, pixels.shape[2])
+        result = cv2.resize(pixels, size[::-1], interpolation=interpolation).reshape(*size, pixels.shape[2])
     except cv2.error as error:
         raise InputError(
-            f'cannot resize the result to {size[1]}x{size[0]} ({one_line(error)}): choose another outscale'
+            f'cannot resize the result to {size[1]}x{size[0]} ({one_line(error)}). Choose a smaller outscale'
         ) from error
     return result.clip(0, 1) if result.dtype.kind == 'f' else result

@@ -1,4 +1,4 @@
-"""What images an SR network takes and makes, learned by running it once on a small one."""
+"""Input constraints, scale and memory use of an SR network, measured with a small test image."""
 
 from __future__ import annotations
 
@@ -12,57 +12,58 @@ from torch import Tensor, nn
 from usrdu_basicsr.inference.load_network import scale_of
 from usrdu_basicsr.utils.errors import InputError, first_line
 
-SIDE = 32
-# What else is held while the largest layer runs: features that later layers add, the convolution's own work space
-FACTOR = 2
+TEST_SIDE = 32
+# Memory beyond the largest layer: features kept for later layers, workspace of the convolution
+MEMORY_FACTOR = 2
 
 
 def size_multiple(network: nn.Module) -> int:
-    """What the height and the width of an input must be multiples of."""
+    """Number that the input height and width of an SR network must be multiples of."""
     if isinstance(network, RRDBNet):
-        return {2: 2, 1: 4}.get(network.scale, 1)  # it folds 2x2 and 4x4 pixels into channels
-    windows = (getattr(module, 'window_size', 1) for module in network.modules())  # of the attention of SwinIR
+        return {2: 2, 1: 4}.get(network.scale, 1)  # pixel unshuffle of 2x2 or 4x4 pixels
+    windows = (getattr(module, 'window_size', 1) for module in network.modules())  # attention windows of SwinIR
     return max(window for window in windows if isinstance(window, int))
 
 
 def probe(run: Callable[[Tensor], Tensor], network: nn.Module, device: torch.device) -> tuple[int, int]:
-    """How much an SR network enlarges, and the memory that it needs for that.
+    """Measure the scale and the memory use of an SR network.
 
     Args:
-        run: Calls the network.
-        network: Looked at while it runs.
-        device: Where it is.
+        run: Function that calls the network.
+        network: The network, whose layers are observed.
+        device: Device of the network.
 
     Returns:
-        Scale, and bytes for each pixel of the input.
+        Scale, and bytes of memory for each input pixel.
 
     Raises:
-        InputError: The network does not take RGB images, does not enlarge them by a whole number, or not by the scale
-            that it says it has.
+        InputError: If the network does not take RGB images, does not upscale them by an integer, or upscales them by
+            another factor than its scale attribute says.
     """
-    most = 0
-    side = -(-SIDE // size_multiple(network)) * size_multiple(network)
-    name, expected = type(network).__name__, f'expected an SR network for RGB images, (N, 3, H, W), here of {side} each'
+    largest = 0
+    multiple = size_multiple(network)
+    side = -(-TEST_SIDE // multiple) * multiple
+    name = type(network).__name__
+    expected = f'expected an SR network for RGB images, (N, 3, H, W), tested on {side}x{side} pixels'
 
-    def look(module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
-        nonlocal most
-        tensors = [each for each in (*inputs, output) if isinstance(each, Tensor)]
-        most = max(most, sum(each.numel() * each.element_size() for each in tensors))
+    def measure(module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
+        nonlocal largest
+        tensors = [value for value in (*inputs, output) if isinstance(value, Tensor)]
+        largest = max(largest, sum(tensor.nbytes for tensor in tensors))
 
-    hooks = [module.register_forward_hook(look) for module in network.modules() if not list(module.children())]
+    hooks = [module.register_forward_hook(measure) for module in network.modules() if not list(module.children())]
     try:
         with torch.inference_mode():
             y = run(torch.zeros(1, 3, side, side, device=device))
     except (RuntimeError, ValueError) as error:
-        raise InputError(f'{name} cannot upscale ({first_line(error)}): {expected}') from error
+        raise InputError(f'{name} cannot upscale a test image ({first_line(error)}): {expected}') from error
     finally:
         for hook in hooks:
             hook.remove()
-    if not isinstance(y, Tensor) or y.ndim != 4:
-        raise InputError(f'{name} makes a {type(y).__name__} that is no image: {expected}')
-    scale = y.shape[-1] // side
-    if scale < 1 or y.shape != (1, 3, side * scale, side * scale):
-        raise InputError(f'{name} makes {list(y.shape)} of [1, 3, {side}, {side}]: {expected}')
+    scale = y.shape[-1] // side if isinstance(y, Tensor) and y.ndim == 4 else 0
+    if not scale or y.shape != (1, 3, side * scale, side * scale):
+        result = f'shape {list(y.shape)}' if isinstance(y, Tensor) else f'a {type(y).__name__}'
+        raise InputError(f'{name} returns {result} for shape [1, 3, {side}, {side}]: {expected}')
     if scale_of(network) not in (None, scale):
-        raise InputError(f'{name} of scale {scale_of(network)} enlarges {scale} times: mend its options')
-    return scale, FACTOR * most // side**2
+        raise InputError(f'{name}: scale is {scale_of(network)}, but it upscales {scale} times. Correct its options')
+    return scale, MEMORY_FACTOR * largest // side**2

@@ -1,29 +1,26 @@
-"""Average a network's results over an image's flips and turns."""
+"""Self-ensemble: the average of a network's results over flips and transpositions of the image."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import reduce
 from itertools import product
-from operator import add
 
 from torch import Tensor
 
 
 def with_self_ensemble(run: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
-    """The mean of `run` over the eight flips and turns of its input, each undone (https://arxiv.org/abs/1707.02921).
+    """Average `run` over the eight flips and transpositions of its input, each undone (https://arxiv.org/abs/1707.02921).
 
     Args:
-        run: `(N, C, H, W)` to `(N, C, H * s, W * s)`, for either of H and W the longer.
+        run: Function from `(N, C, H, W)` to `(N, C, H * s, W * s)`.
     """
 
-    def averaged(x: Tensor) -> Tensor:
-        return reduce(add, (_changed(run, x, *how) for how in product((False, True), repeat=3))) / 8
+    def run_all(x: Tensor) -> Tensor:
+        total = x.new_zeros(())
+        for vertical, horizontal, transpose in product((False, True), repeat=3):
+            flipped = [-2] * vertical + [-1] * horizontal
+            y = run((x.mT if transpose else x).flip(flipped)).flip(flipped)
+            total = total + (y.mT if transpose else y)
+        return total / 8
 
-    return averaged
-
-
-def _changed(run: Callable[[Tensor], Tensor], x: Tensor, upside_down: bool, mirrored: bool, turned: bool) -> Tensor:
-    dimensions = [-2] * upside_down + [-1] * mirrored
-    y = run((x.transpose(-2, -1) if turned else x).flip(dimensions)).flip(dimensions)
-    return y.transpose(-2, -1) if turned else y
+    return run_all

@@ -1,91 +1,113 @@
-"""Enlarge a large image tile by tile, each tile fading into its neighbours."""
+"""Tiled processing of large images: blended tiles for upscaling, exact tiles for downsampling."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 
-class Span(NamedTuple):
-    """The pixels of a tile along one axis, `stop` not among them."""
-
-    start: int
-    stop: int
-
-
-def spans(length: int, tile: int, overlap: int) -> list[Span]:
-    """Cover a length with the fewest spans of equal size, up to `tile`, neighbours sharing `overlap` or one more.
+def split_axis(length: int, tile: int, overlap: int) -> list[slice]:
+    """Cover an axis of an image with the fewest tiles of equal size.
 
     Args:
-        length: At least 1.
-        tile: More than twice the overlap.
-        overlap: What neighbours share.
+        length: Length of the axis, `>= 1`.
+        tile: Maximum size of a tile, more than twice the overlap.
+        overlap: Pixels shared by neighbouring tiles. Some neighbours share one more.
     """
     count = max(1, -(-(length - overlap) // (tile - overlap)))
     size = -(-(length + (count - 1) * overlap) // count)
     starts = [index * (length - size) // max(count - 1, 1) for index in range(count)]
-    return [Span(start, start + size) for start in starts]
+    return [slice(start, start + size) for start in starts]
 
 
-def ramp(all_spans: list[Span], index: int, scale: int) -> Tensor:
-    """Weights of a span's enlarged pixels, `(size * scale,)`; those of all spans sum to 1 at every pixel.
+def blend_weights(tiles: list[slice], index: int, scale: int) -> Tensor:
+    """Weights of a tile's output along one axis, `(size * scale,)`. The weights of all tiles sum to 1 at every pixel.
 
-    Of what two spans share, the quarter at either's end has weight 0, as a network saw no neighbours there; between
-    them one fades into the other linearly.
+    Outputs near a cut edge lack context, so the outer quarter of each overlap has weight 0. The weights change linearly
+    in between.
     """
-    span = all_spans[index]
-    weights = torch.ones((span.stop - span.start) * scale)
-    for at_start, neighbour in ((True, index - 1), (False, index + 1)):
-        if 0 <= neighbour < len(all_spans):
-            first, second = sorted((all_spans[neighbour], span))
-            shared = (first.stop - second.start) * scale
-            rising = ((torch.arange(shared) + 0.5 - shared / 4) / (shared / 2)).clamp(0, 1)
-            if at_start:
-                weights[:shared] = rising
-            else:
-                weights[len(weights) - shared :] = 1 - rising
+    tile = tiles[index]
+    weights = torch.ones((tile.stop - tile.start) * scale)
+    if index > 0:
+        ramp = _ramp((tiles[index - 1].stop - tile.start) * scale)
+        weights[: len(ramp)] = ramp
+    if index + 1 < len(tiles):
+        ramp = _ramp((tile.stop - tiles[index + 1].start) * scale)
+        weights[len(weights) - len(ramp) :] = 1 - ramp
     return weights
 
 
-def enlarged_rows(
-    run: Callable[[Span, Span], Tensor], size: tuple[int, int], scale: int, tile: int, overlap: int
+def _ramp(length: int) -> Tensor:
+    return ((torch.arange(length) + 0.5 - length / 4) / (length / 2)).clamp(0, 1)
+
+
+def upscale_rows(
+    run: Callable[[slice, slice], Tensor], size: tuple[int, int], scale: int, tile: int, overlap: int
 ) -> Iterator[Tensor]:
-    """Enlarge an image in bands of rows, from the top; memory is bounded by a row of tiles, not by the image.
+    """Upscale an image in blended tiles and yield the finished rows. Memory holds one row of tiles, not the image.
 
     Args:
-        run: Enlarges the part of the image that has these rows and columns: `(C, h * s, w * s)`.
+        run: Function that upscales the given rows and columns of the image to `(C, h * scale, w * scale)`.
         size: Height and width of the image.
-        scale: Of the network.
-        tile: Largest side of a part, in pixels of the image; more than twice the overlap.
-        overlap: Pixels of the image that neighbouring parts share.
+        scale: Upscaling factor of `run`.
+        tile: Maximum side of a tile in pixels of the image, more than twice the overlap.
+        overlap: Pixels of the image shared by neighbouring tiles.
 
     Yields:
-        `(C, rows, W * s)`, in all `H * s` rows.
+        Consecutive rows of the result from the top, `(C, h, W * scale)`.
     """
-    rows, columns = (spans(length, tile, overlap) for length in size)
-    shared: Tensor | None = None  # rows of the last band that the next one fades into
+    rows, columns = (split_axis(length, tile, overlap) for length in size)
+    shared: Tensor | None = None  # last rows of the previous band, to be blended with the next
     for index, row in enumerate(rows):
-        band = _band(run, row, columns, scale)
-        if len(rows) > 1:
-            band *= ramp(rows, index, scale).to(band.device)[:, None]
+        band = _upscale_band(run, row, columns, scale)
+        band *= blend_weights(rows, index, scale).to(band.device)[:, None]
         if shared is not None:
             band[:, : shared.shape[1]] += shared
-        done = (rows[index + 1].start - row.start) * scale if index + 1 < len(rows) else band.shape[1]
-        shared = band[:, done:].clone()
-        yield band[:, :done]
+        finished = (rows[index + 1].start - row.start) * scale if index + 1 < len(rows) else band.shape[1]
+        shared = band[:, finished:].clone()
+        yield band[:, :finished]
 
 
-def _band(run: Callable[[Span, Span], Tensor], row: Span, columns: list[Span], scale: int) -> Tensor:
-    """A row of tiles, `(C, h, W * s)`, faded into each other."""
+def _upscale_band(run: Callable[[slice, slice], Tensor], row: slice, columns: list[slice], scale: int) -> Tensor:
+    """One row of tiles, blended horizontally, `(C, h * scale, W * scale)`."""
     if len(columns) == 1:
         return run(row, columns[0])
     band = torch.empty(0)
     for index, column in enumerate(columns):
-        part = run(row, column)
+        output = run(row, column)
         if index == 0:
-            band = part.new_zeros(*part.shape[:2], columns[-1].stop * scale)
-        band[..., column.start * scale : column.stop * scale] += part * ramp(columns, index, scale).to(part.device)
+            band = output.new_zeros(*output.shape[:2], columns[-1].stop * scale)
+        weights = blend_weights(columns, index, scale).to(output.device)
+        band[..., column.start * scale : column.stop * scale] += output * weights
     return band
+
+
+def downsample_in_tiles(
+    x: Tensor, run: Callable[[Tensor], tuple[Tensor, ...]], scale: int, radius: int, tile: int
+) -> tuple[Tensor, ...]:
+    """Run a downsampling network in tiles with the same result as for the whole image.
+
+    Args:
+        x: `(N, C, H, W)`, H and W multiples of `scale`.
+        run: Network that maps `(N, C, h, w)` to tensors `(N, c, h / scale, w / scale)`.
+        scale: Downsampling factor of `run`.
+        radius: Receptive radius of `run` in pixels of `x`. Each tile is extended by at least this margin.
+        tile: Side of a tile without its margin, in pixels of `x`, rounded up to a multiple of `scale`.
+
+    Returns:
+        Outputs of `run` for all of `x`, on the CPU.
+    """
+    tile = -(-tile // scale) * scale
+    margin = -(-radius // scale) * scale  # a multiple of the scale keeps the phase of the strided convolutions
+    bands = []
+    for top in range(0, x.shape[-2], tile):
+        band = []
+        for left in range(0, x.shape[-1], tile):
+            y0, x0 = max(top - margin, 0), max(left - margin, 0)
+            outputs = run(x[..., y0 : top + tile + margin, x0 : left + tile + margin])
+            rows, columns = (slice(start // scale, (start + tile) // scale) for start in (top - y0, left - x0))
+            band.append([output[..., rows, columns].cpu() for output in outputs])
+        bands.append([torch.cat(parts, -1) for parts in zip(*band, strict=True)])
+    return tuple(torch.cat(parts, -2) for parts in zip(*bands, strict=True))

@@ -1,4 +1,4 @@
-"""Upscale files, reading and writing some while the network runs."""
+"""Upscale image files. Threads read and write images while the network runs."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
@@ -19,31 +19,22 @@ from usrdu_basicsr.inference.find_inputs import find_inputs
 from usrdu_basicsr.inference.image_file import FORMATS, ImageFile, read_image_file, write_image_file
 from usrdu_basicsr.inference.pixels import scaled_size
 from usrdu_basicsr.utils.errors import InputError, WriteError
+from usrdu_basicsr.utils.file_report import FileReport
 from usrdu_basicsr.utils.files import output_folder
 from usrdu_basicsr.utils.images import image_size
 
 logger = logging.getLogger(__name__)
-# Errors of writing that the next image would meet too: a full disk or quota, a disk that cannot be written
-DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+FATAL_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)  # disk full, quota exceeded, read-only: every image fails
 Result = TypeVar('Result')
-
-
-@dataclass
-class UpscaleReport:
-    """What became of the images, by path."""
-
-    written: list[str] = field(default_factory=list)
-    skipped: list[str] = field(default_factory=list)
-    failed: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
 class Naming:
-    """Names of results: `NAME` + `suffix` + `.ext`.
+    """File names of results: `NAME` + `suffix` + `.ext`.
 
     Attributes:
-        suffix: May be empty.
-        ext: `png`, `jpg`, `webp`, or `auto` for the input's own where it is one of these, otherwise png.
+        suffix: Suffix of the stem, may be empty.
+        ext: `png`, `jpg`, `webp`, or `auto` for the extension of the input if it is one of these, otherwise png.
     """
 
     suffix: str = ''
@@ -52,13 +43,13 @@ class Naming:
     def __post_init__(self) -> None:
         if self.ext != 'auto' and f'.{self.ext}' not in FORMATS:
             raise InputError(f'ext: got {self.ext!r}, expected auto, png, jpg or webp')
-        if Path(self.suffix).name != self.suffix and self.suffix:
+        if self.suffix and Path(self.suffix).name != self.suffix:
             raise InputError(f'suffix: got {self.suffix!r}, expected a part of a file name')
 
-    def of(self, path: Path) -> str:
-        """The name of the result for an image."""
-        own = path.suffix if path.suffix.lower() in FORMATS else '.png'
-        return f'{path.stem}{self.suffix}{own if self.ext == "auto" else "." + self.ext}'
+    def file_name(self, path: Path) -> str:
+        """File name of the result for an image."""
+        auto = path.suffix if path.suffix.lower() in FORMATS else '.png'
+        return f'{path.stem}{self.suffix}{auto if self.ext == "auto" else "." + self.ext}'
 
 
 def upscale_files(
@@ -71,118 +62,106 @@ def upscale_files(
     overwrite: bool = False,
     workers: int = 2,
     share: tuple[int, int] = (0, 1),
-) -> UpscaleReport:
-    """Upscale images to a folder, which gets the subfolders of the input.
+) -> FileReport:
+    """Upscale images into a folder that mirrors the subfolders of the input.
 
-    Depth, gray, transparency and colour profile are kept, EXIF orientation is applied. Results that are there and not
-    older than the input are skipped. A file that cannot be read or written is logged, and the others go on.
+    Bit depth, gray, transparency and colour profile are preserved; EXIF orientation is applied. Existing results that
+    are not older than their input are skipped. Files that cannot be read or written are logged, and the run continues.
 
     Args:
         upscale: See `Upscaler.__call__`.
         sources: See `find_inputs`.
-        output: Folder, made if missing.
-        naming: Of the results.
-        newer_than: Time of the network's file: older results are made anew.
-        scale: Of the results, if known: those of another size are made anew.
-        overwrite: Make all anew.
-        workers: Threads that read, and as many that write; so many images and so many results are in memory at most.
-        share: This process's rank, and how many there are: each takes its share of the images.
-
-    Returns:
-        Which images were written, skipped and failed.
+        output: Folder for the results, created if missing.
+        naming: File names of the results.
+        newer_than: Modification time of the network's file; older results are recomputed.
+        scale: Scale of the results, if known; results of another size are recomputed.
+        overwrite: Recompute all existing results.
+        workers: Number of reading threads and of writing threads. As many images and results are in memory at most.
+        share: Rank of this process and number of processes, which divide the images among them.
 
     Raises:
-        InputNotFoundError: An input does not exist.
-        InputError: No image is among the inputs; two results would share a name, or one replace its input.
-        WriteError: The disk is full or cannot be written.
+        InputNotFoundError: If an input does not exist.
+        InputError: If there is no input image, two results have the same path, or a result would replace an input.
+        WriteError: If the disk is full or read-only.
     """
     output, naming = output_folder(output), naming or Naming()
-    targets = _targets(find_inputs(sources, output), output, naming)
-    report = UpscaleReport()
+    targets = _output_paths(find_inputs(sources, output), output, naming)
+    report = FileReport()
     todo = []
     for path in list(targets)[share[0] :: share[1]]:
-        if not overwrite and _is_there(path, targets[path], newer_than, scale):
+        if not overwrite and _is_up_to_date(path, targets[path], newer_than, scale):
             report.skipped.append(str(path))
         else:
             todo.append(path)
 
     with ThreadPoolExecutor(workers) as readers, ThreadPoolExecutor(workers) as writers:
-        reading = _ahead(((path, readers.submit(read_image_file, path)) for path in todo), workers)
+        reads = _prefetch(((path, readers.submit(read_image_file, path)) for path in todo), workers)
 
-        def writing() -> Iterator[tuple[Path, Future[None]]]:
-            for path, future in reading:
-                with _failing(path, report):
-                    picture = future.result()
-                    result = _integers(upscale(picture.pixels))
-                    yield path, writers.submit(write_image_file, targets[path], ImageFile(result, picture.icc_profile))
-                    del picture, result  # while the next one is made
+        def start_writes() -> Iterator[tuple[Path, Future[None]]]:
+            for path, future in reads:
+                with _report_failure(path, report):
+                    image = future.result()
+                    pixels = upscale(image.pixels)
+                    if pixels.dtype.kind == 'f':
+                        pixels = (pixels * 65535).round().astype(np.uint16)
+                    yield path, writers.submit(write_image_file, targets[path], ImageFile(pixels, image.icc_profile))
+                    del image, pixels  # free them before the next image is upscaled
 
-        for path, future in tqdm(_ahead(writing(), workers), unit='image', total=len(todo), disable=share[0] != 0):
-            with _failing(path, report):
+        writes = _prefetch(start_writes(), workers)
+        for path, future in tqdm(writes, unit='image', total=len(todo), disable=share[0] != 0):
+            with _report_failure(path, report):
                 future.result()
                 report.written.append(str(path))
     return report
 
 
-def _is_there(path: Path, target: Path, newer_than: float, scale: float | None) -> bool:
-    """Whether an image's result is there, newer than the image and the network, and of the right size."""
+def _is_up_to_date(path: Path, target: Path, newer_than: float, scale: float | None) -> bool:
+    """Whether the result exists, is newer than the image and the network, and has the right size."""
     if not target.is_file() or target.stat().st_mtime < max(path.stat().st_mtime, newer_than):
         return False
     try:
-        size, result = image_size(path), image_size(target)
+        size, target_size = image_size(path), image_size(target)
     except InputError:
         return False
-    return scale is None or result == scaled_size(size, scale)
+    return scale is None or target_size == scaled_size(size, scale)
 
 
-def _targets(inputs: Mapping[Path, Path], output: Path, naming: Naming) -> dict[Path, Path]:
-    """The file for the result of each input.
-
-    Raises:
-        InputError: Two are one, or one is an input.
-    """
-    targets = {path: output / below / naming.of(path) for path, below in inputs.items()}
-    if naming.suffix:  # results beside their images, of an earlier run
+def _output_paths(subfolders: Mapping[Path, Path], output: Path, naming: Naming) -> dict[Path, Path]:
+    """Path of the result of each image. Raises an `InputError` if two are the same or one is an input."""
+    targets = {path: output / subfolder / naming.file_name(path) for path, subfolder in subfolders.items()}
+    if naming.suffix:  # results of an earlier run in the input folder are not inputs
         results = {target.resolve() for target in targets.values()}
         targets = {path: target for path, target in targets.items() if path.resolve() not in results}
-    sources = {path.resolve() for path in targets}
+    inputs = {path.resolve() for path in targets}
     origins: dict[Path, Path] = {}
     for path, target in targets.items():
-        if target in origins:
-            other = origins[target]
-            remedy = 'name the folder above both, or rename one'
-            if naming.ext != 'auto' and path.suffix.lower() != other.suffix.lower():
-                remedy = 'use --ext auto, or rename one'
-            raise InputError(f"the results of '{other}' and '{path}' would both be '{target}': {remedy}")
-        if target.resolve() in sources:
-            raise InputError(f"'{target}' is an input, which the result would replace: name another folder or a suffix")
-        origins[target] = path
+        if (other := origins.setdefault(target, path)) is not path:
+            same_format = naming.ext == 'auto' or path.suffix.lower() == other.suffix.lower()
+            remedy = 'Pass the common parent folder' if same_format else 'Use --ext auto'
+            raise InputError(f"results of '{other}' and '{path}' would both be '{target}'. {remedy}, or rename one")
+        if target.resolve() in inputs:
+            raise InputError(f"result '{target}' would replace an input. Choose another folder or a suffix")
     return targets
 
 
-def _ahead(pairs: Iterable[tuple[Path, Future[Result]]], count: int) -> Iterator[tuple[Path, Future[Result]]]:
-    """The same pairs, of which up to `count` are begun at a time."""
+def _prefetch(futures: Iterable[tuple[Path, Future[Result]]], count: int) -> Iterator[tuple[Path, Future[Result]]]:
+    """Iterate over futures with up to `count` of them submitted ahead."""
     pending: deque[tuple[Path, Future[Result]]] = deque()
-    for pair in pairs:
-        pending.append(pair)
+    for item in futures:
+        pending.append(item)
         if len(pending) >= count:
             yield pending.popleft()
     yield from pending
 
 
 @contextmanager
-def _failing(path: Path, report: UpscaleReport) -> Iterator[None]:
-    """Log and note an image that cannot be read, upscaled or written; others go on."""
+def _report_failure(path: Path, report: FileReport) -> Iterator[None]:
+    """Log and record an image that cannot be read, upscaled or written, unless every other image would fail too."""
     try:
         yield
     except (InputError, WriteError, MemoryError) as error:
-        if isinstance(error.__cause__, OSError) and error.__cause__.errno in DISK_ERRORS:
+        if isinstance(error.__cause__, OSError) and error.__cause__.errno in FATAL_ERRORS:
             raise
-        reason = f'does not fit into memory ({error})' if isinstance(error, MemoryError) else str(error)
+        reason = f'out of memory ({error})' if isinstance(error, MemoryError) else str(error)
         logger.error('%s', reason if str(path) in reason else f"'{path}': {reason}")
         report.failed.append(str(path))
-
-
-def _integers(pixels: np.ndarray) -> np.ndarray:
-    """What files can hold: floating point becomes 16 bits."""
-    return (pixels * 65535).round().astype(np.uint16) if pixels.dtype.kind == 'f' else pixels

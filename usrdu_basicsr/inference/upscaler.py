@@ -1,4 +1,4 @@
-"""Upscale images of any size and kind with a trained network."""
+"""Upscale NumPy images of any size and type with a trained SR network."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from usrdu_basicsr.inference.load_network import load_generator
-from usrdu_basicsr.inference.pixels import as_pixels, check_image, resized, scaled_size
+from usrdu_basicsr.inference.pixels import check_image, resize, scaled_size, to_image_array
 from usrdu_basicsr.inference.probe import probe, size_multiple
 from usrdu_basicsr.inference.self_ensemble import with_self_ensemble
-from usrdu_basicsr.inference.tiles import Span, enlarged_rows
+from usrdu_basicsr.inference.tiles import upscale_rows
 from usrdu_basicsr.utils.device import pick_device
 from usrdu_basicsr.utils.errors import InputError, first_line
 from usrdu_basicsr.utils.images import to_float
@@ -22,30 +22,31 @@ from usrdu_basicsr.utils.memory import free_memory
 from usrdu_basicsr.utils.precision import Precision
 
 logger = logging.getLogger(__name__)
-OVERLAP = 32  # pixels of the input that tiles share: what a network makes of a pixel hardly depends on more around it
-LEAST_TILE = 32
-MOST_OUTSCALE = 10_000
-ON_CPU = ("can't allocate memory", 'could not create a primitive', 'could not create a memory')  # torch's, oneDNN's
-CPU_TILE = 256  # more is slower: the caches do not hold it
+OVERLAP = 32  # input pixels; pixels farther away have hardly any influence on the output
+MIN_TILE = 32
+MAX_CPU_TILE = 256  # larger tiles exceed the caches and are slower
+MAX_OUTSCALE = 10_000
+# Messages of PyTorch and oneDNN, which have no exception class for memory errors on a CPU
+CPU_OUT_OF_MEMORY = ("can't allocate memory", 'could not create a primitive', 'could not create a memory')
 
 
 class Upscaler:
-    """Upscales NumPy images.
+    """Upscaler of NumPy images.
 
     Args:
-        network: SR network for RGB images, on its device; it is changed for the precision.
-        precision: That it computes in; float32 if None.
-        tile: Largest side of the parts that the network sees at once, in pixels of the input. None: chosen by the free
-            memory for each image. 0: the whole image. It is halved when memory runs out.
-        overlap: Pixels of the input that tiles share, in which they fade into each other; a quarter of a tile at most.
-        self_ensemble: Average over the image's eight flips and turns; takes eight times as long.
-        outscale: Of the result, to which the network's is resized; None for the network's own scale.
+        network: SR network for RGB images, on its device. It is modified for the precision.
+        precision: Numeric precision of the network; None for float32.
+        tile: Maximum side of a tile in input pixels; None to choose it for each image by the free memory, 0 for whole
+            images. It is halved when memory runs out.
+        overlap: Input pixels in which neighbouring tiles are blended, at most a quarter of a tile.
+        self_ensemble: Average over eight flips and transpositions of the image, which takes eight times as long.
+        outscale: Scale of the result, to which the output of the network is resized; None for the network's scale.
 
     Attributes:
-        scale: The network's.
+        scale: Scale of the network.
 
     Raises:
-        InputError: The network is not for RGB images; a tile or an outscale is impossible.
+        InputError: If the network is not for RGB images, or a tile, overlap or outscale is invalid.
     """
 
     def __init__(
@@ -57,12 +58,12 @@ class Upscaler:
         self_ensemble: bool = False,
         outscale: float | None = None,
     ) -> None:
-        if tile is not None and tile != 0 and tile < LEAST_TILE:
-            raise InputError(f'tile: got {tile}, expected at least {LEAST_TILE} pixels, or 0 for the whole image')
+        if tile is not None and tile != 0 and tile < MIN_TILE:
+            raise InputError(f'tile: got {tile}, expected at least {MIN_TILE} pixels, or 0 for whole images')
         if overlap < 0:
-            raise InputError(f'overlap: got {overlap}, expected 0 or more pixels')
-        if outscale is not None and not 0 < outscale <= MOST_OUTSCALE:  # nor not a number
-            raise InputError(f'outscale: got {outscale}, expected a number from above 0 to {MOST_OUTSCALE}')
+            raise InputError(f'overlap: got {overlap}, expected at least 0 pixels')
+        if outscale is not None and not 0 < outscale <= MAX_OUTSCALE:  # also true for NaN
+            raise InputError(f'outscale: got {outscale}, expected a number above 0 and up to {MAX_OUTSCALE}')
         self.device = next(network.parameters()).device
         self.precision = precision or Precision('fp32', self.device)
         self.precision.set_tf32()
@@ -71,102 +72,104 @@ class Upscaler:
         self.multiple = size_multiple(network)
         self.tile = tile
         self.overlap = overlap
-        self.run = with_self_ensemble(self._run) if self_ensemble else self._run
+        self.run = with_self_ensemble(self._run_network) if self_ensemble else self._run_network
         self.outscale = outscale
-        self.scale, self.bytes_per_pixel = probe(self._run, network, self.device)
-        self._most = math.inf  # what memory sufficed for
+        self.scale, self.bytes_per_pixel = probe(self._run_network, network, self.device)
+        self._max_tile = math.inf  # tile size after memory ran out
 
     def __call__(self, image: np.ndarray) -> np.ndarray:
         """Upscale an image.
 
         Args:
-            image: `(H, W)` or `(H, W, 1)` gray, `(H, W, 3)` BGR, or `(H, W, 4)` BGR and alpha, as OpenCV has them;
-                uint8, uint16, or floating point in [0, 1].
+            image: `(H, W)` or `(H, W, 1)` gray, `(H, W, 3)` BGR, or `(H, W, 4)` BGR and alpha; uint8, uint16, or
+                floating point in [0, 1].
 
         Returns:
-            `(H * s, W * s)`, with the channels and the type of the image (floating point: float32). Gray is upscaled as
-            colour and turned to gray again, alpha is resized.
+            `(H * s, W * s)` with the channels and the data type of the image (float32 for floating point). Gray is
+            upscaled as colour and converted back; alpha is resized.
 
         Raises:
-            InputError: The image is of another shape or type, or memory is too small for it.
+            InputError: If the image has another shape or data type, or does not fit into memory.
         """
         check_image(image)
         pixels = image if image.ndim == 3 else image[..., None]
-        height, width = scaled_size(pixels.shape[:2], self.outscale or self.scale)
-        largest = max(height * width, pixels.shape[0] * pixels.shape[1] * self.scale**2)
-        needed, free = largest * pixels.shape[2] * pixels.itemsize, free_memory(torch.device('cpu'))
-        if free is not None and needed > free:  # a system may promise more than it has, and end the process later
-            gigabytes = f'{needed / 1e9:.1f} GB, and {free / 1e9:.1f} GB are free'
-            raise InputError(
-                f'the upscaled image of {width}x{height} pixels takes {gigabytes}: choose another outscale'
-            )
-        colours = resized(self._upscaled(pixels[..., :3]), (height, width))
+        size = scaled_size(pixels.shape[:2], self.outscale or self.scale)
+        self._check_memory(pixels, size)
+        result = resize(self._upscale(pixels[..., :3]), size)
         if pixels.shape[2] == 4:
-            alpha = np.ascontiguousarray(pixels[..., 3]).astype(colours.dtype, copy=False)
-            alpha = resized(alpha[..., None], (height, width))
-            colours = np.concatenate([colours, alpha], axis=2)
-        return colours if image.ndim == 3 else colours[..., 0]
+            alpha = np.ascontiguousarray(pixels[..., 3:]).astype(result.dtype, copy=False)
+            result = np.concatenate([result, resize(alpha, size)], axis=2)
+        return result if image.ndim == 3 else result[..., 0]
 
-    def _upscaled(self, pixels: np.ndarray) -> np.ndarray:
-        """The network's result for `(H, W, 1 or 3)`."""
+    def _check_memory(self, pixels: np.ndarray, size: tuple[int, int]) -> None:
+        """Refuse a result larger than the free memory, for which an overcommitting system would kill the process."""
+        largest = max(math.prod(size), math.prod(pixels.shape[:2]) * self.scale**2)
+        needed, free = largest * pixels.shape[2] * pixels.itemsize, free_memory(torch.device('cpu'))
+        if free is not None and needed > free:
+            raise InputError(
+                f'the upscaled image of {size[1]}x{size[0]} pixels needs {needed / 1e9:.1f} GB of memory, but'
+                f' {free / 1e9:.1f} GB are free. Choose a smaller outscale'
+            )
+
+    def _upscale(self, pixels: np.ndarray) -> np.ndarray:
+        """Upscale `(H, W, 1 or 3)` by the scale of the network."""
         height, width, channels = pixels.shape
         shape = (height * self.scale, width * self.scale, channels)
         try:
             output = np.empty(shape, pixels.dtype if pixels.dtype.kind == 'u' else np.float32)
         except MemoryError as error:
             raise InputError(f'the upscaled image of {shape[1]}x{shape[0]} pixels does not fit into memory') from error
-        tile = self._tile_for(pixels, output.nbytes)
+        tile = self._choose_tile(pixels, output.nbytes)
         while True:
             try:
                 self._fill(output, pixels, tile)
                 return output
-            except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
-                if not _is_out_of_memory(error):
+            except (MemoryError, RuntimeError) as error:
+                on_cpu = any(text in str(error) for text in CPU_OUT_OF_MEMORY)
+                if not on_cpu and not isinstance(error, torch.OutOfMemoryError | MemoryError):
                     raise
-                # not the error itself, which would keep the tensors of the failed pass
-                reason = first_line(error)
-            if tile <= LEAST_TILE:
-                raise InputError(f'memory is too small for tiles of {tile} pixels ({reason}): free some')
-            tile = max(tile // 2, LEAST_TILE)
-            self._most = tile
-            logger.warning('out of memory: going on with tiles of %d pixels', tile)
+                reason = first_line(error)  # the exception itself would keep the tensors of the failed pass alive
+            if tile <= MIN_TILE:
+                raise InputError(f'out of memory with the smallest tile of {tile} pixels ({reason}). Free memory')
+            self._max_tile = tile = max(tile // 2, MIN_TILE)
+            logger.warning('Out of memory: retrying with tiles of %d pixels', tile)
             if self.device.type == 'cuda':
                 torch.cuda.empty_cache()
 
-    def _tile_for(self, pixels: np.ndarray, output_bytes: int) -> int:
-        """Side of the tiles for an image; of all of it, if it is to be one."""
+    def _choose_tile(self, pixels: np.ndarray, output_bytes: int) -> int:
+        """Side of the tiles for an image; its longer side if it is processed as a whole."""
         whole = max(pixels.shape[:2])
         if self.tile is not None:
-            return int(min(self.tile or whole, whole, self._most))
+            return int(min(self.tile or whole, whole, self._max_tile))
         free = free_memory(self.device)
-        most: float = CPU_TILE if self.device.type == 'cpu' or free is None else whole
+        tile: float = MAX_CPU_TILE if self.device.type == 'cpu' or free is None else whole
         if free is not None:
-            # what the result takes is not taken before it is written
-            left = free - (output_bytes if self.device.type == 'cpu' else 0)
-            most = min(most, math.sqrt(max(left, 0) / 2 / self.bytes_per_pixel))
-        return int(min(max(most, LEAST_TILE), whole, self._most))
+            if self.device.type == 'cpu':
+                free -= output_bytes  # allocated, but not used yet
+            tile = min(tile, math.sqrt(max(free, 0) / 2 / self.bytes_per_pixel))
+        return int(min(max(tile, MIN_TILE), whole, self._max_tile))
 
     def _fill(self, output: np.ndarray, pixels: np.ndarray, tile: int) -> None:
-        """Upscale in tiles into an array."""
-        unit, scale = self.multiple, self.scale
-        padding = [(0, -side % unit) for side in pixels.shape[:2]]
-        padded = np.pad(pixels, (*padding, (0, 0)), mode='edge') if any(end for _, end in padding) else pixels
+        """Upscale an image in tiles into `output`. Tile coordinates are in units of `multiple` pixels."""
+        unit = self.multiple
+        if unit > 1:
+            pixels = np.pad(pixels, [(0, -side % unit) for side in pixels.shape[:2]] + [(0, 0)], mode='edge')
 
-        def run(rows: Span, columns: Span) -> Tensor:
-            part = padded[rows.start * unit : rows.stop * unit, columns.start * unit : columns.stop * unit]
+        def run(rows: slice, columns: slice) -> Tensor:
+            part = pixels[rows.start * unit : rows.stop * unit, columns.start * unit : columns.stop * unit]
             x = torch.from_numpy(to_float(part[..., ::-1])).permute(2, 0, 1)[None]  # (1, C, h, w), RGB
             return self.run(x.to(self.device).expand(-1, 3, -1, -1))[0]
 
         overlap = min(self.overlap, tile // 4)
-        size = (padded.shape[0] // unit, padded.shape[1] // unit)
-        done = 0
+        size = (pixels.shape[0] // unit, pixels.shape[1] // unit)
+        start = 0
         with torch.inference_mode():
-            for rows in enlarged_rows(run, size, unit * scale, -(-tile // unit), overlap // unit):
-                rows = rows[:, : output.shape[0] - done, : output.shape[1]]
-                output[done : done + rows.shape[1]] = as_pixels(rows, output)
-                done += rows.shape[1]
+            for rows in upscale_rows(run, size, unit * self.scale, -(-tile // unit), overlap // unit):
+                rows = rows[:, : output.shape[0] - start, : output.shape[1]]
+                output[start : start + rows.shape[1]] = to_image_array(rows, output)
+                start += rows.shape[1]
 
-    def _run(self, x: Tensor) -> Tensor:
+    def _run_network(self, x: Tensor) -> Tensor:
         return self.precision.run(self.network, x.contiguous(memory_format=torch.channels_last))
 
 
@@ -178,23 +181,20 @@ def load_upscaler(
     self_ensemble: bool = False,
     outscale: float | None = None,
 ) -> Upscaler:
-    """An `Upscaler` from a checkpoint: stage 2's `net_g_*.pth`, a published SR file, one of Real-ESRGAN's, ...
+    """Load an `Upscaler` from a checkpoint. See `Upscaler` for the other arguments.
 
     Args:
-        path: The file.
-        device: `cpu`, `cuda`, `cuda:1`, ...; the GPU if there is one by default.
+        path: `net_g_*.pth` of stage 2, a published SR file, or another RRDBNet or SRVGGNetCompact.
+        device: `cpu`, `cuda`, `cuda:1`, ...; None for the GPU if there is one.
         precision: `fp32`, `tf32`, `bf16` or `fp16`, see `usrdu_basicsr.utils.precision`.
-        tile: See `Upscaler`, as the others.
+        tile: See `Upscaler`.
+        self_ensemble: See `Upscaler`.
+        outscale: See `Upscaler`.
 
     Raises:
-        InputNotFoundError: There is no such file.
-        InputError: It is damaged or of an unknown architecture; a setting is impossible here.
+        InputNotFoundError: If the file does not exist.
+        InputError: If the file is corrupt or of an unknown architecture, or a setting is invalid.
     """
-    where = pick_device(device)
-    network = load_generator(path, where)
-    return Upscaler(network, Precision(precision, where), tile, self_ensemble=self_ensemble, outscale=outscale)
-
-
-def _is_out_of_memory(error: BaseException) -> bool:
-    """Of a GPU, of NumPy, or of torch on a CPU, which has no class of its own for that."""
-    return isinstance(error, torch.OutOfMemoryError | MemoryError) or any(text in str(error) for text in ON_CPU)
+    torch_device = pick_device(device)
+    network = load_generator(path, torch_device)
+    return Upscaler(network, Precision(precision, torch_device), tile, self_ensemble=self_ensemble, outscale=outscale)
