@@ -312,13 +312,13 @@ def test_multi_line_error_is_joined_to_one_line():
 
 
 class Broken(Dataset):
-    """Raises what a dataset of the user's may raise."""
+    """User-defined dataset that may raise an error."""
 
     def __init__(self, error: Exception | None = None) -> None:
         self.error = error
 
     def __len__(self) -> int:
-        return 4
+        return 100  # more than a worker prefetches
 
     def __getitem__(self, index: int) -> int:
         if self.error is not None:

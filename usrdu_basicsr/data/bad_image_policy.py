@@ -1,4 +1,4 @@
-"""Handling of bad images in training: stop, or skip and count them."""
+"""Bad images in training: the check of their size, and the policy to stop or to skip and count them."""
 
 from __future__ import annotations
 
@@ -15,6 +15,23 @@ from usrdu_basicsr.utils.errors import InputError, UserError
 POLICIES = ('stop', 'skip')
 Item = TypeVar('Item')
 logger = logging.getLogger('basicsr')
+
+
+def check_patch_fits(image_size: tuple[int, int], size: int, option: str, name: str) -> None:
+    """Raise an InputError if an image is smaller than a patch.
+
+    Args:
+        image_size: `(height, width)` of the image in pixels.
+        size: Side of the patch in pixels.
+        option: Option that sets it, for the message.
+        name: Name of the image, for the message.
+    """
+    height, width = image_size
+    if min(height, width) < size:
+        raise InputError(
+            f"image '{name}': got {height}x{width} pixels, expected at least {size}x{size} ({option}). Remove it or"
+            ' lower gt_size'
+        )
 
 
 class BadImagePolicy:

@@ -6,13 +6,12 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from basicsr.data.transforms import augment
+from basicsr.data.transforms import augment, paired_random_crop
 from basicsr.utils import img2tensor
 from basicsr.utils.registry import DATASET_REGISTRY
 from torch.utils.data import Dataset
 
-from usrdu_basicsr.data.bad_image_policy import BadImagePolicy
-from usrdu_basicsr.data.transforms import check_patch_fits, random_crop
+from usrdu_basicsr.data.bad_image_policy import BadImagePolicy, check_patch_fits
 from usrdu_basicsr.storage.open_source import open_source
 from usrdu_basicsr.storage.source import IMAGE, Source
 from usrdu_basicsr.utils.images import to_float
@@ -60,9 +59,9 @@ class HRImageDataset(Dataset):
         """Read a random, augmented patch `(size, size, 3)`, BGR, [0, 1], and the path of its image."""
         image = source.read(index)
         check_patch_fits(image.shape[:2], size, 'gt_size', source.name(index))
-        # converted to floating point after cropping, which is faster
-        image = augment(random_crop(image, size), self.opt.get('use_hflip', False), self.opt.get('use_rot', False))
-        return to_float(image), source.name(index)
+        patch, _ = paired_random_crop(image, image, size, 1)
+        patch = augment(patch, self.opt.get('use_hflip', False), self.opt.get('use_rot', False))
+        return to_float(patch), source.name(index)  # converted after cropping, which is faster
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         if self.training:

@@ -11,8 +11,7 @@ from basicsr.utils import img2tensor
 from basicsr.utils.registry import DATASET_REGISTRY
 from torch.utils.data import Dataset
 
-from usrdu_basicsr.data.bad_image_policy import BadImagePolicy
-from usrdu_basicsr.data.transforms import check_patch_fits
+from usrdu_basicsr.data.bad_image_policy import BadImagePolicy, check_patch_fits
 from usrdu_basicsr.storage.generated_set import check_generated_scale
 from usrdu_basicsr.storage.open_source import open_source
 from usrdu_basicsr.storage.pairs import check_lr_size, partner_indices

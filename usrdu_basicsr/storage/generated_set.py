@@ -30,11 +30,7 @@ def write_log_scale(path: Path, log_scale: np.ndarray) -> None:
 
 
 def decode_log_scale(content: bytes, name: str) -> np.ndarray:
-    """Decode a log-scale map.
-
-    Args:
-        content: Content of the file.
-        name: Name of the map, for messages.
+    """Decode the content of the log-scale map `name`.
 
     Returns:
         `(H, W, 3)` RGB in the stored data type (float16).
@@ -50,11 +46,7 @@ def decode_log_scale(content: bytes, name: str) -> np.ndarray:
 
 
 def log_scale_size(path: Path) -> tuple[int, int]:
-    """Read `(height, width)` of a log-scale map from its header, and check the length of the file.
-
-    Raises:
-        InputError: If it is missing, corrupt or has another shape.
-    """
+    """Read `(height, width)` from the header of a log-scale map, with an InputError if it is missing or corrupt."""
     try:
         with open(path, 'rb') as file:
             return _read_header(file.read(HEADER_BYTES), path.stat().st_size, str(path))[1]
@@ -64,28 +56,19 @@ def log_scale_size(path: Path) -> tuple[int, int]:
 
 def _read_header(start: bytes, length: int, name: str) -> tuple[str, tuple[int, int], int]:
     """Data type, `(height, width)` and offset of the values in a file that starts with `start`."""
+    remedy = 'Remove it and generate it again'
     header = HEADER.match(start)
     if header is None:
-        raise InputError(
-            f"log-scale map '{name}': expected floats of shape (H, W, 3) saved by numpy.save. Remove it and generate it"
-            ' again'
-        )
+        raise InputError(f"log-scale map '{name}': expected floats of shape (H, W, 3) saved by numpy.save. {remedy}")
     dtype, height, width = header[1].decode(), int(header[2]), int(header[3])
     expected = header.end() + height * width * 3 * np.dtype(dtype).itemsize
     if length != expected:
-        raise InputError(
-            f"cannot read log-scale map '{name}': got {length} bytes, expected {expected}. Remove it and generate it"
-            ' again'
-        )
+        raise InputError(f"cannot read log-scale map '{name}': got {length} bytes, expected {expected}. {remedy}")
     return dtype, (height, width), header.end()
 
 
 def check_generated_scale(folder: Path, scale: int) -> None:
-    """Check the scale of a generated set, if the folder contains a `generation.json`.
-
-    Raises:
-        InputError: If the set has another scale, or `generation.json` is invalid.
-    """
+    """Raise an InputError if a folder contains a `generation.json` that is invalid or has another scale."""
     description = read_description(folder)
     if description is not None and description['scale'] != scale:
         raise InputError(
@@ -95,11 +78,7 @@ def check_generated_scale(folder: Path, scale: int) -> None:
 
 
 def read_description(folder: Path) -> dict[str, Any] | None:
-    """Read `generation.json` of a generated set; None if it does not exist.
-
-    Raises:
-        InputError: If the file is not JSON or contains no scale.
-    """
+    """Read `generation.json`, with an InputError if it is invalid. Return None if it does not exist."""
     path = folder / DESCRIPTION
     if not path.is_file():
         return None

@@ -21,11 +21,7 @@ _environments: dict[str, tuple[int, lmdb.Environment]] = {}
 
 
 def open_environment(path: str | Path) -> lmdb.Environment:
-    """Open an LMDB for reading, once per process: LMDB allows one environment of a path in a process.
-
-    Raises:
-        InputError: If it cannot be opened.
-    """
+    """Open an LMDB for reading, with an InputError if that fails. LMDB allows one environment per path and process."""
     resolved = os.path.realpath(path)
     try:
         inode = os.stat(os.path.join(resolved, LMDB_DATA_FILE)).st_ino

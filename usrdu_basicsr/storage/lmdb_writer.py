@@ -35,11 +35,7 @@ class Value(NamedTuple):
 
 
 def check_key(name: str) -> str:
-    """Return the key of a name without extension.
-
-    Raises:
-        InputError: If the key is too long for an LMDB.
-    """
+    """Return the key of a name without extension, with an InputError if it is too long for an LMDB."""
     key = key_of(name)
     if len(key) > MAX_KEY_BYTES:
         raise InputError(
@@ -70,11 +66,7 @@ class LmdbWriter:
         return self
 
     def put(self, name: str, value: Value) -> None:
-        """Add a value under the key of a name without extension.
-
-        Raises:
-            InputError: If the key is too long or the disk is full.
-        """
+        """Add a value by its name without extension, with an InputError for a too long name or a full disk."""
         key = check_key(name)
         self._pending.append((key.encode('ascii'), value.content))
         self._lines.append(meta_line(key, value.extension, value.shape, value.compression))

@@ -28,19 +28,8 @@ def partner_indices(first: Source, second: Source) -> np.ndarray:
 
 
 def check_lr_size(name: str, size: Size, hr_name: str, hr_size: Size, scale: int) -> None:
-    """Check the size of a generated LR image or log-scale map.
-
-    Args:
-        name: Name of the LR image or log-scale map, for the message.
-        size: Its `(height, width)`.
-        hr_name: Name of the HR image, for the message.
-        hr_size: Its `(height, width)`. Generation crops it to a multiple of the scale.
-        scale: Number of HR pixels per LR pixel, along each axis.
-
-    Raises:
-        InputError: If the size is wrong.
-    """
-    if size != (hr_size[0] // scale, hr_size[1] // scale):
+    """Raise an InputError if a generated LR image or log-scale map has the wrong `(height, width)`."""
+    if size != _generated_size(hr_size, scale):
         raise InputError(f'{_wrong_size(name, size, hr_name, hr_size, scale)}. Generate the set again')
 
 
@@ -76,8 +65,8 @@ def check_pairs(
         gt_size, lq_size = gt_sizes[gt_index[name]], lq_sizes[lq_index[name]]
         if gt_size is None or lq_size is None:
             continue
-        if not is_basicsr:  # generation crops HR images to a multiple of the scale
-            fits = lq_size == (gt_size[0] // scale, gt_size[1] // scale)
+        if not is_basicsr:
+            fits = lq_size == _generated_size(gt_size, scale)
         elif dataset.get('phase') == 'train':
             fits = gt_size == (lq_size[0] * scale, lq_size[1] * scale)
         else:  # BasicSR crops HR images in validation only
@@ -95,6 +84,10 @@ def _index_names(source: Source, names: Sequence[str]) -> tuple[dict[str, int], 
         if index.setdefault(name, i) != i:
             problems.append(f"'{source.name(index[name])}' and '{source.name(i)}' share a name. Rename one of them")
     return index, problems
+
+
+def _generated_size(hr_size: Size, scale: int) -> Size:
+    return hr_size[0] // scale, hr_size[1] // scale  # generation crops HR images to a multiple of the scale
 
 
 def _missing(name: str, other: Source) -> str:

@@ -62,26 +62,14 @@ class Source(ABC):
 
     @abstractmethod
     def size(self, index: int) -> tuple[int, int]:
-        """Return `(height, width)` without decoding.
-
-        Raises:
-            InputError: If the file is unreadable or incomplete.
-        """
+        """Return `(height, width)` without decoding, with an InputError if the file is unreadable or incomplete."""
 
     @abstractmethod
     def content(self, index: int) -> bytes:
-        """Return the content of the file.
-
-        Raises:
-            InputError: If it is missing or unreadable.
-        """
+        """Return the content of the file, with an InputError if it is missing or unreadable."""
 
     def read(self, index: int) -> np.ndarray:
-        """Decode an array in the bit depth of the file.
-
-        Raises:
-            InputError: If it is missing or corrupt.
-        """
+        """Decode an array in the bit depth of the file, with an InputError if it is missing or corrupt."""
         return self.format.decode(self.content(index), self.name(index))
 
 
