@@ -152,7 +152,7 @@ def test_scripts_share_their_files(workplace: Path):
     script = str(ROOT / 'scripts' / 'generate_lr.py')
     arguments = (script, '-i', 'hr', '--model_path', model, '-o')
     told = check_python(*TORCHRUN, *arguments, 'shared', cwd=workplace, **ENVIRONMENT)
-    assert sorted(told.split('\n')) == ['', *(f'{n} written, 0 there already, 0 failed' for n in (1, 2))]
+    assert sorted(told.split('\n')) == ['', *(f'{n} written, 0 skipped (already exist), 0 failed' for n in (1, 2))]
     check_python(*arguments, 'alone', cwd=workplace, **ENVIRONMENT)
     files = [path.relative_to(workplace / 'alone') for path in (workplace / 'alone').rglob('*.*')]
     assert len(files) == 7
