@@ -61,6 +61,6 @@ setup(
     extras_require={
         'export': EXPORT,
         # setuptools: test_install.py builds wheels without downloads, and older versions need the package `wheel` too
-        'test': ['pytest', 'pytest-xdist', 'ruff', 'mypy', 'setuptools>=70.1', *EXPORT, 'spandrel'],
+        'test': ['pytest', 'pytest-xdist', 'ruff', 'mypy', 'import-linter', 'setuptools>=70.1', *EXPORT, 'spandrel'],
     },
 )

@@ -1,6 +1,6 @@
-"""Write the networks of a published checkpoint (USR-DU, ESRGAN, Real-ESRGAN) as checkpoints of this package.
+"""Convert a published checkpoint (USR-DU, ESRGAN, Real-ESRGAN) to checkpoints of this package, one per network.
 
-Not needed for training and inference, which take such files as they are.
+Training and inference also read published checkpoints directly.
 """
 
 import argparse
@@ -10,20 +10,20 @@ from usrdu_basicsr.cli.command_line import run_script
 
 
 def main() -> int:
-    """Exit status: 0."""
+    """Return the exit status 0."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('-i', '--input', required=True, help='checkpoint')
+    parser.add_argument('-i', '--input', required=True, help='published checkpoint')
     parser.add_argument(
-        '-o', '--output', required=True, help='folder to write NAME_srn.pth, NAME_dsn.pth, NAME_discriminator.pth into'
+        '-o', '--output', required=True, help='output folder: NAME_srn.pth, NAME_dsn.pth, NAME_discriminator.pth'
     )
-    parser.add_argument('--overwrite', action='store_true', help='replace what is there')
+    parser.add_argument('--overwrite', action='store_true', help='replace existing files')
     args = parser.parse_args()
 
     register()
     from usrdu_basicsr.export.convert_checkpoint import convert_checkpoint
 
-    for path, what in convert_checkpoint(args.input, args.output, args.overwrite).items():
-        print(f'{path}: {what}')
+    for path, description in convert_checkpoint(args.input, args.output, args.overwrite).items():
+        print(f'{path}: {description}')
     return 0
 
 

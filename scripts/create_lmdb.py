@@ -1,4 +1,4 @@
-"""Pack folders of images, and generated sets, into LMDBs in BasicSR's format."""
+"""Pack folders of images or generated sets into LMDBs in BasicSR's format."""
 
 import argparse
 
@@ -7,13 +7,13 @@ from usrdu_basicsr.data_preparation.create_lmdb import create_lmdbs
 
 
 def main() -> int:
-    """Exit status: 0, all LMDBs are there."""
+    """Return the exit status 0."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument(
-        '-i', '--input', nargs='+', required=True, help='folders of images, or what scripts/generate_lr.py wrote'
+        '-i', '--input', nargs='+', required=True, help='folders of images, or outputs of scripts/generate_lr.py'
     )
-    parser.add_argument('-o', '--output', help='name of the LMDB, for one input (default: FOLDER.lmdb beside it)')
-    parser.add_argument('--pair', action='store_true', help='all inputs must hold the same names')
+    parser.add_argument('-o', '--output', help='path of the LMDB, for one input (default: FOLDER.lmdb)')
+    parser.add_argument('--pair', action='store_true', help='require the same file names in all inputs')
     add_packing(parser)
     args = parser.parse_args()
     if args.output is not None and len(args.input) > 1:

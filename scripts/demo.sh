@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# The whole method in minutes on real photos: learn a camera from unpaired photos, then train super-resolution for it.
-# Writes datasets/demo, experiments/demo_*, tb_logger/demo_* and demo_output into the current folder. Arguments go to
-# the trainings, for example: --force_yml train:total_iter=100
+# The whole method in minutes on real images: learn a camera from unpaired images, then train super-resolution for it.
+# Writes datasets/demo, experiments/demo_*, tb_logger/demo_* and demo_output into the current folder. Arguments are
+# passed to the three trainings, for example: --force_yml train:total_iter=100
 set -euo pipefail
 scripts="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
 options="$scripts/../options/demo"
@@ -9,16 +9,16 @@ source "$scripts/setup_env.sh" demo
 start=$SECONDS
 
 say() { printf '\n== %s (%d s)\n' "$1" $((SECONDS - start)); }
-# Shows the progress alone; BasicSR's whole log is in experiments/*/train_*.log
+# Prints the progress only; BasicSR's complete log is in experiments/*/train_*.log
 train() {
     "$PYTHON" -m usrdu_basicsr.train -opt "$options/$1" "${@:2}" 2>&1 | tee demo_output/train.log \
         | grep --line-buffered -E 'lr:\(|# psnr' || { tail -n 20 demo_output/train.log >&2; return 1; }
 }
 
-say 'Photos: clean HR, others from an unknown camera, a paired validation set'
+say 'Images: clean HR, LR of an unknown camera, a paired validation set'
 for folder in datasets/demo demo_output; do
     if [ -e "$folder" ] && [ ! -e "$folder/.made_by_demo" ]; then
-        echo "error: $PWD/$folder exists and was not made by the demo; move it, or run the demo in another folder" >&2
+        echo "error: $PWD/$folder exists and was not created by the demo; move it, or run the demo in another folder" >&2
         exit 1
     fi
     rm -rf "$folder"
@@ -26,16 +26,16 @@ for folder in datasets/demo demo_output; do
     touch "$folder/.made_by_demo"
 done
 "$PYTHON" "$scripts/demo/prepare_demo.py"
-say 'Stage 1: what does the camera do to a photo?'
+say 'Stage 1: learn the degradation of the camera'
 train train_dsn.yml "$@"
-say 'Generate the LR distribution of every HR photo'
+say 'Generate the LR distribution of every HR image'
 "$PYTHON" "$scripts/generate_lr.py" -i datasets/demo/HR -o datasets/demo/generated \
     --model_path experiments/demo_dsn/models/net_g_latest.pth
 say 'Stage 2: super-resolution on sampled LR'
 train train_srn.yml "$@"
-say 'For comparison: the same network on bicubic LR, as long'
+say 'For comparison: the same network on bicubic LR, with as many iterations'
 train train_srn_bicubic.yml "$@"
-say 'Upscale the validation photos'
+say 'Upscale the validation images'
 for pair in srn:upscaled srn_bicubic:upscaled_bicubic; do
     "$PYTHON" "$scripts/inference.py" -i datasets/demo/validation/camera -o "demo_output/${pair#*:}" \
         --model_path "experiments/demo_${pair%:*}/models/net_g_latest.pth"

@@ -1,4 +1,4 @@
-"""Write a trained SR network (stage 2) as safetensors, ONNX and torch.export files, compared with PyTorch."""
+"""Export a trained SR network (stage 2) to safetensors, ONNX and torch.export, each compared with PyTorch."""
 
 import argparse
 
@@ -9,14 +9,14 @@ FORMATS = ('safetensors', 'onnx', 'pt2')
 
 
 def main() -> int:
-    """Exit status: 0."""
+    """Return the exit status 0."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('--model_path', required=True, help="stage 2's net_g_*.pth, or any RRDBNet or SRVGGNetCompact")
-    parser.add_argument('-o', '--output', required=True, help='folder to write files of the same name into')
-    parser.add_argument('--format', nargs='+', choices=FORMATS, default=FORMATS, help='default: all')
-    parser.add_argument('--license', default='not stated', help='of the weights, to write into the files')
-    parser.add_argument('-opt', help='options file of the training, whose network_g describes any other architecture')
-    parser.add_argument('--overwrite', action='store_true', help='replace what is there')
+    parser.add_argument('--model_path', required=True, help='checkpoint of stage 2, or any RRDBNet or SRVGGNetCompact')
+    parser.add_argument('-o', '--output', required=True, help='output folder; file names follow the checkpoint')
+    parser.add_argument('--format', nargs='+', choices=FORMATS, default=FORMATS, help='file formats (default: all)')
+    parser.add_argument('--license', default='not stated', help='license of the weights, for the metadata')
+    parser.add_argument('-opt', help='options file of the training; its network_g describes other architectures')
+    parser.add_argument('--overwrite', action='store_true', help='replace existing files')
     args = parser.parse_args()
 
     register()

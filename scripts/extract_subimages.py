@@ -1,39 +1,43 @@
-"""Cut photos into tiles: HR photos with their generated LR images and log-scales, or photos of one folder alone."""
+"""Crop large images into sub-images: the images of one folder, or HR images with their generated LR images."""
 
 import argparse
 from pathlib import Path
 
 from usrdu_basicsr.cli.command_line import add_packing, packing_of, positive, run_script
 from usrdu_basicsr.data_preparation.extract_subimages import extract_generated_subimages, extract_subimages
-from usrdu_basicsr.storage.open_source import LMDB_SUFFIX, lmdb_beside
+from usrdu_basicsr.storage.open_source import LMDB_SUFFIX, default_lmdb_path
 
 
 def main() -> int:
-    """Exit status: 0, all tiles are there."""
+    """Return the exit status 0."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('-i', '--input', required=True, help='folder of photos')
-    parser.add_argument('--generated', help='what scripts/generate_lr.py made of them, to be cut alike')
+    parser.add_argument('-i', '--input', required=True, help='folder of images')
+    parser.add_argument('--generated', help='output of scripts/generate_lr.py for these images, to crop with them')
     parser.add_argument(
-        '-o', '--output', required=True, help='folder of the tiles; with --generated of hr, lr, log_scale'
+        '-o', '--output', required=True, help='folder of the sub-images; with --generated, of hr, lr and log_scale'
     )
-    parser.add_argument('--crop', type=positive, default=480, help='side of a tile in pixels (default: %(default)s)')
-    parser.add_argument('--step', type=positive, default=240, help='between tiles in pixels (default: %(default)s)')
-    parser.add_argument('--lmdb', action='store_true', help='write LMDBs')
+    parser.add_argument(
+        '--crop', type=positive, default=480, help='side of a sub-image in pixels (default: %(default)s)'
+    )
+    parser.add_argument(
+        '--step', type=positive, default=240, help='distance between sub-images in pixels (default: %(default)s)'
+    )
+    parser.add_argument('--lmdb', action='store_true', help='write LMDBs instead of folders')
     add_packing(parser)
     args = parser.parse_args()
     output, settings = Path(args.output), packing_of(args)
 
     if args.generated is not None:
         if output.suffix == LMDB_SUFFIX:
-            parser.error('-o is a folder of three LMDBs here: leave .lmdb out and pass --lmdb')
+            parser.error('-o is the folder of three LMDBs with --generated: remove .lmdb from the name and pass --lmdb')
         count = extract_generated_subimages(
             args.input, args.generated, output, args.crop, args.step, args.lmdb, settings
         )
     else:
         if args.lmdb and output.suffix != LMDB_SUFFIX:
-            output = lmdb_beside(output)
+            output = default_lmdb_path(output)
         count = extract_subimages(args.input, output, args.crop, args.step, settings)
-    print(f'{count} tiles in {output}')
+    print(f'{count} sub-images in {output}')
     return 0
 
 

@@ -1,21 +1,21 @@
 #!/usr/bin/env bash
-# Prepares a Python environment for this checkout. Source it to get PYTHON, the interpreter to use, and PATH set:
-# `source setup_env.sh demo` for what the demo needs, `source setup_env.sh test` for what the tests need too.
+# Prepares a Python environment for this checkout. Source it to set PYTHON (the interpreter to use) and PATH:
+# `source setup_env.sh demo` for the demo's requirements, `source setup_env.sh test` for those of the tests as well.
 #
-#   PYTHON=/path/to/python   an environment with everything installed is used as it is; a virtual environment is
-#                            completed where something is missing; from any other Python, .venv is made
-#   no PYTHON                the active virtual or conda environment, else .venv, made from python3
+#   PYTHON=/path/to/python   an environment with everything installed is used as it is; missing packages are installed
+#                            into a virtual environment; for any other Python, .venv is created
+#   PYTHON not set           the active virtual or conda environment, otherwise .venv, created from python3
 
-_usrdu_needs='usrdu_basicsr basicsr torch torchvision numpy cv2 yaml lmdb tqdm scipy PIL skimage'
+_usrdu_needs='usrdu_basicsr basicsr torch torchvision numpy cv2 yaml lmdb tqdm scipy psutil PIL skimage'
 _usrdu_extras=
 if [ "${1:-}" = test ]; then
-    _usrdu_needs+=' pytest xdist ruff mypy'
+    _usrdu_needs+=' pytest xdist ruff mypy importlinter'
     _usrdu_extras='[test]'
 fi
 _usrdu_root="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
 
-# Silently true if this Python, started outside the checkout, finds the package and all that is needed.
-# Finding a package does not import it, so this is quick.
+# Succeeds if this Python, started outside the checkout, finds the package and all requirements.
+# Finding a package does not import it, so this is fast.
 _usrdu_ready() {
     (cd / && "$1" - $_usrdu_needs 2>/dev/null) <<'PY'
 import importlib.util as util
@@ -76,24 +76,24 @@ _usrdu_setup() {
     if ! _usrdu_ready "$python"; then
         if ! _usrdu_is_environment "$python"; then
             if [ ! -x "$venv/bin/python" ]; then
-                echo "Making the virtual environment $venv ..."
+                echo "Creating the virtual environment $venv ..."
                 "$python" -m venv "$venv" || return 1
             elif ! "$python" -c 'import sys; sys.exit(sys.argv[1] != "%d.%d" % sys.version_info[:2])' \
                 "$("$venv/bin/python" -c 'import sys; print("%d.%d" % sys.version_info[:2])')"; then
-                echo "error: $venv was made by another Python version than $python; remove it, or unset PYTHON" >&2
+                echo "error: $venv was created by another Python version than $python; remove it, or unset PYTHON" >&2
                 return 1
             fi
             python="$venv/bin/python"
         fi
         _usrdu_ready "$python" || _usrdu_install "$python" || return 1
         if ! _usrdu_ready "$python"; then
-            echo "error: $python still lacks a dependency after the installation" >&2
+            echo "error: $python still lacks a requirement after the installation" >&2
             return 1
         fi
     fi
 
     export PYTHON="$python" PATH="$(dirname "$python"):$PATH"
-    # The package may be another checkout's, which the user should know.
+    # The package may be that of another checkout, so the path is printed.
     echo "Using $PYTHON ($("$PYTHON" --version)), usrdu_basicsr of $(cd / && "$PYTHON" -c \
         'import os, usrdu_basicsr; print(os.path.dirname(usrdu_basicsr.__file__))')"
 }

@@ -14,7 +14,6 @@ from python_process import check_python
 from sample_images import sample_image
 from usrdu_basicsr import LRSampler, Upscaler, load_sampler, load_upscaler
 from usrdu_basicsr.archs.dsn_arch import UncertaintyDSN
-from usrdu_basicsr.inference.generate_lr import predict
 from usrdu_basicsr.utils.errors import InputError
 
 
@@ -41,7 +40,7 @@ def dsn() -> UncertaintyDSN:
 def test_samples_have_the_predicted_distribution(dsn: UncertaintyDSN):
     """Without clipping, the mean and the mean absolute deviation of the samples equal the prediction."""
     image = np.full((40, 48, 3), (90, 120, 150), np.uint8)
-    mean, log_scale = predict(dsn, image.astype(np.float32) / 255)
+    mean, log_scale = LRSampler(dsn).predict(image.astype(np.float32) / 255)
     samples = LRSampler(dsn)(image, 2000, seed=1)[..., ::-1].astype(np.float64)
     assert samples.shape == (2000, 10, 12, 3)
     assert np.abs(samples.mean(0) - mean * 255).max() < 0.4

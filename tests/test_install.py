@@ -110,7 +110,7 @@ def test_basicsrs_launcher_in_an_environment(tmp_path: Path, environment: Path):
     command = ['-m', 'basicsr.train', '-opt', 'none.yml']
     result = run_python(*command, cwd=tmp_path, python=python_of(environment), PYTHONPATH='', USRDU_BASICSR_HOOK='1')
     assert result.returncode == 1
-    assert result.stderr.splitlines()[-1].startswith('error: -opt: the options file none.yml does not exist')
+    assert result.stderr.splitlines()[-1].startswith("error: -opt: options file 'none.yml' does not exist")
 
 
 def test_source_archive_holds_the_build_backend(tmp_path: Path):

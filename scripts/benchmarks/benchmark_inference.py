@@ -1,6 +1,6 @@
-"""Time upscaling: the published script's way and this package's ways, in turn in one process, and compare results.
+"""Time upscaling as in the published script and with this package, in turn in one process, and compare the results.
 
-The published way is the network as it is: float32, one forward pass of the whole image.
+The published script runs one float32 forward pass of the whole image.
 """
 
 import argparse
@@ -21,11 +21,11 @@ def main() -> int:
     """Exit status: 0."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('--model_path', help='checkpoint (default: RRDBNet, 64 features, 23 blocks, random weights)')
-    parser.add_argument('-i', '--input', type=Path, help='photo to take a part of (default: one of scikit-image)')
+    parser.add_argument('-i', '--input', type=Path, help='image to crop (default: one of scikit-image)')
     parser.add_argument('--size', type=positive, nargs=2, default=(128, 192), metavar=('HEIGHT', 'WIDTH'))
     parser.add_argument('--precisions', nargs='+', default=['fp32', 'bf16'])
     parser.add_argument('--tiles', type=int, nargs='+', default=[0], help='0 for the whole image (default: 0)')
-    parser.add_argument('--repeat', type=positive, default=3, help='rounds, of which the fastest counts')
+    parser.add_argument('--repeat', type=positive, default=3, help='rounds; the fastest is reported')
     parser.add_argument('--json', type=Path, help='file for the results')
     add_device(parser)
     args = parser.parse_args()
@@ -47,43 +47,43 @@ def main() -> int:
     else:
         torch.manual_seed(0)
         network = RRDBNet(3, 3).to(device).eval().requires_grad_(False)
-    photo = read_image(args.input) if args.input else data.chelsea()[..., ::-1].astype(np.float32) / 255
+    source = read_image(args.input) if args.input else data.chelsea()[..., ::-1].astype(np.float32) / 255
     height, width = args.size
-    repeats = (-(-height // photo.shape[0]), -(-width // photo.shape[1]), 1)
-    image = np.ascontiguousarray(np.tile(photo, repeats)[:height, :width])
+    repeats = (-(-height // source.shape[0]), -(-width // source.shape[1]), 1)
+    image = np.ascontiguousarray(np.tile(source, repeats)[:height, :width])
     x = torch.from_numpy(image[..., ::-1].copy()).permute(2, 0, 1)[None]
 
-    def published() -> np.ndarray:
+    def published_script() -> np.ndarray:
         with torch.no_grad():
             return network(x.to(device))[0].clamp(0, 1).permute(1, 2, 0).cpu().numpy()[..., ::-1]
 
-    ways = {'published way': published}
+    variants = {'published script': published_script}
     for precision in args.precisions:
         for tile in args.tiles:
             name = f'{precision}, {f"tiles of {tile}" if tile else "whole"}'
             upscaler = Upscaler(copy.deepcopy(network), Precision(precision, device), tile)
-            ways[name] = lambda upscaler=upscaler: upscaler(image)
-    best = dict.fromkeys(ways, float('inf'))
-    memory = dict.fromkeys(ways, 0.0)
+            variants[name] = lambda upscaler=upscaler: upscaler(image)
+    best = dict.fromkeys(variants, float('inf'))
+    memory = dict.fromkeys(variants, 0.0)
     results = {}
     for round_number in range(args.repeat + 1):
-        for name, run in ways.items():
+        for name, run in variants.items():
             before, start = start_memory(device), time.perf_counter()
             results[name] = run()
-            if round_number:  # the first one warms up
+            if round_number:  # the first round is a warm-up
                 best[name] = min(best[name], time.perf_counter() - start)
             memory[name] = max(memory[name], peak_memory(device) - before)
     rows = []
-    print(f'| {height}x{width} | seconds | times as fast | MB | PSNR to the published way, dB |\n|---|---|---|---|---|')
+    print(f'| {height}x{width} | seconds | speed-up | MB | PSNR to the published script, dB |\n|---|---|---|---|---|')
     for name, seconds in best.items():
-        error = float(((results[name].astype(np.float64) - results['published way']) ** 2).mean())
+        error = float(((results[name].astype(np.float64) - results['published script']) ** 2).mean())
         psnr = -10 * np.log10(error) if error else float('inf')
-        faster = best['published way'] / seconds
+        faster = best['published script'] / seconds
         print(f'| {name} | {seconds:.2f} | {faster:.1f} | {memory[name]:.0f} | {psnr:.1f} |')
-        rows.append({'way': name, 'seconds': seconds, 'megabytes': memory[name], 'psnr': psnr})
+        rows.append({'variant': name, 'seconds': seconds, 'megabytes': memory[name], 'psnr': psnr})
     if args.json:
         versions = {'torch': torch.__version__, 'usrdu_basicsr': __version__, 'threads': torch.get_num_threads()}
-        content = {'size': [height, width], 'device': str(device), **versions, 'ways': rows}
+        content = {'size': [height, width], 'device': str(device), **versions, 'variants': rows}
         write_text(args.json, json.dumps(content, indent=2) + '\n')
     return 0
 

@@ -1,4 +1,4 @@
-"""How well KernelGAN finds known kernels: photos are blurred with anisotropic Gaussians and reduced x2."""
+"""Measure the error of KernelGAN on known kernels: images blurred with anisotropic Gaussians and downsampled x2."""
 
 import argparse
 import json
@@ -12,28 +12,28 @@ from tqdm import tqdm
 from usrdu_basicsr import register
 from usrdu_basicsr.cli.command_line import add_device, positive, run_script
 
-SIZE = 17  # of the known kernels
+SIZE = 17  # side of the known kernels
 ONE_RUN, MEDIAN = 'one run', 'median of the runs'
-VARIANCES = (0.6, 5.0)  # along their two axes, as in DIV2KRK (Bell-Kligler et al., 2019)
-ROUND = (2.8, 2.8)  # their mean: what is known without looking at a photo
+VARIANCES = (0.6, 5.0)  # range along both axes, as in DIV2KRK (Bell-Kligler et al., 2019)
+ROUND = (2.8, 2.8)  # mean of the range: the best guess without an image
 
 
 def main() -> int:
-    """Print the errors of fixed kernels, of single runs, and of what can be made of several."""
+    """Print the errors of fixed kernels, of single runs, and of combinations of several runs."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('-i', '--input', nargs='*', default=[], help="folders of photos, besides scikit-image's four")
-    parser.add_argument('--count', type=positive, default=16, help='photos of each folder (default: %(default)s)')
-    parser.add_argument('--seeds', type=positive, default=2, help='estimates of each photo (default: %(default)s)')
-    parser.add_argument('--runs', type=positive, default=3, help='runs of each estimate (default: %(default)s)')
-    parser.add_argument('--iterations', type=positive, default=3000, help='of each run (default: %(default)s)')
-    parser.add_argument('--batch', type=positive, default=4, help='photos at once (default: %(default)s)')
+    parser.add_argument('-i', '--input', nargs='*', default=[], help="folders of images to add to scikit-image's")
+    parser.add_argument('--count', type=positive, default=16, help='images per folder (default: %(default)s)')
+    parser.add_argument('--seeds', type=positive, default=2, help='estimates per image (default: %(default)s)')
+    parser.add_argument('--runs', type=positive, default=3, help='runs per estimate (default: %(default)s)')
+    parser.add_argument('--iterations', type=positive, default=3000, help='iterations per run (default: %(default)s)')
+    parser.add_argument('--batch', type=positive, default=4, help='images trained at once (default: %(default)s)')
     add_device(parser)
-    parser.add_argument('-o', '--output', help='folder for errors.json and a picture of the kernels')
+    parser.add_argument('-o', '--output', help='folder for errors.json and the contact sheet kernels.png')
     args = parser.parse_args()
 
     register()
     from usrdu_basicsr.kernelgan.crops import SourceImages
-    from usrdu_basicsr.kernelgan.kernel_report import contact_sheet
+    from usrdu_basicsr.kernelgan.kernel_files import contact_sheet
     from usrdu_basicsr.kernelgan.postprocess import has_collapsed, kernel_error
     from usrdu_basicsr.kernelgan.training import train_kernels
     from usrdu_basicsr.utils.device import pick_device
@@ -42,9 +42,9 @@ def main() -> int:
 
     device = pick_device(args.device)
     names, images, truths = [], [], []
-    for name, photo in photos(args.input, args.count):
+    for name, image in test_images(args.input, args.count):
         truths.append(random_kernel(np.random.default_rng(len(truths))))
-        images.append(degrade(photo, truths[-1]))
+        images.append(degrade(image, truths[-1]))
         names.append(name)
 
     fixed = {'delta': [delta()], 'bicubic': [bicubic()], 'round Gaussian': [gaussian_kernel(0, *ROUND)]}
@@ -56,60 +56,60 @@ def main() -> int:
     for start in tqdm(range(0, len(images), args.batch), unit='batch'):
         part = range(start, min(start + args.batch, len(images)))
         which = [i - start for i in part for _ in range(each)]
-        seeds = [i * each + run for i in part for run in range(each)]  # each its own, as different photos have
+        seeds = [i * each + run for i in part for run in range(each)]  # distinct seeds, as for distinct images
         sources = SourceImages([images[i] for i in part], device)
         result = train_kernels(sources, which, seeds, device, args.iterations)
         ends += list(result.kernels)
         shape = (len(part), args.seeds, args.runs)
         raw, losses = result.kernels.reshape(*shape, 13, 13), result.losses['gan'].reshape(shape)
         for i, estimates, gan_losses in zip(part, raw, losses, strict=True):
-            found = fixed | kernels_by_way(estimates, gan_losses)
-            shown |= {names[i]: truths[i]} | {f'{names[i]} {seed}': one for seed, one in enumerate(found[MEDIAN])}
-            for way, kernels in found.items():
-                errors.setdefault(way, []).append([kernel_error(kernel, truths[i]) for kernel in kernels])
-                if way in (ONE_RUN, 'delta', 'bicubic'):
-                    # post-processing centres: told is where a run's kernel was before
-                    before = estimates.reshape(-1, 13, 13) if way == ONE_RUN else kernels
-                    centres.setdefault(way, []).append([centre_error(kernel) for kernel in before])
+            estimated = fixed | kernels_by_variant(estimates, gan_losses)
+            shown |= {names[i]: truths[i]} | {f'{names[i]} {seed}': one for seed, one in enumerate(estimated[MEDIAN])}
+            for variant, kernels in estimated.items():
+                errors.setdefault(variant, []).append([kernel_error(kernel, truths[i]) for kernel in kernels])
+                if variant in (ONE_RUN, 'delta', 'bicubic'):
+                    # the error before post-processing, which centres the kernel
+                    before = estimates.reshape(-1, 13, 13) if variant == ONE_RUN else kernels
+                    centres.setdefault(variant, []).append([centre_error(kernel) for kernel in before])
     if args.output:
-        content = {'photos': names, 'errors': errors, 'centres': centres}
+        content = {'images': names, 'errors': errors, 'centres': centres}
         write_text(Path(args.output, 'errors.json'), json.dumps(content, indent=1))
         write_png(Path(args.output, 'kernels.png'), contact_sheet(shown, columns=4 * (args.seeds + 1)))
 
     collapsed = f'{np.mean([has_collapsed(kernel) for kernel in ends]):.0%} of which collapsed'
-    print(f'{len(names)} photos, {args.seeds} seeds of {args.runs} runs of {args.iterations} iterations, {collapsed}')
+    print(f'{len(names)} images, {args.seeds} seeds of {args.runs} runs of {args.iterations} iterations, {collapsed}')
     print(f'{"":20}{"kernel error":>14}{"between seeds":>16}{"worst":>8}{"off centre":>14}')
-    for way, values in errors.items():
+    for variant, values in errors.items():
         table = np.array(values)
-        # of the unbiased variance, as single runs are more than medians are
+        # from the unbiased variance, since there are more single runs than medians
         apart = np.sqrt(np.nanmean(table.var(axis=1, ddof=1))) if table.shape[1] > 1 else 0
-        off = f'{np.nanmedian(centres[way]):11.3f} px' if way in centres else ''
-        print(f'{way:20}{np.nanmean(table):14.3f}{apart:16.3f}{np.nanmax(table):8.3f}{off}')
+        off = f'{np.nanmedian(centres[variant]):11.3f} px' if variant in centres else ''
+        print(f'{variant:20}{np.nanmean(table):14.3f}{apart:16.3f}{np.nanmax(table):8.3f}{off}')
     return 0
 
 
-def kernels_by_way(raw: np.ndarray, gan_losses: np.ndarray) -> dict[str, list[np.ndarray]]:
-    """What can be made of the runs `(seeds, runs, 13, 13)` on one photo."""
+def kernels_by_variant(raw: np.ndarray, gan_losses: np.ndarray) -> dict[str, list[np.ndarray]]:
+    """Combine the runs `(seeds, runs, 13, 13)` on one image in several variants."""
     from usrdu_basicsr.kernelgan.postprocess import consensus, post_process
 
-    runs = [[or_nothing(post_process, kernel) for kernel in estimate] for estimate in raw]
+    runs = [[or_nan(post_process, kernel) for kernel in estimate] for estimate in raw]
     return {
         ONE_RUN: [kernel for estimate in runs for kernel in estimate],
         'least GAN loss': [estimate[i] for estimate, i in zip(runs, gan_losses.argmin(1), strict=True)],
-        MEDIAN: [or_nothing(consensus, estimate) for estimate in raw],
+        MEDIAN: [or_nan(consensus, estimate) for estimate in raw],
     }
 
 
-def or_nothing(function: Callable[[np.ndarray], np.ndarray], raw: np.ndarray) -> np.ndarray:
-    """The kernel that a function makes of runs, or one without numbers where they have none."""
+def or_nan(function: Callable[[np.ndarray], np.ndarray], raw: np.ndarray) -> np.ndarray:
+    """Apply `function`, or return a kernel of NaN where it raises ValueError."""
     try:
         return function(raw)
     except ValueError:
         return np.full((13, 13), np.nan)
 
 
-def photos(folders: Sequence[str], count: int) -> Iterator[tuple[str, np.ndarray]]:
-    """scikit-image's photos, then the first ones of each folder: names and `(H, W, 3)` float32, RGB, [0, 1]."""
+def test_images(folders: Sequence[str], count: int) -> Iterator[tuple[str, np.ndarray]]:
+    """Yield names and images `(H, W, 3)` float32, RGB, [0, 1]: scikit-image's, then the first ones of each folder."""
     from skimage import data
 
     from usrdu_basicsr.utils.images import list_images, read_image
@@ -122,12 +122,12 @@ def photos(folders: Sequence[str], count: int) -> Iterator[tuple[str, np.ndarray
 
 
 def random_kernel(rng: np.random.Generator) -> np.ndarray:
-    """A Gaussian of random direction and widths."""
+    """Return a Gaussian kernel of random orientation and widths."""
     return gaussian_kernel(rng.uniform(0, np.pi), *rng.uniform(*VARIANCES, 2))
 
 
 def gaussian_kernel(angle: float, *variances: float) -> np.ndarray:
-    """A Gaussian, centred as a x2 kernel: half a pixel past the middle tap."""
+    """Return a Gaussian kernel, centred as a x2 kernel: half a pixel past the middle tap."""
     axes = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
     precision = axes @ np.diag(1 / np.array(variances)) @ axes.T
     offsets = np.moveaxis(np.indices((SIZE, SIZE)), 0, -1) - (SIZE // 2 + 0.5)
@@ -135,26 +135,26 @@ def gaussian_kernel(angle: float, *variances: float) -> np.ndarray:
     return kernel / kernel.sum()
 
 
-def degrade(photo: np.ndarray, kernel: np.ndarray) -> np.ndarray:
-    """A photo reduced x2 with a kernel, in 8 bits."""
+def degrade(image: np.ndarray, kernel: np.ndarray) -> np.ndarray:
+    """Downsample an image x2 with a kernel and round to 8 bits."""
     from usrdu_basicsr.ops.kernels import kernel_downsample
     from usrdu_basicsr.utils.images import to_8bit
 
-    height, width = (side // 2 * 2 for side in photo.shape[:2])
-    x = torch.from_numpy(photo[:height, :width].transpose(2, 0, 1)[None].astype(np.float64))
-    reduced = kernel_downsample(x, torch.from_numpy(kernel)[None], 2)[0].permute(1, 2, 0).numpy()
-    return to_8bit(reduced).astype(np.float32) / 255
+    height, width = (side // 2 * 2 for side in image.shape[:2])
+    x = torch.from_numpy(image[:height, :width].transpose(2, 0, 1)[None].astype(np.float64))
+    downsampled = kernel_downsample(x, torch.from_numpy(kernel)[None], 2)[0].permute(1, 2, 0).numpy()
+    return to_8bit(downsampled).astype(np.float32) / 255
 
 
 def delta() -> np.ndarray:
-    """Every second pixel, without blur."""
+    """Return the kernel that takes every second pixel, without blur."""
     kernel = np.zeros((SIZE, SIZE))
     kernel[SIZE // 2, SIZE // 2] = 1
     return kernel
 
 
 def bicubic() -> np.ndarray:
-    """The kernel of bicubic reduction x2, found by reducing single pixels."""
+    """Return the kernel of bicubic x2 downsampling, from the responses to single pixels."""
     from usrdu_basicsr.ops.resize import bicubic_downsample
 
     middle = 16
@@ -167,7 +167,7 @@ def bicubic() -> np.ndarray:
 
 
 def centre_error(kernel: np.ndarray) -> float:
-    """Distance of the centre of mass from the middle of the 2x2 pixels that become one, in pixels."""
+    """Return the distance of the centre of mass from the middle of the 2x2 pixels of an LR pixel, in HR pixels."""
     from usrdu_basicsr.ops.kernels import centre_of_mass
 
     centre = centre_of_mass(torch.from_numpy(kernel.astype(np.float64))[None])[0].numpy()

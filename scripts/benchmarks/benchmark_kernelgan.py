@@ -1,4 +1,4 @@
-"""Time KernelGAN layer by layer, as one kernel, and for many photos at once: in turn, in one process, on one photo."""
+"""Time KernelGAN layer by layer, as one kernel, and in batches: in turn, in one process, on one image."""
 
 import argparse
 import statistics
@@ -11,16 +11,16 @@ import torch
 from usrdu_basicsr import register
 from usrdu_basicsr.cli.command_line import add_device, positive, run_script
 
-WARM_UP = 3  # iterations that do not count
+WARM_UP = 3  # iterations that are not timed
 LAYERED_ITERATIONS, ITERATIONS = 8, 60
 
 
 def main() -> int:
-    """Print milliseconds an iteration and photos an hour, the median of all rounds."""
+    """Print milliseconds per iteration and images per hour, medians of all rounds."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('-i', '--input', help="a photo (default: scikit-image's astronaut)")
-    parser.add_argument('--batch', type=positive, nargs='+', default=[1, 16], help='photos at once (default: 1 16)')
-    parser.add_argument('--rounds', type=positive, default=5, help='times each is run (default: %(default)s)')
+    parser.add_argument('-i', '--input', help="image (default: scikit-image's astronaut)")
+    parser.add_argument('--batch', type=positive, nargs='+', default=[1, 16], help='images at once (default: 1 16)')
+    parser.add_argument('--rounds', type=positive, default=5, help='runs of each variant (default: %(default)s)')
     add_device(parser)
     args = parser.parse_args()
 
@@ -34,7 +34,7 @@ def main() -> int:
     from usrdu_basicsr.utils.images import read_image
 
     device = pick_device(args.device)
-    photo = read_image(Path(args.input))[..., ::-1] if args.input else data.astronaut().astype('float32') / 255
+    image = read_image(Path(args.input))[..., ::-1] if args.input else data.astronaut().astype('float32') / 255
 
     def layered(tick: Callable[[], None]) -> None:
         gan = LayeredKernelGAN(training.KernelGANs([0], device))
@@ -46,36 +46,36 @@ def main() -> int:
             tick()
         gan.kernel().cpu()
 
-    def at_once(batch: int) -> Callable[[Callable[[], None]], None]:
-        images = SourceImages([photo] * batch, device)  # each its own copy, as different photos have
+    def batched(batch: int) -> Callable[[Callable[[], None]], None]:
+        images = SourceImages([image] * batch, device)  # distinct copies, as for distinct images
         return lambda tick: training.train_kernels(images, range(batch), range(batch), device, ITERATIONS, tick)
 
-    ways = {'layer by layer': (layered, 1)}
-    ways |= {f'one kernel, batch {batch}': (at_once(batch), batch) for batch in args.batch}
-    rounds = [[time_iteration(run, device) / batch for run, batch in ways.values()] for _ in range(args.rounds)]
-    each = dict(zip(ways, map(statistics.median, zip(*rounds, strict=True)), strict=True))
+    variants = {'layer by layer': (layered, 1)}
+    variants |= {f'one kernel, batch {batch}': (batched(batch), batch) for batch in args.batch}
+    rounds = [[time_iteration(run, device) / batch for run, batch in variants.values()] for _ in range(args.rounds)]
+    each = dict(zip(variants, map(statistics.median, zip(*rounds, strict=True)), strict=True))
 
     print(f'{device}, torch {torch.__version__}, {torch.get_num_threads()} threads, {training.ITERATIONS} iterations')
     print(
-        'one run a photo; a batch of 1 trains a second run, which is thrown away, so that rounding is that of batches'
+        'one run per image; a batch of 1 trains a second, discarded run, so that rounding equals that of larger batches'
     )
     for name, seconds in each.items():
         hourly = 3600 / seconds / training.ITERATIONS
         faster = each['layer by layer'] / seconds
-        print(f'{name:24}{seconds * 1e3:8.2f} ms an iteration{hourly:9.1f} photos an hour{faster:8.1f} x')
+        print(f'{name:24}{seconds * 1e3:8.2f} ms per iteration{hourly:9.1f} images per hour{faster:8.1f} x')
     return 0
 
 
 def time_iteration(run: Callable[[Callable[[], None]], None], device: torch.device) -> float:
-    """Seconds between two ticks of `run`, from the end of the warm-up on."""
+    """Return the seconds between two ticks of `run` after the warm-up."""
     stamps: list[float] = []
 
     def tick() -> None:
-        if device.type == 'cuda' and len(stamps) == WARM_UP:  # nowhere else, as in real use
+        if device.type == 'cuda' and len(stamps) == WARM_UP:  # only here, as in real use
             torch.cuda.synchronize(device)
         stamps.append(time.perf_counter())
 
-    run(tick)  # which ends with a copy to the CPU or, on it, is done
+    run(tick)  # ends with a copy to the CPU
     return (time.perf_counter() - stamps[WARM_UP]) / (len(stamps) - 1 - WARM_UP)
 
 

@@ -1,8 +1,8 @@
-"""Seconds and memory of a training step: BasicSR's SRGANModel, and both stages in each setting that the device has.
+"""Time and memory of a training step: BasicSR's SRGANModel, and both stages in each setting that the device supports.
 
-One process, in turn, with the networks and losses of options/track1 (VGG's weights are random, which costs the same).
-For stage 1 SRGANModel trains the mean of the same downsampling network. Without --gt_size and --batch the published
-sizes on a GPU, and on a CPU what it can do: stage 1 with 4 crops of 128, stage 2 with 2 of 128.
+All run in turn in one process, with the networks and losses of options/track1 (VGG's weights are random, at the same
+cost). For stage 1 SRGANModel trains the mean of the same downsampling network. Default sizes are the published ones on
+a GPU; on a CPU stage 1 takes 4 patches of 128 pixels, stage 2 takes 2.
 """
 
 import argparse
@@ -25,7 +25,6 @@ from usrdu_basicsr.cli.command_line import positive, run_script
 
 OPTIONS = Path(__file__).parents[2] / 'options' / 'track1'
 SCALE = 4
-PHOTO = (512, 768)  # height, width
 BASELINE = "BasicSR's SRGANModel, fp32"
 SETTINGS: dict[str, dict[str, Any]] = {
     'fp32': {},
@@ -39,73 +38,74 @@ COMPILED: dict[str, dict[str, Any]] = {
     'bf16, channels last, compiled': SETTINGS['bf16, channels last'] | {'compile': 'default'},
     'the same, CUDA graphs': SETTINGS['bf16, channels last'] | {'compile': 'reduce-overhead'},
 }
-# crop and batch of stages 1 and 2
+# patch size and batch size of stages 1 and 2
 SIZES = {'cuda': ((256, 16), (256, 6)), 'cpu': ((128, 4), (128, 2))}
 
 
 def main() -> int:
-    """Exit status: 0."""
+    """Run the benchmark."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--device', choices=['cpu', 'cuda'], help='default: the GPU if there is one')
-    parser.add_argument('--steps', type=positive, default=5, help='timed in each round (default: %(default)s)')
-    parser.add_argument('--rounds', type=positive, default=3, help='of all settings (default: %(default)s)')
-    parser.add_argument('--gt_size', type=positive, help='side of the HR crops of both stages')
-    parser.add_argument('--batch', type=positive, help='crops a step of both stages')
-    parser.add_argument('--compile', action='store_true', help='compiled networks too; minutes of compiling each')
-    parser.add_argument('--num_block', type=positive, nargs=2, default=[8, 23], help='of both networks (default: 8 23)')
-    parser.add_argument('--json', type=Path, help='write the figures to this file too')
+    parser.add_argument('--steps', type=positive, default=5, help='timed steps per round (default: %(default)s)')
+    parser.add_argument('--rounds', type=positive, default=3, help='rounds over all settings (default: %(default)s)')
+    parser.add_argument('--gt_size', type=positive, help='side of the HR patches of both stages')
+    parser.add_argument('--batch', type=positive, help='batch size of both stages')
+    parser.add_argument('--compile', action='store_true', help='include compiled networks, minutes each')
+    parser.add_argument('--num_block', type=positive, nargs=2, default=[8, 23], help='of each network (default: 8 23)')
+    parser.add_argument('--image_size', type=positive, nargs=2, default=[512, 768], help='(default: 512 768)')
+    parser.add_argument('--json', type=Path, help='file for the figures')
     args = parser.parse_args()
 
     register()
-    logging.disable(logging.INFO)  # the description of each network
+    logging.disable(logging.INFO)  # the summary of each network
     torch.backends.cudnn.benchmark = True  # as BasicSR's launcher does
     from usrdu_basicsr.utils.device import pick_device
     from usrdu_basicsr.utils.files import write_text
 
     device = pick_device(args.device)
-    settings = possible(SETTINGS | COMPILED if args.compile else SETTINGS, device)
+    settings = supported(SETTINGS | COMPILED if args.compile else SETTINGS, device)
     report: dict[str, Any] = {'device': describe(device), 'torch': torch.__version__, 'steps': args.steps}
     print(', '.join(map(str, report.values())))
     for stage, (size, batch) in enumerate(SIZES[device.type], 1):
         size, batch = args.gt_size or size, args.batch or batch
-        title = f'stage {stage}, {batch} crops of {size}'
+        title = f'stage {stage}, {batch} patches of {size}'
         opt = options(stage, args.num_block[stage - 1], device)
-        data = made_batch(batch, size)
-        ways: dict[str, Callable[[], Iterator[None]]] = {
+        data = random_batch(batch, size)
+        variants: dict[str, Callable[[], Iterator[None]]] = {
             BASELINE: lambda o=opt, d=data, s=stage: steps(srgan(o), as_pairs(d, s))
         }
         for name, chosen in settings.items():
             changed = opt | {'train': opt['train'] | chosen}
-            ways[name] = lambda o=changed, d=data: steps(o, d)
-        report[title] = measure(title, ways, args, device)
-    ways = {
-        name: lambda p=name: predictions(args.num_block[0], p, device)
+            variants[name] = lambda o=changed, d=data: steps(o, d)
+        report[title] = measure(title, variants, args, device)
+    variants = {
+        name: lambda p=name: predictions(args.num_block[0], p, args.image_size, device)
         for name in dict.fromkeys(chosen.get('precision', 'fp32') for chosen in settings.values())
     }
-    title = f'generating the LR of a {PHOTO[0]}x{PHOTO[1]} photo'
-    report[title] = measure(title, ways, args, device)
+    title = f'generating LR of {"x".join(map(str, args.image_size))}'
+    report[title] = measure(title, variants, args, device)
     if args.json is not None:
         write_text(args.json, json.dumps(report, indent=2) + '\n')
     return 0
 
 
-def possible(settings: dict[str, dict[str, Any]], device: torch.device) -> dict[str, dict[str, Any]]:
-    """Those that the device can do; says why others are left out."""
+def supported(settings: dict[str, dict[str, Any]], device: torch.device) -> dict[str, dict[str, Any]]:
+    """Select the settings that the device supports, and print why others are skipped."""
     from usrdu_basicsr.utils.errors import InputError
     from usrdu_basicsr.utils.precision import Precision
 
-    kept = {}
+    supported_settings = {}
     for name, chosen in settings.items():
         try:
             Precision(chosen.get('precision', 'fp32'), device)
-            kept[name] = chosen
+            supported_settings[name] = chosen
         except InputError as error:
-            print(f'left out: {name}: {error}')
-    return kept
+            print(f'skipped {name}: {error}')
+    return supported_settings
 
 
 def describe(device: torch.device) -> str:
-    """The device, in words."""
+    """Name the device."""
     if device.type == 'cuda':
         return torch.cuda.get_device_name(device)
     names = [line for line in Path('/proc/cpuinfo').read_text().splitlines() if line.startswith('model name')]
@@ -114,7 +114,7 @@ def describe(device: torch.device) -> str:
 
 
 def options(stage: int, num_block: int, device: torch.device) -> dict[str, Any]:
-    """The shipped options of a stage, completed as BasicSR's launcher does."""
+    """Read the shipped options of a stage, with the keys that BasicSR's launcher adds."""
     import yaml
     from basicsr.utils.options import ordered_yaml
 
@@ -127,25 +127,25 @@ def options(stage: int, num_block: int, device: torch.device) -> dict[str, Any]:
     return {**opt, **machine, 'is_train': True, 'path': {}}
 
 
-def made_batch(batch: int, size: int) -> dict[str, torch.Tensor]:
-    """A batch that serves both stages."""
+def random_batch(batch: int, size: int) -> dict[str, torch.Tensor]:
+    """Make a batch for both stages."""
     lq = torch.rand(2, batch, 3, size // SCALE, size // SCALE)
     return {'gt': torch.rand(batch, 3, size, size), 'lq': lq[0], 'log_scale': lq[1]}
 
 
 def as_pairs(data: dict[str, torch.Tensor], stage: int) -> dict[str, torch.Tensor]:
-    """The batch as SRGANModel takes it: what goes in is `lq`, what shall come out `gt`."""
+    """Rename the batch for SRGANModel: `lq` is the input, `gt` the target."""
     return {'lq': data['gt'], 'gt': data['lq']} if stage == 1 else data
 
 
 def steps(opt: dict[str, Any], data: dict[str, torch.Tensor]) -> Iterator[None]:
-    """Steps of the model of `opt`, one at each `next`."""
+    """Run one training step of the model of `opt` at each `next`."""
     from basicsr.models import build_model
 
-    from usrdu_basicsr.utils.device import device_of
+    from usrdu_basicsr.utils.device import training_device
     from usrdu_basicsr.utils.precision import Precision
 
-    Precision('fp32', device_of(opt)).set_tf32()  # for SRGANModel; ours say it themselves
+    Precision('fp32', training_device(opt)).set_tf32()  # for SRGANModel; the models of this package set it themselves
     with patch('basicsr.archs.vgg_arch.vgg.vgg19', random_vgg19):
         model = build_model(opt)
     if opt['model_type'] == 'SRGANModel' and opt['network_g']['type'] == 'UncertaintyDSN':
@@ -160,14 +160,14 @@ def steps(opt: dict[str, Any], data: dict[str, torch.Tensor]) -> Iterator[None]:
 
 
 def srgan(opt: dict[str, Any]) -> dict[str, Any]:
-    """Options of BasicSR's SRGANModel with the same networks and the losses that it knows."""
+    """Options of BasicSR's SRGANModel with the same networks and the losses that it supports."""
     srn = options(2, 1, torch.device('cpu'))['train']
-    known = {name: srn[name] for name in ('pixel_opt', 'perceptual_opt', 'gan_opt')}
-    return deepcopy({**opt, 'model_type': 'SRGANModel', 'train': opt['train'] | known})
+    supported_losses = {name: srn[name] for name in ('pixel_opt', 'perceptual_opt', 'gan_opt')}
+    return deepcopy({**opt, 'model_type': 'SRGANModel', 'train': opt['train'] | supported_losses})
 
 
 def random_vgg19(**_: Any) -> torch.nn.Module:
-    """torchvision's, in place of the trained one that BasicSR's perceptual loss would download."""
+    """VGG19 with random weights instead of those that BasicSR's perceptual loss would download."""
     from torchvision.models import vgg
 
     from usrdu_basicsr.losses.vgg_features import VGGFeatures
@@ -178,29 +178,28 @@ def random_vgg19(**_: Any) -> torch.nn.Module:
     return network
 
 
-def predictions(num_block: int, name: str, device: torch.device) -> Iterator[None]:
-    """The mean and the scale of one photo at each `next`, with the published network."""
+def predictions(num_block: int, name: str, size: list[int], device: torch.device) -> Iterator[None]:
+    """Predict the mean and log-scale of one image at each `next`, with the published network."""
     from usrdu_basicsr.archs.dsn_arch import UncertaintyDSN
-    from usrdu_basicsr.inference.generate_lr import predict, prepare_for_inference
+    from usrdu_basicsr.inference.lr_sampler import LRSampler
     from usrdu_basicsr.utils.precision import Precision
 
-    precision = Precision(name, device)
     network = UncertaintyDSN(num_block=num_block).to(device).eval().requires_grad_(False)
-    dsn = prepare_for_inference(network, precision)
-    photo = torch.rand(*PHOTO, 3).numpy()
+    sampler = LRSampler(network, Precision(name, device))
+    image = torch.rand(*size, 3).numpy()
     while True:
-        predict(dsn, photo, precision=precision)
+        sampler.predict(image)
         yield
 
 
 def measure(
-    title: str, ways: dict[str, Callable[[], Iterator[None]]], args: argparse.Namespace, device: torch.device
+    title: str, variants: dict[str, Callable[[], Iterator[None]]], args: argparse.Namespace, device: torch.device
 ) -> dict[str, dict[str, float]]:
-    """Seconds a step and the most memory of each, medians over rounds; prints a table."""
-    rounds = [[time_steps(way(), args.steps, device) for way in ways.values()] for _ in range(args.rounds)]
+    """Print a table of seconds per step and peak memory, medians over rounds."""
+    rounds = [[time_steps(variant(), args.steps, device) for variant in variants.values()] for _ in range(args.rounds)]
     figures = {}
     print(f'\n{title:34}{"s":>9}{"gain":>8}{"MB":>8}')
-    for name, values in zip(ways, zip(*rounds, strict=True), strict=True):
+    for name, values in zip(variants, zip(*rounds, strict=True), strict=True):
         seconds, memory = (statistics.median(column) for column in zip(*values, strict=True))
         figures[name] = {'seconds': seconds, 'megabytes': memory}
         gain = next(iter(figures.values()))['seconds'] / seconds
@@ -209,7 +208,7 @@ def measure(
 
 
 def time_steps(run: Iterator[None], count: int, device: torch.device) -> tuple[float, float]:
-    """Seconds a step after two that warm up, and the most megabytes since before the first."""
+    """Return the seconds per step after two warm-up steps, and the peak memory in megabytes from the first on."""
     before = start_memory(device)
     for _ in range(2):
         next(run)
@@ -222,7 +221,7 @@ def time_steps(run: Iterator[None], count: int, device: torch.device) -> tuple[f
 
 
 def wait_for(device: torch.device) -> None:
-    """Until the device has done all it was given."""
+    """Synchronize with a GPU."""
     if device.type == 'cuda':
         torch.cuda.synchronize(device)
 

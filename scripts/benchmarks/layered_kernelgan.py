@@ -1,4 +1,4 @@
-"""KernelGAN with every layer run on its crop, one image at a time: what this package's form is measured against."""
+"""KernelGAN run layer by layer on its crop, one image at a time: the reference of the speed benchmark."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ class LayeredKernelGAN:
     """One run of `KernelGANs`, from its initial weights, as six convolutions and a discriminator of modules.
 
     Args:
-        gans: Not yet trained; its weights are copied.
-        run: Which of its runs.
+        gans: Untrained networks, whose weights are copied.
+        run: Index of the run in `gans`.
     """
 
     def __init__(self, gans: KernelGANs, run: int = 0) -> None:
@@ -29,7 +29,7 @@ class LayeredKernelGAN:
         ]
 
     def kernel(self) -> Tensor:
-        """The generator's kernel `(13, 13)`: its answer to a single pixel."""
+        """Return the generator's kernel `(13, 13)`: its response to a single pixel."""
         first = next(self.generator.parameters())
         x = torch.zeros(1, 1, 25, 25, dtype=first.dtype, device=first.device)
         x[..., 12, 12] = 1
@@ -37,8 +37,8 @@ class LayeredKernelGAN:
             x = nn.functional.conv2d(x, layer.weight)
         return x[0, 0].flip((0, 1))
 
-    def reduce(self, crop: Tensor) -> Tensor:
-        """The generator on `(1, 3, H, W)`, colours as a batch."""
+    def downsample(self, crop: Tensor) -> Tensor:
+        """Run the generator on `(1, 3, H, W)`, with the colour channels as a batch."""
         return self.generator(crop.transpose(0, 1)).transpose(0, 1)
 
     def step(
@@ -49,12 +49,16 @@ class LayeredKernelGAN:
         fake_noise: float | Tensor = 0,
         weights: tuple[float, float, float] = (5, 0, 0),
     ) -> Tensor:
-        """One iteration; arguments as of `KernelGANs.step`, `weights` of bicubic, centre and sparse loss.
+        """Run one iteration and return the bicubic loss.
 
-        Returns:
-            The bicubic loss.
+        Args:
+            g_crop: See `KernelGANs.step`.
+            target: See `KernelGANs.step`.
+            real: See `KernelGANs.step`.
+            fake_noise: See `KernelGANs.step`.
+            weights: Weights of the bicubic, centre and sparse losses.
         """
-        fake = self.reduce(g_crop)
+        fake = self.downsample(g_crop)
         losses = constraint_losses(self.kernel()[None], self.mask)
         bicubic = (fake - target).square().mean()
         loss = (1 - self.discriminator(fake)).abs().mean() + weights[0] * bicubic
@@ -64,7 +68,7 @@ class LayeredKernelGAN:
         loss.sum().backward()
         self.optimisers[0].step()
 
-        fake = self.reduce(g_crop).detach() + fake_noise
+        fake = self.downsample(g_crop).detach() + fake_noise
         self.optimisers[1].zero_grad()
         loss = (1 - self.discriminator(real)).abs().mean() + self.discriminator(fake).abs().mean()
         (loss / 2).backward()

@@ -1,4 +1,4 @@
-"""Measure what the demo reached: a table, a comparison picture, and whether the two promises of the README hold."""
+"""Report the demo's results: tables, a comparison image, and whether the two targets are met."""
 
 import argparse
 from pathlib import Path
@@ -11,18 +11,18 @@ from usrdu_basicsr import register
 from usrdu_basicsr.cli.command_line import run_script
 
 SCALE = 4
-CROP = 192  # HR pixels of the comparison picture
-MIN_GAIN = 0.5  # dB over the network trained on bicubic LR
-MAX_NOISE_ERROR = 0.2  # of the real LR's noise level
+CROP = 192  # HR pixels of a crop in the comparison image
+MIN_GAIN = 0.5  # dB PSNR over the network trained on bicubic LR
+MAX_NOISE_ERROR = 0.2  # relative to the noise level of the real LR
 
 
 def main() -> int:
-    """Exit status: 1 if a promise does not hold."""
+    """Run the script; exit status 1 if a target is missed."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('--data', type=Path, default=Path('datasets/demo/validation'), help='folders HR and camera')
+    parser.add_argument('--data', type=Path, default=Path('datasets/demo/validation'), help='HR and camera images')
     parser.add_argument('--dsn', default='experiments/demo_dsn/models/net_g_latest.pth')
-    parser.add_argument('--upscaled', type=Path, default=Path('demo_output/upscaled'), help='by the network of stage 2')
-    parser.add_argument('--baseline', type=Path, default=Path('demo_output/upscaled_bicubic'), help='by the other one')
+    parser.add_argument('--upscaled', type=Path, default=Path('demo_output/upscaled'), help='results of stage 2')
+    parser.add_argument('--baseline', type=Path, default=Path('demo_output/upscaled_bicubic'), help='of the baseline')
     parser.add_argument('-o', '--output', type=Path, default=Path('demo_output'))
     args = parser.parse_args()
 
@@ -30,18 +30,17 @@ def main() -> int:
     from basicsr.metrics import calculate_psnr, calculate_ssim
     from basicsr.utils import img2tensor
 
-    from usrdu_basicsr.inference.generate_lr import predict
-    from usrdu_basicsr.inference.load_network import load_dsn
+    from usrdu_basicsr.inference.lr_sampler import load_sampler
+    from usrdu_basicsr.ops.laplace import sample_laplace
     from usrdu_basicsr.ops.noise import noise_level
     from usrdu_basicsr.ops.resize import bicubic_downsample
-    from usrdu_basicsr.ops.sampling import sample_laplace
     from usrdu_basicsr.utils.images import heat_map, list_images, read_image, to_8bit, write_png
 
     def noise(lr: torch.Tensor) -> float:
-        """Noise level in 8-bit units, after rounding, as every LR image on disk is rounded."""
+        """Estimate the noise level in 8-bit units, after rounding to 8 bits as in every LR image on disk."""
         return noise_level((lr * 255).round().clamp(0, 255)).item()
 
-    dsn = load_dsn(args.dsn, torch.device('cpu'))
+    sampler = load_sampler(args.dsn, 'cpu')
     generator = torch.Generator().manual_seed(0)
     quality: dict[str, list[tuple[float, float]]] = {}
     noises: dict[str, list[float]] = {}
@@ -57,7 +56,7 @@ def main() -> int:
         for name, image in results.items():
             values = (f(image, to_8bit(hr), crop_border=SCALE) for f in (calculate_psnr, calculate_ssim))
             quality.setdefault(name, []).append(tuple(values))
-        mean, log_scale = (torch.from_numpy(x.transpose(2, 0, 1).copy())[None] for x in predict(dsn, hr))
+        mean, log_scale = (torch.from_numpy(x.transpose(2, 0, 1).copy())[None] for x in sampler.predict(hr))
         for name, lr in {
             'real LR': img2tensor(real)[None],
             'bicubic LR': bicubic_downsample(img2tensor(hr)[None], SCALE),
@@ -73,7 +72,7 @@ def main() -> int:
 
     psnr = {name: np.mean([p for p, _ in values]) for name, values in quality.items()}
     level = {name: np.mean(values) for name, values in noises.items()}
-    print(f'\n{"validation photos":<28}{"PSNR, dB":>10}{"SSIM":>10}')
+    print(f'\n{"validation images":<28}{"PSNR, dB":>10}{"SSIM":>10}')
     for name, values in quality.items():
         print(f'{name:<28}{psnr[name]:>10.2f}{np.mean([s for _, s in values]):>10.4f}')
     print(f'\n{"noise level, gray levels":<28}')
@@ -81,24 +80,24 @@ def main() -> int:
         print(f'{name:<28}{value:>10.2f}')
     gain = psnr['SR trained on sampled LR'] - psnr['SR trained on bicubic LR']
     error = level['generated LR: sampled'] / level['real LR'] - 1
-    kept = {
-        f'gain over training on bicubic LR {gain:+.2f} dB, promised {MIN_GAIN:+.1f}': gain >= MIN_GAIN,
-        f'noise of sampled LR {error:+.0%} of real, promised within {MAX_NOISE_ERROR:.0%}': abs(error)
+    targets = {
+        f'PSNR gain over training on bicubic LR: {gain:+.2f} dB, target {MIN_GAIN:+.1f} dB': gain >= MIN_GAIN,
+        f'noise level of sampled LR: {error:+.0%} of the real one, target within {MAX_NOISE_ERROR:.0%}': abs(error)
         <= MAX_NOISE_ERROR,
     }
-    for promise, holds in kept.items():
-        print(f'\n{"kept" if holds else "NOT kept"}: {promise}', end='')
+    for target, is_met in targets.items():
+        print(f'\n{"met" if is_met else "MISSED"}: {target}', end='')
     print(f'\n\nSee {args.output / "comparison.png"}')
-    return 0 if all(kept.values()) else 1
+    return 0 if all(targets.values()) else 1
 
 
 def enlarge(lr: np.ndarray) -> np.ndarray:
-    """Pixels as squares."""
+    """Repeat every pixel `SCALE` times along both axes."""
     return cv2.resize(lr, None, fx=SCALE, fy=SCALE, interpolation=cv2.INTER_NEAREST)
 
 
 def caption() -> np.ndarray:
-    """The picture's first row: what its columns show."""
+    """Draw the first row of the comparison image: the names of the columns."""
     row = np.full((20, 6 * CROP, 3), 255, np.uint8)
     names = ('HR', 'camera LR', 'bicubic', 'SR, bicubic LR', 'SR, sampled LR', 'uncertainty')
     for i, name in enumerate(names):

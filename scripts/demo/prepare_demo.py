@@ -1,7 +1,7 @@
-"""Prepare the demo's photos: clean HR photos, other photos as an unknown camera sees them, and a paired validation set.
+"""Prepare the demo's images: clean HR images, LR images of an unknown camera, and a paired validation set.
 
-The photos come with scikit-image. The "camera" blurs, reduces, adds noise and compresses; nothing but its pictures
-reaches the training.
+The images come with scikit-image. The simulated camera blurs, downsamples, adds noise and compresses. Training sees
+only its images.
 """
 
 import argparse
@@ -18,14 +18,14 @@ from usrdu_basicsr.ops.resize import bicubic_downsample
 from usrdu_basicsr.utils.images import to_8bit, write_png
 
 SCALE = 4
-TILE = 144
+SUBIMAGE_SIZE = 144
 HR = ('chelsea', 'stereo_motorcycle', 'immunohistochemistry', 'hubble_deep_field', 'grass', 'gravel', 'brick')
 CAMERA = ('rocket', 'retina', 'camera', 'coins', 'clock')
 VALIDATION = ('astronaut', 'coffee')
 
 
 def sample_image(name: str) -> np.ndarray:
-    """A photo as `(H, W, 3)` float32, BGR, [0, 1], cropped to a multiple of the scale."""
+    """Read an image as `(H, W, 3)` float32, BGR, [0, 1], cropped to a multiple of the scale."""
     image = getattr(data, name)()
     image = np.asarray(image[0] if isinstance(image, tuple) else image)
     image = cv2.cvtColor(image, cv2.COLOR_GRAY2BGR if image.ndim == 2 else cv2.COLOR_RGB2BGR)
@@ -33,37 +33,37 @@ def sample_image(name: str) -> np.ndarray:
     return image[:height, :width].astype(np.float32) / 255
 
 
-def reduce(image: np.ndarray) -> np.ndarray:
-    """MATLAB's bicubic reduction of `(H, W, 3)`."""
+def downsample(image: np.ndarray) -> np.ndarray:
+    """Downsample `(H, W, 3)` as MATLAB's bicubic `imresize`."""
     x = torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))[None]
     return bicubic_downsample(x, SCALE)[0].numpy().transpose(1, 2, 0)
 
 
-def tiles(image: np.ndarray) -> Iterator[np.ndarray]:
-    """Cut an image, so that a training crop decodes a tile and not a photo."""
-    for top in range(0, image.shape[0] - TILE + 1, TILE):
-        for left in range(0, image.shape[1] - TILE + 1, TILE):
-            yield image[top : top + TILE, left : left + TILE]
+def subimages(image: np.ndarray) -> Iterator[np.ndarray]:
+    """Cut an image, so that a training patch decodes a sub-image and not the whole image."""
+    for top in range(0, image.shape[0] - SUBIMAGE_SIZE + 1, SUBIMAGE_SIZE):
+        for left in range(0, image.shape[1] - SUBIMAGE_SIZE + 1, SUBIMAGE_SIZE):
+            yield image[top : top + SUBIMAGE_SIZE, left : left + SUBIMAGE_SIZE]
 
 
 def camera(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """What the camera makes of a scene: `(H / 4, W / 4, 3)` uint8."""
-    lr = reduce(cv2.GaussianBlur(image, (0, 0), 1.0))
+    """Simulate the camera: an LR image `(H / 4, W / 4, 3)` uint8 of an HR image."""
+    lr = downsample(cv2.GaussianBlur(image, (0, 0), 1.0))
     noisy = to_8bit(lr + rng.normal(0, 12 / 255, lr.shape).astype(np.float32))
     jpeg = cv2.imencode('.jpg', noisy, [cv2.IMWRITE_JPEG_QUALITY, 85])[1]
     return cv2.imdecode(jpeg, cv2.IMREAD_COLOR)
 
 
 def main() -> int:
-    """Write everything below one folder."""
+    """Write all images into one folder."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('-o', '--output', type=Path, default=Path('datasets/demo'))
     output = parser.parse_args().output
     rng = np.random.default_rng(0)
     for name in HR:
-        for number, tile in enumerate(tiles(sample_image(name))):
-            write_png(output / 'HR' / f'{name}_{number:02d}.png', to_8bit(tile))
-            write_png(output / 'HR_bicubic' / f'{name}_{number:02d}.png', to_8bit(reduce(tile)))
+        for number, subimage in enumerate(subimages(sample_image(name))):
+            write_png(output / 'HR' / f'{name}_{number:02d}.png', to_8bit(subimage))
+            write_png(output / 'HR_bicubic' / f'{name}_{number:02d}.png', to_8bit(downsample(subimage)))
     for name in CAMERA:
         write_png(output / 'camera' / f'{name}.png', camera(sample_image(name), rng))
     for name in VALIDATION:

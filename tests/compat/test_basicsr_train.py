@@ -56,7 +56,8 @@ def test_it_trains_and_resumes(tmp_path: Path):
         )
     run = tmp_path / 'experiments' / 'tiny'
     first, second = (path.read_text() for path in sorted(run.glob('train_tiny_*.log')))
-    assert 'Resuming from' not in first and 'training_states/2.state.' in second.partition('Resuming from')[2]
+    assert 'Resumed from' not in first
+    assert "training_states/2.state' at iteration 2." in second.partition('Resumed from')[2]
     assert sorted(path.name for path in (run / 'training_states').iterdir()) == ['2.state', '4.state']
     assert len(list((tmp_path / 'tb_logger' / 'tiny').iterdir())) == 2
     assert not (Path(basicsr.__file__).parents[1] / 'experiments' / 'tiny').exists()

@@ -170,7 +170,7 @@ def trained(workplace: Workplace) -> Workplace:
     workplace.check('-m', 'basicsr.train', '-opt', 'train_dsn.yml')
     model = 'experiments/dsn/models/net_g_latest.pth'
     out = workplace.check(*GENERATE, '-i', 'hr', '-o', 'set', '--model_path', model)
-    assert '2 written, 0 there already, 0 failed' in out
+    assert '2 written, 0 skipped (already exist), 0 failed' in out
     workplace.check('-m', 'basicsr.train', '-opt', 'train_srn.yml')
     return workplace
 
@@ -275,14 +275,14 @@ def test_scripts_tell_failures_by_their_exit_status(trained: Workplace):
     (trained.folder / 'some' / 'broken.png').write_bytes(b'no image')
     model = {stage: f'experiments/{stage}/models/net_g_latest.pth' for stage in STAGES}
     result = trained.run(*GENERATE, '-i', 'some', '-o', 'some_set', '--model_path', model['dsn'])
-    assert result.returncode == 1 and '1 written, 0 there already, 1 failed' in result.stdout
+    assert result.returncode == 1 and '1 written, 0 skipped (already exist), 1 failed' in result.stdout
     assert 'broken.png' in result.stderr and 'Traceback' not in result.stderr
     result = trained.run(*INFER, '-i', 'some', '-o', 'some_sr', '--model_path', model['srn'])
-    assert result.returncode == 1 and '1 written, 0 there already, 1 failed' in result.stdout
+    assert result.returncode == 1 and '1 written, 0 skipped (already exist), 1 failed' in result.stdout
     for arguments, message in (
-        ((*GENERATE, '-i', 'nowhere', '-o', 'x', '--model_path', model['dsn']), "no folder 'nowhere'"),
-        ((*GENERATE, '-i', 'hr', '-o', 'x', '--model_path', 'none.pth'), "no checkpoint 'none.pth'"),
-        ((*GENERATE, '-i', 'hr', '-o', 'x', '--model_path', model['srn']), 'holds no UncertaintyDSN'),
+        ((*GENERATE, '-i', 'nowhere', '-o', 'x', '--model_path', model['dsn']), "folder 'nowhere' does not exist"),
+        ((*GENERATE, '-i', 'hr', '-o', 'x', '--model_path', 'none.pth'), "checkpoint 'none.pth' does not exist"),
+        ((*GENERATE, '-i', 'hr', '-o', 'x', '--model_path', model['srn']), 'is not an UncertaintyDSN'),
         ((*INFER, '-i', 'hr', '-o', 'x', '--model_path', model['dsn']), 'is a stage 1 DSN'),
         ((*INFER, '-i', 'hr', '-o', 'x', '--model_path', model['srn'], '-opt', 'none.yml'), 'none.yml'),
         ((*GENERATE, '-i', 'hr', '-o', 'x', '--model_path', model['dsn'], '--tile', '0'), '--tile must be at least 1'),
@@ -294,8 +294,8 @@ def test_scripts_tell_failures_by_their_exit_status(trained: Workplace):
 @pytest.mark.parametrize(
     ('change', 'message'),
     [
-        ({'dataroot_gt': 'nowhere'}, "error: datasets: train: no folder 'nowhere'"),
-        ({'dataroot_lq': 'empty'}, "error: datasets: train: folder 'empty' holds no image"),
+        ({'dataroot_gt': 'nowhere'}, "error: datasets: train: folder 'nowhere' does not exist"),
+        ({'dataroot_lq': 'empty'}, "error: datasets: train: folder 'empty' contains no image"),
         ({'gt_size': 128}, 'error: datasets: train: image .*astronaut.png'),
         ({'dataroot_lq': 'unreadable'}, "error: datasets: train: cannot read image 'unreadable/a.png'"),
         ({'use_flip': True}, "error: options 'bad': unknown key datasets: train: use_flip: did you mean 'use_hflip'"),
@@ -317,12 +317,14 @@ def test_a_run_that_diverges_names_its_losses_and_leaves_good_checkpoints(traine
     opt['train'] |= {'total_iter': 20, 'max_nonfinite_iters': 3, 'optim_g': {'type': 'Adam', 'lr': 1e30}}
     opt['logger']['save_checkpoint_freq'] = 1
     line = error_of(server, opt)
-    assert line.startswith('error: iteration 4: not a finite number for 3 iterations in a row: l_g_kl, l_g_gan, l_d_')
-    assert 'gradient of net_g' in line and 'go on from the newest checkpoint (--auto_resume), or the one before' in line
+    assert line.startswith(
+        'error: Training stopped after 3 consecutive iterations with non-finite l_g_kl, l_g_gan, l_d_'
+    )
+    assert 'gradient of net_g' in line and 'Resume with --auto_resume, or from an older checkpoint' in line
     experiment = trained.folder / 'experiments' / 'diverged'
     assert [path.name for path in (experiment / 'training_states').iterdir()] == ['1.state']
     log = next(experiment.glob('train_*.log')).read_text()
-    assert log.count('Nothing is saved, as these are not finite numbers: l_g_kl') == 2
+    assert log.count('Checkpoint skipped: non-finite l_g_kl') == 2
     for path in (experiment / 'models').iterdir():
         weights = torch.load(path, weights_only=True)['params']
         assert all(value.isfinite().all() for value in weights.values()), path.name

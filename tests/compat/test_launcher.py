@@ -65,14 +65,14 @@ def test_our_models_are_checked(run: Callable[..., dict], monkeypatch: pytest.Mo
 @pytest.mark.parametrize(
     ('content', 'message'),
     [
-        ('name: x\nscale: 4: 2\n', r'options.yml line 2: not valid YAML: '),
-        ('a: b: c\n', r'options.yml line 1: not valid YAML: '),
-        ('', r'expected a mapping of options, got NoneType'),
-        ('name: x\ndatasets: {}\n', r'missing num_gpu, path; expected all of name, num_gpu, datasets, path'),
-        ('name: x\nnum_gpu: 0\ndatasets: {}\npath: ~\n', r'path is None, expected a mapping'),
-        (b'name: \xff\xfe\n', r'cannot read the options file'),
-        (b'name: \x07\n', r'not valid YAML'),
-        ('name: x\nnum_gpu: 0\ndatasets: {}\npath: {}\nmanual_seed: -1\n', r'manual_seed: got -1, expected a whole'),
+        ('name: x\nscale: 4: 2\n', r"options.yml', line 2: invalid YAML: "),
+        ('a: b: c\n', r"options.yml', line 1: invalid YAML: "),
+        ('', r'got NoneType, expected a mapping of options'),
+        ('name: x\ndatasets: {}\n', r'missing num_gpu, path: expected name, num_gpu, datasets, path'),
+        ('name: x\nnum_gpu: 0\ndatasets: {}\npath: ~\n', r'path: got None, expected a mapping'),
+        (b'name: \xff\xfe\n', r'cannot read options file'),
+        (b'name: \x07\n', r'invalid YAML'),
+        ('name: x\nnum_gpu: 0\ndatasets: {}\npath: {}\nmanual_seed: -1\n', r'manual_seed: got -1, expected an integer'),
     ],
 )
 def test_invalid_options_file(tmp_path: Path, content: str | bytes, message: str):
@@ -83,7 +83,7 @@ def test_invalid_options_file(tmp_path: Path, content: str | bytes, message: str
 
 
 def test_missing_options_file(tmp_path: Path):
-    with pytest.raises(InputNotFoundError, match=r'options file none\.yml does not exist'):
+    with pytest.raises(InputNotFoundError, match=r"options file 'none\.yml' does not exist"):
         reading.check_options_file(['-opt', 'none.yml'])
     with pytest.raises(InputError, match='cannot read'):
         reading.check_options_file(['-opt', str(tmp_path)])

@@ -18,7 +18,7 @@ from basicsr.utils import dist_util, options
 from basicsr.utils.file_client import FileClient, LmdbBackend
 
 from usrdu_basicsr.compat import basicsr_patches, dist_patches, launcher
-from usrdu_basicsr.compat.resume import resumption
+from usrdu_basicsr.compat.resume import resumer
 from usrdu_basicsr.utils.errors import InputError
 
 FUNCTIONAL_TENSOR = 'torchvision.transforms.functional_tensor'
@@ -186,16 +186,16 @@ def fake_launcher(load_resume_state: object) -> ModuleType:
 def test_a_launcher_that_resumes_without_gpu_keeps_its_own_way(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(launcher, 'working_root', lambda root: root + '/used')
     module = fake_launcher(lambda opt: ('theirs', opt['root_path']))
-    basicsr_patches._correct_resuming(module)
+    basicsr_patches._patch_resuming(module)
     assert module.load_resume_state({'root_path': 'given'}) == ('theirs', 'given/used')
     assert module.build_dataloader(1, {'phase': 'train'}, sampler=2) == (1, {'phase': 'train'}, {'sampler': 2})
 
 
 def test_a_launcher_that_needs_a_gpu_to_resume(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     module = fake_launcher(lambda opt: torch.cuda.current_device())
-    basicsr_patches._correct_resuming(module)
+    basicsr_patches._patch_resuming(module)
     ours = module.load_resume_state
-    basicsr_patches._correct_resuming(module)
+    basicsr_patches._patch_resuming(module)
     assert module.load_resume_state is ours
     paths = {'training_states': str(tmp_path)}
     opt = {'root_path': str(tmp_path), 'auto_resume': False, 'rank': 0, 'manual_seed': 0, 'path': paths}
@@ -206,15 +206,15 @@ def test_a_launcher_that_loads_data_by_basicsrs(tmp_path: Path):
     """Its own copy of the training, with BasicSR's `create_train_val_dataloader`: both begin at one iteration."""
     module = fake_launcher(lambda opt: torch.cuda.current_device())
     del module.build_dataloader
-    basicsr_patches._correct_resuming(module)
+    basicsr_patches._patch_resuming(module)
     opt = {'root_path': str(tmp_path), 'auto_resume': False, 'rank': 0, 'manual_seed': 0, 'path': {}}
     module.load_resume_state(opt)
     assert not hasattr(module, 'build_dataloader')
-    assert basicsr.train.build_dataloader.func.__self__ is resumption and resumption.opt is opt
+    assert basicsr.train.build_dataloader.func.__self__ is resumer and resumer.opt is opt
 
 
 def test_other_programs_are_left_alone():
     module = ModuleType('__main__')
     module.load_resume_state = before = lambda: torch.cuda.current_device()
-    basicsr_patches._correct_resuming(module)
+    basicsr_patches._patch_resuming(module)
     assert module.load_resume_state is before

@@ -12,7 +12,7 @@ from basicsr.models import build_model
 from basicsr.models.lr_scheduler import MultiStepRestartLR
 
 from tiny_runs import DSN, SRN, dsn_options, srn_options, step, unpaired_batch
-from usrdu_basicsr.compat.resume import Resumption
+from usrdu_basicsr.compat.resume import Resumer
 from usrdu_basicsr.options.preflight import resumes
 from usrdu_basicsr.utils.errors import InputError, InputNotFoundError
 
@@ -47,7 +47,7 @@ def test_the_newest_state(tmp_path: Path):
     (states / 'notes.state').touch()
     opt = resume_options(tmp_path, auto_resume=True)
     assert resumes(opt)
-    state = Resumption().load_resume_state(opt)
+    state = Resumer().load_resume_state(opt)
     assert (state['epoch'], state['iter']) == (1, 200)
     assert state['schedulers'][0]['milestones'] == {2: 1, 4: 1}
     assert state['optimizers'][0]['state'][0]['exp_avg'].device.type == 'cpu'
@@ -61,7 +61,7 @@ def test_the_dsn_of_stage_2_stays_the_same(tmp_path: Path):
     dsn = {'pretrain_network_dsn': str(tmp_path / 'dsn.pth'), 'param_key_dsn': 'params_ema'}
     opt = resume_options(tmp_path, False, resume_state=str(tmp_path / 'training_states' / '7.state'), **dsn)
     opt['network_dsn'] = {}
-    Resumption().load_resume_state(opt)
+    Resumer().load_resume_state(opt)
     assert {key: opt['path'][key] for key in dsn} == dsn
 
 
@@ -69,15 +69,15 @@ def test_a_named_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.chdir(tmp_path)
     save_state(Path('states', 'named.state'), 7)
     opt = resume_options(Path(), False, resume_state='states/named.state')
-    assert resumes(opt) and Resumption().load_resume_state(opt)['iter'] == 7
-    with pytest.raises(InputNotFoundError, match=r"no checkpoint 'none\.state'"):
-        Resumption().load_resume_state(resume_options(Path(), False, resume_state='none.state'))
+    assert resumes(opt) and Resumer().load_resume_state(opt)['iter'] == 7
+    with pytest.raises(InputNotFoundError, match=r"checkpoint 'none\.state' does not exist"):
+        Resumer().load_resume_state(resume_options(Path(), False, resume_state='none.state'))
 
 
 @pytest.mark.parametrize('auto_resume', [True, False])
 def test_nothing_to_resume_from(tmp_path: Path, auto_resume: bool):
     opt = resume_options(tmp_path, auto_resume)
-    assert not resumes(opt) and Resumption().load_resume_state(opt) is None
+    assert not resumes(opt) and Resumer().load_resume_state(opt) is None
 
 
 @pytest.fixture
@@ -108,9 +108,9 @@ def test_the_newest_of_our_own(trained: dict):
     others[1].mkdir()
     for path in (*left, others[0]):
         path.touch()
-    resumption = Resumption()
-    assert resumption.load_resume_state(trained)['iter'] == 6
-    assert resumption.to_log == [(logging.INFO, f'Resuming from {state_of(trained, 6)}.')]
+    resumer = Resumer()
+    assert resumer.load_resume_state(trained)['iter'] == 6
+    assert resumer.messages == [(logging.INFO, f"Resumed from '{state_of(trained, 6)}' at iteration 6.")]
     assert not any(path.exists() for path in left) and all(path.exists() for path in others)
 
 
@@ -133,18 +133,18 @@ def of_another_network(path: Path) -> None:
 @pytest.mark.parametrize(
     ('net', 'damage', 'reason'),
     [
-        (None, truncate, r"cannot read checkpoint '.*6\.state': it is damaged or not a checkpoint"),
-        (None, flip_a_bit, r'6\.state.* is damaged .*wrong checksum'),
-        (None, lambda path: path.write_bytes(b''), r'6\.state.* is damaged'),
-        (None, lambda path: path.write_text('notes'), r'6\.state.* is damaged'),
-        (None, lambda path: torch.save({'params': {}}, path), r'is no state of a training: it holds no epoch, iter'),
-        (None, lambda path: torch.save({'call': print}, path), r'6\.state.* is damaged'),
+        (None, truncate, r"cannot read checkpoint '.*6\.state': corrupt or not a checkpoint"),
+        (None, flip_a_bit, r'6\.state.* corrupt .*wrong checksum'),
+        (None, lambda path: path.write_bytes(b''), r'6\.state.* corrupt'),
+        (None, lambda path: path.write_text('notes'), r'6\.state.* corrupt'),
+        (None, lambda path: torch.save({'params': {}}, path), r'is not a training state: missing epoch, iter'),
+        (None, lambda path: torch.save({'call': print}, path), r'6\.state.* corrupt'),
         ('g', truncate, r"cannot read checkpoint '.*net_g_6\.pth'"),
         ('d', truncate, r"cannot read checkpoint '.*net_d_6\.pth'"),
         ('g', flip_a_bit, r'net_g_6\.pth.*wrong checksum'),
-        ('g', Path.unlink, r"6\.state' lacks its network '.*net_g_6\.pth'"),
-        ('d', Path.unlink, r"6\.state' lacks its network '.*net_d_6\.pth'"),
-        ('g', of_another_network, r"net_g_6\.pth' does not fit UncertaintyDSN: .* misshapen"),
+        ('g', Path.unlink, r"6\.state': network '.*net_g_6\.pth' does not exist"),
+        ('d', Path.unlink, r"6\.state': network '.*net_d_6\.pth' does not exist"),
+        ('g', of_another_network, r"net_g_6\.pth' does not fit UncertaintyDSN: .* of another shape"),
     ],
 )
 def test_a_checkpoint_that_is_not_complete(trained: dict, net: str | None, damage, reason: str):
@@ -154,16 +154,16 @@ def test_a_checkpoint_that_is_not_complete(trained: dict, net: str | None, damag
     damage_at(6)
     named = trained | {'auto_resume': False, 'path': trained['path'] | {'resume_state': str(state_of(trained, 6))}}
     with pytest.raises((InputError, InputNotFoundError), match=reason):  # asked for, none takes its place
-        Resumption().load_resume_state(named)
+        Resumer().load_resume_state(named)
 
-    resumption = Resumption()
-    assert resumption.load_resume_state(trained | {'path': dict(trained['path'])})['iter'] == 4
-    (level, told), *set_aside, last = resumption.to_log
-    assert level == logging.WARNING and told.startswith('Not resumed from: ')
-    assert last == (logging.INFO, f'Resuming from {state_of(trained, 4)}.')
-    aside = Path(f'{state_of(trained, 6)}.aside')
+    resumer = Resumer()
+    assert resumer.load_resume_state(trained | {'path': dict(trained['path'])})['iter'] == 4
+    (level, told), *set_aside, last = resumer.messages
+    assert level == logging.WARNING and told.startswith('Checkpoint skipped: ')
+    assert last == (logging.INFO, f"Resumed from '{state_of(trained, 4)}' at iteration 4.")
+    aside = Path(f'{state_of(trained, 6)}.superseded')
     if set_aside:
-        assert set_aside[0][1] == f"'{state_of(trained, 6)}' is later and now has .aside behind its name."
+        assert set_aside[0][1] == f"Renamed '{state_of(trained, 6)}', which is later, to '6.state.superseded'."
         aside.rename(state_of(trained, 6))
     else:
         assert not state_of(trained, 6).exists()
@@ -171,39 +171,41 @@ def test_a_checkpoint_that_is_not_complete(trained: dict, net: str | None, damag
     for iteration in (4, 2):
         damage_at(iteration)
     with pytest.raises(
-        InputError, match=rf'--auto_resume: none of the 3 states in .*{reason}.*leave --auto_resume out'
+        InputError, match=rf'--auto_resume: no complete checkpoint among the 3 states in .*{reason}.*Omit --auto_resume'
     ):
-        Resumption().load_resume_state(trained)
+        Resumer().load_resume_state(trained)
 
 
 def test_other_runs(trained: dict, tmp_path: Path):
     named = trained['path'] | {'resume_state': str(state_of(trained, 6))}
     other_stage = srn_options(tmp_path) | {'auto_resume': False, 'path': named}
-    with pytest.raises(InputError, match=r"6\.state' is of a training of UncertaintyDSNModel, this is one of Gradient"):
-        Resumption().load_resume_state(other_stage)
+    with pytest.raises(InputError, match=r"6\.state': got model_type UncertaintyDSNModel, expected Gradient"):
+        Resumer().load_resume_state(other_stage)
     wider = trained | {'network_g': DSN | {'num_feat': 12}}
-    with pytest.raises(InputError, match=r'none of the 3 states .*net_g_6\.pth. does not fit UncertaintyDSN'):
-        Resumption().load_resume_state(wider)
+    with pytest.raises(
+        InputError, match=r'no complete checkpoint among the 3 .*net_g_6\.pth. does not fit UncertaintyDSN'
+    ):
+        Resumer().load_resume_state(wider)
     with pytest.raises(InputError, match='UncertaintyDSN has scale 2, the options say scale: 4'):
-        Resumption().load_resume_state(trained | {'network_g': DSN | {'scale': 2}})
+        Resumer().load_resume_state(trained | {'network_g': DSN | {'scale': 2}})
     assert SRN != DSN
 
 
 def test_going_back_leaves_no_later_state_to_go_on_from(trained: dict):
     """Or `--auto_resume` would go on from the training that was left, or from both."""
     named = trained['path'] | {'resume_state': str(state_of(trained, 2))}
-    assert Resumption().load_resume_state(trained | {'auto_resume': False, 'path': named})['iter'] == 2
-    assert Resumption().load_resume_state(trained)['iter'] == 2
-    assert len(list(Path(trained['path']['training_states']).glob('*.state.aside'))) == 2
+    assert Resumer().load_resume_state(trained | {'auto_resume': False, 'path': named})['iter'] == 2
+    assert Resumer().load_resume_state(trained)['iter'] == 2
+    assert len(list(Path(trained['path']['training_states']).glob('*.state.superseded'))) == 2
 
 
 @pytest.mark.parametrize('val', [{}, {'val': {'save_img': False}}, {'val': {'metrics': {'ssim': {'type': 'x'}}}}])
 def test_without_the_metrics_that_it_had(trained: dict, val: dict):
     model = build_model(trained)
     model.history.add(2, 'pairs', {'psnr': 20.0})
-    resumption = Resumption()
+    resumer = Resumer()
     opt = {key: value for key, value in trained.items() if key != 'val'} | val
-    build_model(opt).resume_training(resumption.load_resume_state(opt))
+    build_model(opt).resume_training(resumer.load_resume_state(opt))
 
 
 def test_other_models_than_ours(tmp_path: Path):
@@ -212,15 +214,15 @@ def test_other_models_than_ours(tmp_path: Path):
         save_state(tmp_path / 'training_states' / f'{iteration}.state', iteration)
     truncate(tmp_path / 'training_states' / '6.state')
     opt = resume_options(tmp_path, auto_resume=True) | {'network_teacher': {}}
-    resumption = Resumption()
-    assert resumption.load_resume_state(opt)['iter'] == 3
-    assert [level for level, _ in resumption.to_log] == [logging.WARNING, logging.INFO]
+    resumer = Resumer()
+    assert resumer.load_resume_state(opt)['iter'] == 3
+    assert [level for level, _ in resumer.messages] == [logging.WARNING, logging.INFO]
     assert (tmp_path / 'training_states' / '6.state').is_file()
 
 
 def test_a_training_keeps_its_seed(trained: dict):
-    resumption = Resumption()
+    resumer = Resumer()
     opt = trained | {'manual_seed': 1234}  # as BasicSR draws one where the options have none
-    resumption.load_resume_state(opt)
+    resumer.load_resume_state(opt)
     assert opt['manual_seed'] == 5
-    assert resumption.to_log[-1] == (logging.WARNING, 'manual_seed stays 5, with which this training began.')
+    assert resumer.messages[-1] == (logging.WARNING, 'Kept manual_seed 5 of the resumed training.')

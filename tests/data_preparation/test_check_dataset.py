@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import yaml
 
-from python_process import ROOT, check_python, run_python
+from python_process import ROOT, check_script, run_script
 from sample_images import downsample_images, sample_image, write_sample_images
 from usrdu_basicsr.data_preparation.check_dataset import check_dataset
 from usrdu_basicsr.data_preparation.create_lmdb import create_lmdbs
@@ -34,7 +34,7 @@ def dataset(root: Path, kind: str = 'UncertaintyPairedDataset', **changes: objec
     return {'type': kind, 'phase': 'train', 'scale': 4, 'gt_size': 64, **roots, **changes}
 
 
-def test_a_good_set_has_no_problem(sets: Path):
+def test_valid_set_has_no_problems(sets: Path):
     assert cv2.imwrite(str(sets / 'camera' / 'gray.jpg'), sample_image()[..., 0])
     (sets / 'camera' / 'notes.txt').touch()
     report = check_dataset(dataset(sets))
@@ -49,54 +49,54 @@ def test_a_good_set_has_no_problem(sets: Path):
     assert report.problems == []
     assert report.summary[1] == (
         f'dataroot_lq {sets}/camera: 3 images; 30x40 to 96x112, median 30x40 (height x width); 2 RGB, 1 gray;'
-        ' 1 more file, not read'
+        ' 1 other file ignored'
     )
 
 
-def test_every_problem_is_told_at_once(sets: Path):
+def test_all_problems_are_reported_at_once(sets: Path):
     content = (sets / 'hr' / 'astronaut.png').read_bytes()
     (sets / 'hr' / 'astronaut.png').write_bytes(content[: len(content) // 2])
-    write_sample_images(sets / 'set' / 'lr', 2, 12, 12)  # chelsea's is of another size and too small
+    write_sample_images(sets / 'set' / 'lr', 2, 12, 12)  # too small; chelsea's has another size
     (sets / 'set' / 'log_scale' / 'coffee.npy').write_bytes(b'')
     (sets / 'set' / 'lr' / 'extra.png').write_bytes((sets / 'hr' / 'coffee.png').read_bytes())
     (sets / 'set' / 'lr' / 'coffee.jpg').write_bytes((sets / 'set' / 'lr' / 'coffee.png').read_bytes())
     write_description(sets / 'set', {'scale': 2})
     report = check_dataset(dataset(sets))
     assert report.notes == [
-        f"'{sets}/set/lr/coffee.jpg' is a PNG file, in spite of its name",
-        f"1 of '{sets}/set/lr' have no partner in '{sets}/hr', 'extra' first",
+        f"'{sets}/set/lr/coffee.jpg' is a PNG file despite its extension",
+        f"1 files of '{sets}/set/lr' have no partner in '{sets}/hr', the first one is 'extra'",
     ]
     expected = [
-        f"cannot read image '{sets}/hr/astronaut.png': it is damaged",
-        f"'{sets}/set/lr/astronaut.png' is 12x12 pixels, too small for crops of 16x16",
-        f"'{sets}/set/lr/chelsea.png' is 12x12 pixels, too small for crops of 16x16",
-        f"log-scales '{sets}/set/log_scale/coffee.npy' are not floats",
-        f"dataroot_lq: 2 of '{sets}/set/lr' share the name 'coffee'",
-        f"'{sets}/set/lr/chelsea.png' is (12, 12) pixels (height, width), not 1/4 of '{sets}/hr/chelsea.png', (96",
-        f"'{sets}/set' was generated at scale 2, not 4",
+        f"cannot read image '{sets}/hr/astronaut.png': the file is corrupt",
+        f"'{sets}/set/lr/astronaut.png' is 12x12 pixels, too small for patches of 16x16",
+        f"'{sets}/set/lr/chelsea.png' is 12x12 pixels, too small for patches of 16x16",
+        f"log-scale map '{sets}/set/log_scale/coffee.npy': expected floats",
+        f"'{sets}/set/lr/coffee.jpg' and '{sets}/set/lr/coffee.png' share a name",
+        f"'{sets}/set/lr/chelsea.png': got (12, 12) pixels (height, width), expected 1/4 of (96, 112), the size of",
+        f"generated set '{sets}/set': got scale 2, expected 4",
     ]
     assert len(report.problems) == len(expected)
     for part in expected:
         assert any(problem.startswith(part) for problem in report.problems), part
 
 
-def test_lmdbs_are_decoded_too(sets: Path):
+def test_lmdb_values_are_decoded(sets: Path):
     create_lmdbs([sets / 'hr', sets / 'set'])
     roots = {'dataroot_gt': sets / 'hr.lmdb', 'dataroot_lq': sets / 'set/lr.lmdb'}
     assert check_dataset(dataset(sets, **roots)).problems == []
     meta = sets / 'hr.lmdb' / 'meta_info.txt'
     meta.write_text(meta.read_text().replace('coffee.png (96,112,3)', 'coffee.png (96,110,3)'))
-    problem = f"'{sets}/hr.lmdb/coffee' is (96, 112) pixels (height, width), its meta info says (96, 110)"
+    problem = f"'{sets}/hr.lmdb/coffee' is (96, 112) pixels (height, width), but its meta info says (96, 110)"
     assert problem in check_dataset(dataset(sets, **roots)).problems
 
 
-def test_basicsrs_pairs(sets: Path):
+def test_pairs_of_basicsr(sets: Path):
     (sets / 'set' / 'lr' / 'coffee.png').rename(sets / 'set' / 'lr' / 'coffeex4.png')
     pairs = dataset(sets, 'PairedImageDataset', dataroot_log_scale=None)
     problems = check_dataset(pairs).problems
     assert problems == [
         f"'{sets}/hr/coffee.png' has no partner of the same name in '{sets}/set/lr'",
-        f"1 of '{sets}/set/lr' have no partner in '{sets}/hr', 'coffeex4.png' first",
+        f"1 files of '{sets}/set/lr' have no partner in '{sets}/hr', the first one is 'coffeex4.png'",
     ]
     (sets / 'list.txt').write_text('astronaut.png\n')
     assert check_dataset(pairs | {'meta_info_file': sets / 'list.txt'}).problems == []
@@ -104,54 +104,56 @@ def test_basicsrs_pairs(sets: Path):
         (sets / 'set' / 'lr' / f'{name}.png').rename(sets / 'set' / 'lr' / f'{name}x4.png')
     assert check_dataset(pairs | {'filename_tmpl': '{}x4'}).problems == []
     write_sample_images(sets / 'hr', 1, 97, 112)
-    assert 'not 1/4 of' in check_dataset(pairs | {'filename_tmpl': '{}x4'}).problems[0]
+    assert 'expected 1/4 of (97, 112)' in check_dataset(pairs | {'filename_tmpl': '{}x4'}).problems[0]
     assert check_dataset(pairs | {'filename_tmpl': '{}x4', 'phase': 'val'}).problems == []
 
 
-def test_as_a_user(sets: Path):
-    output = check_python(SCRIPT, '--gt', 'hr', '--lq', 'camera', '--gt_size', '96', cwd=sets)
+def test_script(sets: Path):
+    output = check_script(SCRIPT, '--gt', 'hr', '--lq', 'camera', '--gt_size', '96', cwd=sets)
     assert output == (
         'folders: UnpairedImageDataset\n'
         '  dataroot_gt hr: 3 images; 96x112; RGB\n'
         '  dataroot_lq camera: 2 images; 30x40; RGB\n'
         '0 problems\n'
     )
-    found = run_python(SCRIPT, '--gt', 'hr', '--lq', 'nowhere', '--gt_size', '100', cwd=sets)
+    found = run_script(SCRIPT, '--gt', 'hr', '--lq', 'nowhere', '--gt_size', '100', cwd=sets)
     assert found.returncode == 1
-    assert "  PROBLEM: dataroot_lq: no folder 'nowhere'" in found.stdout and found.stdout.endswith('4 problems\n')
+    assert "  PROBLEM: dataroot_lq: folder 'nowhere' does not exist" in found.stdout and found.stdout.endswith(
+        '4 problems\n'
+    )
     train = dataset(Path(), 'UnpairedImageDataset', dataroot_lq=Path('camera'), dataroot_log_scale=None)
     train = {key: str(value) for key, value in train.items() if isinstance(value, str | Path)}
     train |= {'name': 'mine', 'gt_size': 64, 'batch_size_per_gpu': 1, 'num_worker_per_gpu': 0}
     opt = {'name': 'mine', 'num_gpu': 0, 'scale': 4, 'path': {}, 'datasets': {'train': train}}
     (sets / 'mine.yml').write_text(yaml.safe_dump(opt))
-    output = check_python(SCRIPT, '-opt', 'mine.yml', cwd=sets)
+    output = check_script(SCRIPT, '-opt', 'mine.yml', cwd=sets)
     assert output.startswith('train: UnpairedImageDataset\n') and output.endswith('0 problems\n')
-    assert 'give either -opt FILE' in run_python(SCRIPT, cwd=sets).stderr
-    assert 'error: -opt: the options file gone.yml' in run_python(SCRIPT, '-opt', 'gone.yml', cwd=sets).stderr
+    assert 'pass either -opt FILE' in run_script(SCRIPT, cwd=sets).stderr
+    assert "error: -opt: options file 'gone.yml'" in run_script(SCRIPT, '-opt', 'gone.yml', cwd=sets).stderr
 
 
 @pytest.mark.parametrize(
     ('change', 'message'),
     [
-        ({'gt_size': '64'}, "gt_size is text, '64'"),
-        ({'scale': '4'}, "scale is text, '4'"),
-        ({'dataroot_gt': ['a', 'b']}, "dataroot_gt is ['a', 'b'], expected a path"),
+        ({'gt_size': '64'}, "gt_size: got text '64', expected a number"),
+        ({'scale': '4'}, "scale: got text '4', expected a number"),
+        ({'dataroot_gt': ['a', 'b']}, "dataroot_gt: got ['a', 'b'], expected a path"),
         ({'dataroot_lq': None}, 'missing dataroot_lq'),
         ({'dataroot_lr': 'camera'}, "unknown key dataroot_lr: did you mean 'dataroot_lq'?"),
-        ({'type': 'UnpairedDataset'}, "type: no 'UnpairedDataset': did you mean 'UnpairedImageDataset'?"),
+        ({'type': 'UnpairedDataset'}, "type: got 'UnpairedDataset', did you mean 'UnpairedImageDataset'?"),
     ],
 )
-def test_options_that_no_run_would_take(sets: Path, change: dict, message: str):
+def test_invalid_options_are_reported(sets: Path, change: dict, message: str):
     train = {'name': 'mine', 'type': 'UnpairedImageDataset', 'dataroot_gt': 'hr', 'dataroot_lq': 'camera'}
     train |= {'gt_size': 64, 'batch_size_per_gpu': 1, 'num_worker_per_gpu': 0, **change}
     scale = train.pop('scale', 4)
     opt = {'name': 'mine', 'num_gpu': 0, 'scale': scale, 'path': {}, 'datasets': {'train': train}}
     (sets / 'mine.yml').write_text(yaml.safe_dump(opt))
-    found = run_python(SCRIPT, '-opt', 'mine.yml', cwd=sets)
+    found = run_script(SCRIPT, '-opt', 'mine.yml', cwd=sets)
     assert found.returncode == 1 and f'  PROBLEM: {message}' in found.stdout, found.stdout + found.stderr
 
 
-def test_lmdbs_need_no_template_and_extensions_must_match(sets: Path):
+def test_lmdbs_ignore_the_template_and_extensions_must_match(sets: Path):
     create_lmdbs([sets / 'hr', sets / 'set'])
     roots = {'dataroot_gt': sets / 'hr.lmdb', 'dataroot_lq': sets / 'set/lr.lmdb', 'dataroot_log_scale': None}
     pairs = dataset(sets, 'PairedImageDataset', io_backend={'type': 'lmdb'}, filename_tmpl='{}x4', **roots)
@@ -160,24 +162,23 @@ def test_lmdbs_need_no_template_and_extensions_must_match(sets: Path):
     for path in (sets / 'set' / 'lr').iterdir():
         path.rename(path.with_suffix('.jpg'))
     problems = check_dataset(dataset(sets, 'PairedImageDataset', dataroot_log_scale=None)).problems
-    assert len(problems) == 4 and problems[-1].endswith("'astronaut.jpg' first")
+    assert len(problems) == 4 and problems[-1].endswith("the first one is 'astronaut.jpg'")
 
 
-def test_every_listed_file_that_is_gone(sets: Path):
+def test_missing_listed_files(sets: Path):
     (sets / 'list.txt').write_text('gone.png\nastronaut.png\nlost.png\n')
     report = check_dataset(dataset(sets, 'HRImageDataset', meta_info_file=sets / 'list.txt'))
-    assert [problem[: problem.index(':')] for problem in report.problems] == [
+    assert [problem[: problem.index('.png') + 5] for problem in report.problems] == [
         f"cannot read '{sets}/hr/gone.png'",
         f"cannot read '{sets}/hr/lost.png'",
     ]
 
 
-def test_what_basicsr_would_stumble_on(sets: Path):
+def test_files_that_basicsr_cannot_read(sets: Path):
     pairs = dataset(sets, 'PairedImageDataset', dataroot_log_scale=None)
     (sets / 'hr' / 'notes.txt').touch()
     assert check_dataset(pairs).problems == [
-        f"dataroot_gt: folder '{sets}/hr' holds 'notes.txt', which PairedImageDataset would read as an image: move it"
-        ' elsewhere'
+        f"dataroot_gt: folder '{sets}/hr' contains 'notes.txt', which PairedImageDataset reads as an image. Move it"
     ]
     (sets / 'list.txt').write_text('my photo.png\n')
-    assert 'reads no names with blanks' in check_dataset(pairs | {'meta_info_file': sets / 'list.txt'}).problems[0]
+    assert 'cannot read names with spaces' in check_dataset(pairs | {'meta_info_file': sets / 'list.txt'}).problems[0]

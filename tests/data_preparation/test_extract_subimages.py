@@ -11,13 +11,13 @@ import pytest
 import torch
 from basicsr.data import build_dataset
 
-from python_process import ROOT, check_python, run_python
+from python_process import ROOT, check_script, run_script
 from sample_images import downsample_images, sample_image, write_sample_images
 from usrdu_basicsr.data_preparation.crop_subimages import subimage_starts
 from usrdu_basicsr.data_preparation.extract_subimages import extract_generated_subimages, extract_subimages
-from usrdu_basicsr.storage.formats import IMAGE, LOG_SCALE
 from usrdu_basicsr.storage.generated_set import write_description, write_log_scale
 from usrdu_basicsr.storage.open_source import open_source
+from usrdu_basicsr.storage.source import IMAGE, LOG_SCALE
 from usrdu_basicsr.utils.errors import InputError
 
 SCRIPT = ROOT / 'scripts' / 'extract_subimages.py'
@@ -67,11 +67,11 @@ def test_tiles_put_together_again_are_the_photo(tmp_path: Path):
     np.testing.assert_array_equal(again, whole)
 
 
-def test_tiles_of_a_set_are_aligned(sets: Path):
+def test_subimages_of_a_generated_set_are_aligned(sets: Path):
     """Each LR tile and its log-scales are those of the HR tile: area reduction of a tile is the tile of the area."""
-    count = extract_generated_subimages(sets / 'hr', sets / 'set', sets / 'tiles', 48, 40)
-    hr, lr = (open_source(sets / 'tiles' / name, IMAGE) for name in ('hr', 'lr'))
-    log_scale = open_source(sets / 'tiles' / 'log_scale', LOG_SCALE)
+    count = extract_generated_subimages(sets / 'hr', sets / 'set', sets / 'sub', 48, 40)
+    hr, lr = (open_source(sets / 'sub' / name, IMAGE) for name in ('hr', 'lr'))
+    log_scale = open_source(sets / 'sub' / 'log_scale', LOG_SCALE)
     assert len(hr) == count and hr.stems() == lr.stems() == log_scale.stems()
     assert 'odd name_s004' in hr.stems()
     for i in range(count):
@@ -80,10 +80,10 @@ def test_tiles_of_a_set_are_aligned(sets: Path):
         reduced = cv2.resize(tile, lr.size(i)[::-1], interpolation=cv2.INTER_AREA)
         np.testing.assert_allclose(lr.read(i).astype(int), reduced.astype(int), atol=1)
         np.testing.assert_allclose(log_scale.read(i)[..., ::-1] * 255, lr.read(i), atol=0.2)
-    description = json.loads((sets / 'tiles' / 'generation.json').read_text())
+    description = json.loads((sets / 'sub' / 'generation.json').read_text())
     assert description == {'scale': 4, 'checkpoint_sha256': 'abc', 'count': count}
-    tiles = json.loads((sets / 'tiles' / '.tiles.json').read_text())
-    assert tiles == {'crop': 48, 'step': 40, 'photos': 3, 'tiles': count}
+    tiles = json.loads((sets / 'sub' / '.subimages.json').read_text())
+    assert tiles == {'crop': 48, 'step': 40, 'images': 3, 'subimages': count}
 
 
 def options(root: Path, suffix: str) -> dict:
@@ -113,42 +113,48 @@ def test_folders_and_lmdbs_hold_the_same_tiles(sets: Path):
     build_dataset(options(sets / 'packed', '.lmdb') | {'phase': 'train'})[0]
 
 
-def test_as_a_user(sets: Path):
+def test_script(sets: Path):
     settings = ('--crop', '48', '--step', '48', '--workers', '2')
-    output = check_python(SCRIPT, '-i', 'hr', '--generated', 'set', '-o', 'tiles', '--lmdb', *settings, cwd=sets)
-    assert output == '16 tiles in tiles\n'
-    assert sorted(path.name for path in (sets / 'tiles').iterdir()) == [
-        *('.tiles.json', 'generation.json', 'hr.lmdb', 'log_scale.lmdb', 'lr.lmdb'),
+    output = check_script(SCRIPT, '-i', 'hr', '--generated', 'set', '-o', 'sub', '--lmdb', *settings, cwd=sets)
+    assert output == '16 sub-images in sub\n'
+    assert sorted(path.name for path in (sets / 'sub').iterdir()) == [
+        *('.subimages.json', 'generation.json', 'hr.lmdb', 'log_scale.lmdb', 'lr.lmdb'),
     ]
-    assert check_python(SCRIPT, '-i', 'hr', '-o', 'hr_tiles', '--lmdb', *settings, cwd=sets) == (
-        '18 tiles in hr_tiles.lmdb\n'
+    assert check_script(SCRIPT, '-i', 'hr', '-o', 'hr_sub', '--lmdb', *settings, cwd=sets) == (
+        '18 sub-images in hr_sub.lmdb\n'
     )
-    assert len(open_source(sets / 'hr_tiles.lmdb', IMAGE)) == 18  # alone, an odd side is kept whole
+    assert len(open_source(sets / 'hr_sub.lmdb', IMAGE)) == 18  # without a generated set an odd side is kept
     for arguments, message in (
-        (('-i', 'hr', '-o', 'hr_tiles.lmdb'), "error: output 'hr_tiles.lmdb' is there already"),
-        (('-i', 'hr', '-o', 't', '--generated', 'hr'), "error: 'hr' holds no generation.json"),
-        (('-i', 'hr', '-o', 't', '--generated', 'set', '--crop', '50'), 'error: crop 50 is not a multiple of scale 4'),
-        (('-i', 'hr', '-o', 't', '--generated', 'set', '--step', '50'), 'error: step 50 is not a multiple of scale 4'),
+        (('-i', 'hr', '-o', 'hr_sub.lmdb'), "error: output 'hr_sub.lmdb' already exists"),
+        (('-i', 'hr', '-o', 't', '--generated', 'hr'), "error: 'hr' contains no generation.json"),
+        (
+            ('-i', 'hr', '-o', 't', '--generated', 'set', '--crop', '50'),
+            'error: crop: got 50, expected a multiple of 4',
+        ),
+        (
+            ('-i', 'hr', '-o', 't', '--generated', 'set', '--step', '50'),
+            'error: step: got 50, expected a multiple of 4',
+        ),
         (
             ('-i', 'hr', '-o', 'set', '--overwrite'),
-            "error: output 'set' holds no .tiles.json, so it was not written by",
+            "error: output 'set' contains no .subimages.json, so this script did not write it",
         ),
-        (('-i', 'hr', '-o', '.', '--overwrite'), "error: output '.' would replace 'hr', which is to be cut"),
-        (('-i', 'tiles/hr.lmdb', '-o', 't'), "error: 'tiles/hr.lmdb' is an LMDB: tiles are cut from folders"),
+        (('-i', 'hr', '-o', '.', '--overwrite'), "error: output '.' would replace the input 'hr'"),
+        (('-i', 'sub/hr.lmdb', '-o', 't'), "error: 'sub/hr.lmdb' is an LMDB, expected a folder of images"),
     ):
-        assert message in run_python(SCRIPT, *arguments, cwd=sets).stderr
+        assert message in run_script(SCRIPT, *arguments, cwd=sets).stderr
     assert not (sets / 't').exists()
-    check_python(SCRIPT, '-i', 'hr', '-o', 'hr_tiles.lmdb', '--overwrite', '--crop', '96', cwd=sets)
-    assert len(open_source(sets / 'hr_tiles.lmdb', IMAGE)) == 6
+    check_script(SCRIPT, '-i', 'hr', '-o', 'hr_sub.lmdb', '--overwrite', '--crop', '96', cwd=sets)
+    assert len(open_source(sets / 'hr_sub.lmdb', IMAGE)) == 6
 
 
-def test_a_set_of_other_photos_is_refused(sets: Path):
+def test_set_of_other_images_is_rejected(sets: Path):
     write_sample_images(sets / 'hr', 1, 48, 48)
-    with pytest.raises(InputError, match=r"lr/astronaut.png': \(24, 28\) pixels .*, expected \(12, 12\): 1/4 of"):
-        extract_generated_subimages(sets / 'hr', sets / 'set', sets / 'tiles', 48, 48)
+    with pytest.raises(InputError, match=r"lr/astronaut.png': got \(24, 28\) pixels .*, expected 1/4 of \(48, 48\)"):
+        extract_generated_subimages(sets / 'hr', sets / 'set', sets / 'sub', 48, 48)
     (sets / 'set' / 'lr' / 'chelsea.png').unlink()
-    with pytest.raises(InputError, match=r"chelsea.png': no partner of the same name in '.*lr'"):
-        extract_generated_subimages(sets / 'hr', sets / 'set', sets / 'tiles', 48, 48)
+    with pytest.raises(InputError, match=r"chelsea.png' has no partner of the same name in '.*lr'"):
+        extract_generated_subimages(sets / 'hr', sets / 'set', sets / 'sub', 48, 48)
     assert sorted(path.name for path in sets.iterdir()) == ['hr', 'set']
 
 
@@ -156,6 +162,6 @@ def test_a_photo_that_breaks_while_it_is_cut_leaves_nothing(sets: Path, monkeypa
     monkeypatch.setattr('usrdu_basicsr.data_preparation.extract_subimages.check_all', lambda *_: None)
     (sets / 'hr' / 'odd name.png').write_bytes(b'')
     for as_lmdb in (False, True):
-        with pytest.raises(InputError, match=r"odd name.png': it is empty"):
-            extract_generated_subimages(sets / 'hr', sets / 'set', sets / 'tiles', 48, 48, as_lmdb=as_lmdb)
+        with pytest.raises(InputError, match=r"odd name.png': the file is empty"):
+            extract_generated_subimages(sets / 'hr', sets / 'set', sets / 'sub', 48, 48, as_lmdb=as_lmdb)
     assert sorted(path.name for path in sets.iterdir()) == ['hr', 'set']

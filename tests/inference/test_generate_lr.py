@@ -15,7 +15,8 @@ from PIL import Image
 from sample_images import sample_image, write_sample_images
 from usrdu_basicsr.archs.dsn_arch import UncertaintyDSN
 from usrdu_basicsr.data.uncertainty_paired_dataset import UncertaintyPairedDataset
-from usrdu_basicsr.inference.generate_lr import generate_set, predict
+from usrdu_basicsr.inference.generate_lr import generate_set
+from usrdu_basicsr.inference.lr_sampler import LRSampler
 from usrdu_basicsr.utils.errors import InputError
 
 CPU = torch.device('cpu')
@@ -80,7 +81,8 @@ def test_tiles_give_the_untiled_result(tmp_path: Path, scale: int, residual: boo
     net = UncertaintyDSN(num_feat=8, num_block=1, scale=scale, residual=residual).eval()
     net.load_state_dict(torch.load(checkpoint, weights_only=True)['params'])
     image = sample_image('coffee', 132, 100).astype(np.float32) / 255
-    whole, tiled = predict(net, image, tile=1000), predict(net, image, tile=tile)
+    sampler = LRSampler(net)
+    whole, tiled = sampler.predict(image, tile=1000), sampler.predict(image, tile=tile)
     for one, other in zip(whole, tiled, strict=True):
         np.testing.assert_allclose(one, other, atol=2e-5)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch.nn import functional as F
 
-from usrdu_basicsr.inference.self_ensemble import with_self_ensemble
+from usrdu_basicsr.inference.upscaler import with_self_ensemble
 
 
 def test_the_eight_ways():

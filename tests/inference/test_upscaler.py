@@ -15,7 +15,7 @@ from basicsr.archs.srvgg_arch import SRVGGNetCompact
 from torch import nn
 
 from published import load_generator, rrdb_name
-from python_process import check_python, run_python
+from python_process import run_script
 from sample_images import sample_image
 from usrdu_basicsr.inference import upscaler as module
 from usrdu_basicsr.inference.upscaler import Upscaler
@@ -319,23 +319,20 @@ def test_the_memory_that_is_free():
 
 
 LIMITED = """
-from usrdu_basicsr import register
-register()
 import resource
-import cv2, numpy as np, torch
+import numpy as np, torch
 from pathlib import Path
 from basicsr.archs.srvgg_arch import SRVGGNetCompact
 from usrdu_basicsr.utils.memory import free_memory
 from usrdu_basicsr.inference.upscaler import Upscaler
 
-tile = {tile}
 used = next(int(l.split()[1]) for l in Path('/proc/self/status').read_text().splitlines() if l.startswith('VmData'))
 net = SRVGGNetCompact(num_feat={features}, num_conv=1, upscale=2)
 image = np.tile(np.arange(256, dtype=np.uint8)[None, :, None], ({height}, {width}, 3))
 limit = used * 1024 + {limit} * 2**20
 resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
 assert free_memory(torch.device('cpu')) < {limit} * 2**20
-upscale = Upscaler(net, tile=tile)
+upscale = Upscaler(net, tile={tile})
 result = upscale(image)
 assert result.shape == (image.shape[0] * 2, image.shape[1] * 2, 3), result.shape
 part = image[:, :256]
@@ -343,13 +340,20 @@ assert abs(upscale(part)[:, :400].astype(int) - result[: part.shape[0] * 2, :400
 """
 
 
-def test_24_megapixels_in_little_memory(tmp_path: Path):
-    """The whole image at once would take more than 3 GB; 288 MB are the result."""
-    check_python('-c', LIMITED.format(tile=None, features=16, height=4000, width=24, limit=700), cwd=tmp_path)
-
-
-def test_memory_runs_out_on_a_cpu(tmp_path: Path):
-    script = LIMITED.format(tile=1500, features=64, height=1500, width=6, limit=400)
-    result = run_python('-c', script, cwd=tmp_path)
+def upscale_in_limited_memory(folder: Path, **settings: int | None) -> str:
+    """Standard error of a process with `limit` MiB of memory beyond what Python and PyTorch use at the start."""
+    (folder / 'limited.py').write_text(LIMITED.format(**settings))
+    result = run_script(folder / 'limited.py', cwd=folder)
     assert result.returncode == 0, result.stderr
-    assert 'retrying with tiles of 750 pixels' in result.stderr
+    return result.stderr
+
+
+def test_large_image_in_little_memory(tmp_path: Path):
+    """4 megapixels as a whole take more than 700 MB; the result takes 49 MB."""
+    errors = upscale_in_limited_memory(tmp_path, tile=None, features=16, height=2000, width=8, limit=LIMIT1)
+    assert 'retrying' not in errors
+
+
+def test_out_of_memory_on_a_cpu(tmp_path: Path):
+    errors = upscale_in_limited_memory(tmp_path, tile=750, features=64, height=750, width=3, limit=LIMIT2)
+    assert 'retrying with tiles of 375 pixels' in errors

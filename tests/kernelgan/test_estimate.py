@@ -1,14 +1,16 @@
-"""Estimating the kernels of a folder: files, reports, what is skipped and named, kill and resume, shared work."""
+"""Kernel estimation for a folder: files, report, skipped and failed images, resuming, and several processes."""
 
 from __future__ import annotations
 
 import json
 import logging
 import os
+import runpy
 import signal
 import subprocess
 import sys
 import time
+import zlib
 from pathlib import Path
 
 import cv2
@@ -17,26 +19,28 @@ import pytest
 import torch
 from scipy.io import loadmat
 
-from python_process import ROOT, check_python, run_python
+from python_process import ROOT, check_python, run_script
 from sample_images import sample_image, write_sample_images
+from usrdu_basicsr.cli.command_line import run_script as run_main
 from usrdu_basicsr.data.kernel_set import read_kernel, read_kernel_set
-from usrdu_basicsr.kernelgan import estimate as estimate_kernels
+from usrdu_basicsr.kernelgan import estimate as estimate_module
 from usrdu_basicsr.kernelgan import postprocess
 from usrdu_basicsr.kernelgan.crops import SourceImages
 from usrdu_basicsr.kernelgan.estimate import EstimationSettings, KernelEstimation
-from usrdu_basicsr.kernelgan.kernel_report import CELL, LABEL, contact_sheet
+from usrdu_basicsr.kernelgan.kernel_files import CELL, LABEL, contact_sheet
 from usrdu_basicsr.kernelgan.postprocess import consensus, kernel_error, post_process, x2_to_x4_kernel
 from usrdu_basicsr.kernelgan.training import RawKernels, train_kernels
 from usrdu_basicsr.utils.errors import InputError, InputNotFoundError
+from usrdu_basicsr.utils.seed import derive_seed
 
 CPU = torch.device('cpu')
 QUICK = EstimationSettings(runs=2, iterations=4)
 SCRIPT = ROOT / 'scripts' / 'estimate_kernels.py'
-# The script, with kernels of so few iterations let pass that all would count as collapsed
+# The script without the check for collapsed runs, as all runs of few iterations are collapsed
 QUICK_SCRIPT = f"""
 import runpy
 from usrdu_basicsr.kernelgan import postprocess
-postprocess.COLLAPSED = float('inf')
+postprocess.COLLAPSED_SUM_ERROR = float('inf')
 runpy.run_path({str(SCRIPT)!r}, run_name='__main__')
 """
 
@@ -48,8 +52,8 @@ def camera(tmp_path: Path) -> Path:
 
 
 @pytest.fixture(autouse=True)
-def few_iterations_will_do(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(postprocess, 'COLLAPSED', np.inf)
+def accept_collapsed_runs(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(postprocess, 'COLLAPSED_SUM_ERROR', np.inf)
 
 
 @pytest.fixture
@@ -58,8 +62,8 @@ def quick_script(tmp_path: Path) -> Path:
     return tmp_path / 'quick.py'
 
 
-def estimate(photos: Path, output: Path, settings: EstimationSettings = QUICK, batch: int = 2, **options: object):
-    return KernelEstimation(photos, output, settings, **options).run(CPU, batch, show_progress=False)
+def estimate(images: Path, output: Path, settings: EstimationSettings = QUICK, batch: int = 2, **options: object):
+    return KernelEstimation(images, output, settings, **options).run(CPU, batch, show_progress=False)
 
 
 def kernels_of(folder: Path) -> dict[str, np.ndarray]:
@@ -72,7 +76,7 @@ def gaussian(row: float, column: float, spread: float = 1.732) -> np.ndarray:
     return kernel / kernel.sum()
 
 
-def test_what_is_written(camera: Path, tmp_path: Path):
+def test_written_files(camera: Path, tmp_path: Path):
     output = tmp_path / 'kernels'
     report = estimate(camera, output)
     assert report.written == ['astronaut.png', 'chelsea.png', 'coffee.png']
@@ -90,7 +94,7 @@ def test_what_is_written(camera: Path, tmp_path: Path):
             read_kernel(output / f'x4/{name}.npy'), x2_to_x4_kernel(read_kernel(output / f'x2/{name}.npy'))
         )
 
-    seeds = [estimate_kernels._seed(0, 'chelsea', run) for run in range(2)]
+    seeds = [derive_seed(0, zlib.crc32(b'chelsea'), run) for run in range(2)]
     image = sample_image('chelsea', 90, 96)[..., ::-1].astype(np.float32) / 255
     result = train_kernels(SourceImages([image], CPU), [0, 0], seeds, CPU, 4)
     expected = consensus(result.kernels)
@@ -108,70 +112,70 @@ def test_what_is_written(camera: Path, tmp_path: Path):
     assert sheet.shape == (2 * (CELL + LABEL), 2 * CELL, 3)
 
 
-def test_what_is_told_of_a_kernel(camera: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    """Two runs that found Gaussians off the centre, one that collapsed, one without numbers."""
-    monkeypatch.setattr(postprocess, 'COLLAPSED', 0.5)
+def test_kernel_record(camera: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Of four runs, two are off-centre Gaussians, one has collapsed and one is NaN."""
+    monkeypatch.setattr(postprocess, 'COLLAPSED_SUM_ERROR', 0.5)
     good, bad = 0.75 * gaussian(5.5, 7), 1.7 * gaussian(2, 9, spread=0.5)
-    found = np.stack([good, bad, good, good * np.nan]).astype(np.float32)
+    raw = np.stack([good, bad, good, good * np.nan]).astype(np.float32)
 
-    def train(images, which, seeds, device, iterations, progress):
-        count = len(which) // 4
-        return RawKernels(np.tile(found, (count, 1, 1)), {'gan': np.tile(np.float32([1, 9, 2, 9]), count)})
+    def train(images, indices, seeds, device, iterations, progress):
+        count = len(indices) // 4
+        return RawKernels(np.tile(raw, (count, 1, 1)), {'gan': np.tile(np.float32([1, 9, 2, 9]), count)})
 
-    monkeypatch.setattr(estimate_kernels, 'train_kernels', train)
+    monkeypatch.setattr(estimate_module, 'train_kernels', train)
     estimate(camera, tmp_path / 'kernels', EstimationSettings(runs=4))
     record = json.loads((tmp_path / 'kernels/kernels.jsonl').read_text().splitlines()[0])
     assert record['losses'] == {'gan': 1.5} and record['collapsed'] == 2
     assert record['sum'] == pytest.approx(0.75)
     assert record['centre_of_mass'] == pytest.approx([-1, 0.5], abs=0.02)
     kernel = read_kernel(tmp_path / 'kernels/x2/astronaut.npy')
-    assert kernel_error(kernel, post_process(good)) < 0.02  # which is moved once more
+    assert kernel_error(kernel, post_process(good)) < 0.02  # which is shifted once more
     assert record['spread'] == pytest.approx([1.5, 1.5], abs=0.15)
     assert record['disagreement'] < 0.02
 
 
-def test_agreement_gives_little_weight_to_an_odd_run():
-    right = [gaussian(6.5 + dy, 6.5) for dy in (-0.2, -0.1, 0.1)]
-    odd = np.zeros((13, 13))
-    odd[2, 3], odd[10, 9] = 0.7, 0.3
-    agreed = consensus(np.stack([*right, odd]))
-    expected = post_process(right[1])
-    apart = [np.pad(post_process(kernel), 2)[:17, :17] for kernel in (*right, odd)]
-    assert kernel_error(agreed, expected) < 0.05
-    assert kernel_error(np.mean(apart, axis=0), expected) > 0.2
-    assert agreed.sum() == pytest.approx(1) and agreed.min() >= -1e-3
+def test_consensus_limits_outliers():
+    regular = [gaussian(6.5 + dy, 6.5) for dy in (-0.2, -0.1, 0.1)]
+    outlier = np.zeros((13, 13))
+    outlier[2, 3], outlier[10, 9] = 0.7, 0.3
+    median = consensus(np.stack([*regular, outlier]))
+    expected = post_process(regular[1])
+    padded = [np.pad(post_process(kernel), 2)[:17, :17] for kernel in (*regular, outlier)]
+    assert kernel_error(median, expected) < 0.05
+    assert kernel_error(np.mean(padded, axis=0), expected) > 0.2
+    assert median.sum() == pytest.approx(1) and median.min() >= -1e-3
 
 
-def test_a_single_run_is_taken_as_it_is():
+def test_consensus_of_a_single_run():
     np.testing.assert_allclose(consensus(gaussian(6, 7)[None]), post_process(gaussian(6, 7)), rtol=1e-3, atol=1e-9)
 
 
-def test_runs_of_other_sizes_agree():
+def test_consensus_of_different_sizes():
     small, large = gaussian(6.5, 6.5), gaussian(2, 6.5)
     assert len(post_process(large)) > len(post_process(small))
-    agreed = consensus(np.stack([small, large, large]))
-    assert agreed.shape == post_process(large).shape
-    assert agreed.sum() == pytest.approx(1)
+    median = consensus(np.stack([small, large, large]))
+    assert median.shape == post_process(large).shape
+    assert median.sum() == pytest.approx(1)
 
 
-def test_the_sheet_shows_every_kernel():
+def test_contact_sheet_shows_every_kernel():
     kernels = {f'{i}': np.eye(17) if i == 4 else np.eye(13)[::-1] for i in range(5)}
     sheet = contact_sheet(kernels)
     assert sheet.shape == (2 * (CELL + LABEL), 3 * CELL, 3)
     brightest = sheet.astype(int).sum(2) > 600
-    assert brightest[: CELL // 4, : CELL // 4].sum() == 0  # the others are padded, and their first tap is empty
+    assert brightest[: CELL // 4, : CELL // 4].sum() == 0  # padded; the first tap is empty
     assert brightest[CELL + LABEL :, CELL : CELL + CELL // 17].any()
 
 
-def test_photos_without_kernel_are_named(camera: Path, tmp_path: Path, monkeypatch, caplog):
-    monkeypatch.setattr(postprocess, 'COLLAPSED', 0.5)
-    report = estimate(camera, tmp_path / 'kernels')  # after four iterations no kernel has a sum yet
-    assert "coffee.png' has no kernel: each of the 2 runs collapsed. Stage 1 does without it" in caplog.text
+def test_images_without_kernel_are_reported(camera: Path, tmp_path: Path, monkeypatch, caplog):
+    monkeypatch.setattr(postprocess, 'COLLAPSED_SUM_ERROR', 0.5)
+    report = estimate(camera, tmp_path / 'kernels')  # after four iterations all runs are collapsed
+    assert "coffee.png': all 2 runs collapsed. Stage 1 can train without it" in caplog.text
     assert report.failed == ['astronaut.png', 'chelsea.png', 'coffee.png'] and not report.written
     assert not (tmp_path / 'kernels/x2').exists() and not (tmp_path / 'kernels/kernels.png').exists()
 
 
-def test_bad_photos_do_not_stop_the_others(camera: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture):
+def test_bad_images_are_reported(camera: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture):
     (camera / 'broken.png').write_bytes((camera / 'coffee.png').read_bytes()[:2000])
     (camera / 'empty.jpg').touch()
     cv2.imwrite(str(camera / 'tiny.png'), sample_image('rocket', 83, 200))
@@ -182,16 +186,16 @@ def test_bad_photos_do_not_stop_the_others(camera: Path, tmp_path: Path, caplog:
     assert report.too_small == ['tiny.png'] and report.failed == ['broken.png', 'empty.jpg', 'infinite.tiff']
     assert report.written == ['astronaut.png', 'chelsea.png', 'coffee.png', 'gray.png']
     for text in (
-        "tiny.png' is skipped: KernelGAN needs 84 pixels a side",
+        "tiny.png': got 83x200 pixels, expected sides >= 84",
         "cannot read image '",
         'empty.jpg',
-        "infinite.tiff' holds values",
+        "infinite.tiff' contains non-finite values",
     ):
         assert text in caplog.text
     assert set(kernels_of(tmp_path / 'kernels/x2')) == {Path(name).stem for name in report.written}
 
 
-def test_a_second_run_finishes_the_first(camera: Path, tmp_path: Path):
+def test_second_run_resumes_the_first(camera: Path, tmp_path: Path):
     output = tmp_path / 'kernels'
     estimate(camera, output)
     before = kernels_of(output / 'x2') | {f'{k}_x4': v for k, v in kernels_of(output / 'x4').items()}
@@ -209,7 +213,7 @@ def test_a_second_run_finishes_the_first(camera: Path, tmp_path: Path):
     assert len(times) == 12 and not list(output.rglob('*.tmp'))
 
 
-def test_other_settings_and_newer_photos_are_estimated_again(camera: Path, tmp_path: Path):
+def test_other_settings_and_newer_images_are_recomputed(camera: Path, tmp_path: Path):
     output = tmp_path / 'kernels'
     estimate(camera, output, scale=2)
     assert not (output / 'x4').exists()
@@ -220,23 +224,23 @@ def test_other_settings_and_newer_photos_are_estimated_again(camera: Path, tmp_p
     assert estimate(camera, output, EstimationSettings(runs=2, iterations=4, seed=1)).written == ['coffee.png']
 
 
-def test_a_kernel_does_not_depend_on_batch_or_share(camera: Path, tmp_path: Path):
-    estimate(camera, tmp_path / 'one', batch=1)
-    estimate(camera, tmp_path / 'all', batch=3)
+def test_kernel_does_not_depend_on_batch_or_share(camera: Path, tmp_path: Path):
+    estimate(camera, tmp_path / 'single', batch=1)
+    estimate(camera, tmp_path / 'batch', batch=3)
     for rank in range(2):
         estimate(camera, tmp_path / 'shared', share=(rank, 2))
-    one, together, shared = (kernels_of(tmp_path / name / 'x4') for name in ('one', 'all', 'shared'))
-    assert one.keys() == together.keys() == shared.keys()
-    for name in one:
-        assert max(kernel_error(together[name], one[name]), kernel_error(shared[name], one[name])) < 1e-5
-    assert (tmp_path / 'shared/kernels.jsonl').read_text() == (tmp_path / 'one/kernels.jsonl').read_text()
+    single, batch, shared = (kernels_of(tmp_path / name / 'x4') for name in ('single', 'batch', 'shared'))
+    assert single.keys() == batch.keys() == shared.keys()
+    for name in single:
+        assert max(kernel_error(batch[name], single[name]), kernel_error(shared[name], single[name])) < 1e-5
+    assert (tmp_path / 'shared/kernels.jsonl').read_text() == (tmp_path / 'single/kernels.jsonl').read_text()
 
 
-def test_a_kernel_belongs_to_its_photo(camera: Path, tmp_path: Path):
+def test_kernels_of_other_seeds_and_images_are_replaced(camera: Path, tmp_path: Path):
     output = tmp_path / 'kernels'
     estimate(camera, output)
     estimate(camera, output, EstimationSettings(runs=2, iterations=4, seed=1), scale=2)
-    assert not list((output / 'x4').iterdir())  # of the seed before
+    assert not list((output / 'x4').iterdir())  # kernels of the previous seed are removed
     assert len(estimate(camera, output, EstimationSettings(runs=2, iterations=4, seed=1)).skipped) == 3
     x2, x4 = kernels_of(output / 'x2'), kernels_of(output / 'x4')
     assert all(kernel_error(x4[name], x2_to_x4_kernel(x2[name])) < 1e-6 for name in x2)
@@ -246,10 +250,10 @@ def test_a_kernel_belongs_to_its_photo(camera: Path, tmp_path: Path):
     assert estimate(camera, output, EstimationSettings(runs=2, iterations=4, seed=1)).written == ['chelsea.png']
 
 
-def test_a_photo_that_loses_its_kernel(camera: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_failed_image_loses_its_old_kernel(camera: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     output = tmp_path / 'kernels'
     estimate(camera, output)
-    monkeypatch.setattr(postprocess, 'COLLAPSED', 0)
+    monkeypatch.setattr(postprocess, 'COLLAPSED_SUM_ERROR', 0)
     later = time.time() + 5
     os.utime(camera / 'coffee.png', (later, later))
     assert estimate(camera, output).failed == ['coffee.png']
@@ -257,67 +261,73 @@ def test_a_photo_that_loses_its_kernel(camera: Path, tmp_path: Path, monkeypatch
     assert len((output / 'kernels.jsonl').read_text().splitlines()) == 2
 
 
-def test_memory_bounds_a_batch(camera: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_pixel_limit_of_a_batch(camera: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     batches = []
 
-    def train(images, which, seeds, device, iterations, progress):
+    def train(images, indices, seeds, device, iterations, progress):
         batches.append(len(images.sources.shapes))
-        return train_kernels(images, which, seeds, device, iterations, progress)
+        return train_kernels(images, indices, seeds, device, iterations, progress)
 
-    monkeypatch.setattr(estimate_kernels, 'train_kernels', train)
-    monkeypatch.setattr(estimate_kernels, 'MAX_PIXELS', 2 * 90 * 96)
+    monkeypatch.setattr(estimate_module, 'train_kernels', train)
+    monkeypatch.setattr(estimate_module, 'MAX_PIXELS', 2 * 90 * 96)
     estimate(camera, tmp_path / 'kernels', batch=16)
     assert batches == [2, 1]
 
 
-def test_inputs_that_cannot_work(camera: Path, tmp_path: Path):
-    with pytest.raises(InputNotFoundError, match='no folder'):
+def test_invalid_folders_are_rejected(camera: Path, tmp_path: Path):
+    with pytest.raises(InputNotFoundError, match='does not exist'):
         estimate(tmp_path / 'none', tmp_path / 'kernels')
-    with pytest.raises(InputError, match='is the folder of the photos'):
+    with pytest.raises(InputError, match='is the input folder'):
         estimate(camera, camera)
     (tmp_path / 'file').touch()
-    with pytest.raises(InputError, match='is a file; name a folder'):
+    with pytest.raises(InputError, match='is a file, expected a folder'):
         estimate(camera, tmp_path / 'file')
     cv2.imwrite(str(camera / 'coffee.jpg'), sample_image('coffee', 90, 96))
     with pytest.raises(InputError, match='would share a name'):
         estimate(camera, tmp_path / 'kernels')
 
 
-def test_the_script(camera: Path, tmp_path: Path, quick_script: Path):
+def test_script(camera: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
+    monkeypatch.chdir(tmp_path)
+    main = runpy.run_path(str(SCRIPT))['main']
+
+    def run(*arguments: str) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, 'argv', ['estimate_kernels.py', *arguments, '--device', 'cpu'])
+        return main(), *capsys.readouterr()
+
     arguments = ('-i', 'camera', '-o', 'kernels', '--runs', '2', '--iterations', '4')
-    result = run_python(quick_script, *arguments, cwd=tmp_path)
-    assert result.returncode == 0, result.stderr
-    assert result.stdout == '3 written, 0 there already, 0 too small, 0 failed\n'
-    assert '0 of 3 photos left' in result.stderr and 'to go' in result.stderr
+    status, stdout, stderr = run(*arguments)
+    assert status == 0, stderr
+    assert stdout == '3 written, 0 skipped (already exist), 0 too small, 0 failed\n'
+    assert '0.0 of 3 images' in stderr and 'remaining' in stderr
     (camera / 'broken.png').write_bytes(b'')
-    result = run_python(quick_script, *arguments, cwd=tmp_path)
-    assert result.returncode == 1
-    assert result.stdout == '0 written, 3 there already, 0 too small, 1 failed\n'
+    assert run(*arguments)[:2] == (1, '0 written, 3 skipped (already exist), 0 too small, 1 failed\n')
+    for option, value, least in (('--batch', '0', 1), ('--seed', '-1', 0)):
+        with pytest.raises(SystemExit):
+            run('-i', 'a', '-o', 'b', option, value)
+        assert f'argument {option}: expected at least {least}, got {value}' in capsys.readouterr().err
+    monkeypatch.setattr(signal, 'signal', lambda *_: None)
+    with pytest.raises(SystemExit, match=r"^error: output '"):
+        run_main(lambda: run('-i', 'camera', '-o', 'camera/coffee.png')[0])
 
 
-def test_the_script_as_it_is(tmp_path: Path):
+def test_script_process(tmp_path: Path):
+    """Default settings of the script, except for fewer iterations and runs."""
     write_sample_images(tmp_path / 'camera', 1, 84, 84)
-    result = run_python(SCRIPT, '-i', 'camera', '-o', 'kernels', '--iterations', '600', '--runs', '2', cwd=tmp_path)
-    # whether runs collapse depends on the processor's rounding
+    result = run_script(SCRIPT, '-i', 'camera', '-o', 'kernels', '--iterations', '600', '--runs', '2', cwd=tmp_path)
+    # The rounding of the processor decides whether runs collapse.
     assert (result.returncode, result.stdout[:9]) in ((0, '1 written'), (1, '0 written')), result.stderr
-    assert run_python(SCRIPT, '-i', 'camera', '-o', 'camera/astronaut.png', cwd=tmp_path).stderr.startswith(
-        "error: output '"
-    )
-    assert (
-        'argument --batch: expected at least 1, got 0'
-        in run_python(SCRIPT, '-i', 'a', '-o', 'b', '--batch', '0', cwd=tmp_path).stderr
-    )
 
 
-def test_two_processes_share_the_photos(camera: Path, tmp_path: Path, quick_script: Path):
+def test_two_processes_share_the_images(camera: Path, tmp_path: Path, quick_script: Path):
     launcher = ('-m', 'torch.distributed.run', '--standalone', '--nproc_per_node', '2')
     arguments = ('-i', 'camera', '-o', 'kernels', '--runs', '2', '--iterations', '4', '--device', 'cpu')
-    (camera / 'a broken one.png').touch()  # does not end the other process
-    told = check_python(*launcher, quick_script, *arguments, cwd=tmp_path, CUDA_VISIBLE_DEVICES='')
-    assert sorted(told.split('\n')) == [
+    (camera / 'a broken one.png').touch()  # must not stop the other process
+    output = check_python(*launcher, quick_script, *arguments, cwd=tmp_path, CUDA_VISIBLE_DEVICES='')
+    assert sorted(output.split('\n')) == [
         '',
-        '1 written, 0 there already, 0 too small, 1 failed',
-        '2 written, 0 there already, 0 too small, 0 failed',
+        '1 written, 0 skipped (already exist), 0 too small, 1 failed',
+        '2 written, 0 skipped (already exist), 0 too small, 0 failed',
     ]
     (camera / 'a broken one.png').unlink()
     estimate(camera, tmp_path / 'one')
@@ -327,7 +337,7 @@ def test_two_processes_share_the_photos(camera: Path, tmp_path: Path, quick_scri
 
 
 @pytest.mark.skipif(sys.platform == 'win32', reason='SIGKILL')
-def test_a_killed_run_is_finished(camera: Path, tmp_path: Path, quick_script: Path):
+def test_killed_run_is_resumed(camera: Path, tmp_path: Path, quick_script: Path):
     command = [sys.executable, quick_script, '-i', 'camera', '-o', 'kernels', '--runs', '2', '--iterations', '40']
     environment = {**os.environ, 'PYTHONPATH': str(ROOT), 'OMP_NUM_THREADS': '1'}
     process = subprocess.Popen([*command, '--batch', '1'], cwd=tmp_path, env=environment, stderr=subprocess.DEVNULL)
@@ -341,7 +351,7 @@ def test_a_killed_run_is_finished(camera: Path, tmp_path: Path, quick_script: Pa
         process.wait()
     settings = EstimationSettings(runs=2, iterations=40)
     for path in (tmp_path / 'kernels').glob('x?/*.npy'):
-        read_kernel(path)  # whole
+        read_kernel(path)  # not truncated
     report = estimate(camera, tmp_path / 'kernels', settings)
     assert len(report.written) + len(report.skipped) == 3 and report.written
     estimate(camera, tmp_path / 'straight', settings)

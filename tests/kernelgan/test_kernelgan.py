@@ -1,4 +1,4 @@
-"""KernelGAN: against the published numbers, against its layers run one by one, and each photo on its own."""
+"""KernelGAN agrees with the published values and with its layers; results do not depend on the batch."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ from usrdu_basicsr.ops.kernels import centre_of_mass, correlate_each, kernel_dow
 from usrdu_basicsr.ops.resize import bicubic_downsample
 
 CPU = torch.device('cpu')
-SINGLE = 1e-4
-# After 40 iterations two float32 runs that differ in summation order alone, such as the published layers on one thread
-# and on two, are this far apart.
+FLOAT32 = 1e-4
+# Difference after 40 iterations between float32 runs that differ only in the order of summation, such as the published
+# layers on one and on two threads
 CHAOS = 5e-3
 
 
@@ -42,7 +42,7 @@ def vectors():
 
 
 def published_gans(dtype: torch.dtype) -> KernelGANs:
-    """One run with the weights of the published numbers; biases before a batch normalisation have no effect."""
+    """One run with the published test weights. Biases before batch normalisation have no effect and are omitted."""
     gans = KernelGANs([0], CPU)
     names = ['first_layer', *(f'feature_block.{i}' for i in range(4)), 'final_layer']
     with torch.no_grad():
@@ -70,21 +70,21 @@ def published_gans(dtype: torch.dtype) -> KernelGANs:
 
 def published_crops(iteration: int, dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor]:
     g_crop = (image(100 + iteration, 1, 64, 64) * 2 - 1).to(dtype)
-    # The published loss compares each colour with the sum of all three.
+    # The published loss compares each colour channel with the sum of all three.
     target = bicubic_downsample(g_crop, 2)[..., 3:-3, 3:-3].sum(1, keepdim=True)
     return g_crop, target, (image(1100 + iteration, 1, 26, 26) * 2 - 1).to(dtype)
 
 
-def test_40_published_iterations(vectors):
+def test_40_iterations_match_published_values(vectors):
     gans = published_gans(torch.float32)
     for i, (bicubic, *weights) in enumerate(vectors['log']):
         assert [gans.weights.bicubic.item(), gans.weights.centre.item(), gans.weights.sparse.item()] == weights
         loss = gans.step(*published_crops(i, torch.float32))['bicubic'].item()
-        assert relative_error(loss, bicubic) < (SINGLE if i < 8 else CHAOS)
+        assert relative_error(loss, bicubic) < (FLOAT32 if i < 8 else CHAOS)
     assert relative_error(gans.kernels[0].detach(), vectors['effective_kernel']) < CHAOS
 
 
-def test_training_is_that_of_the_layers():
+def test_training_matches_layered_implementation():
     gans = published_gans(torch.float64)
     layers = LayeredKernelGAN(gans)
     for i in range(10):
@@ -97,20 +97,20 @@ def test_training_is_that_of_the_layers():
     assert relative_error(gans.kernels[0].detach(), layers.kernel().detach().numpy()) < 1e-8
 
 
-def test_post_processing(vectors):
-    assert relative_error(post_process(vectors['raw_kernel']), vectors['post_processed']) < SINGLE
-    assert relative_error(x2_to_x4_kernel(vectors['post_processed']), vectors['analytic_x4']) < SINGLE
+def test_post_processing_matches_published_values(vectors):
+    assert relative_error(post_process(vectors['raw_kernel']), vectors['post_processed']) < FLOAT32
+    assert relative_error(x2_to_x4_kernel(vectors['post_processed']), vectors['analytic_x4']) < FLOAT32
 
 
-def test_reduction_with_a_kernel(vectors):
+def test_kernel_downsampling_matches_published_values(vectors):
     x = image(vectors['down_image_seed'].item(), 1, 96, 120)
     got = kernel_downsample(x, torch.from_numpy(vectors['down_kernel']).float()[None], 4)
-    assert relative_error(got[0].permute(1, 2, 0), vectors['down']) < SINGLE
+    assert relative_error(got[0].permute(1, 2, 0), vectors['down']) < FLOAT32
 
 
 @pytest.mark.parametrize('scale', [1, 2, 4])
 @pytest.mark.parametrize('size', [1, 5, 31])
-def test_each_image_is_reduced_with_its_own_kernel(scale: int, size: int):
+def test_each_image_is_downsampled_with_its_own_kernel(scale: int, size: int):
     x, kernels = torch.rand(3, 2, 24, 16, dtype=torch.float64), torch.rand(3, size, size, dtype=torch.float64)
     got = kernel_downsample(x, kernels, scale)
     for n in range(3):
@@ -118,8 +118,10 @@ def test_each_image_is_reduced_with_its_own_kernel(scale: int, size: int):
             np.testing.assert_allclose(got[n, c], correlate(x[n, c].numpy(), kernels[n].numpy())[::scale, ::scale])
 
 
-@pytest.mark.parametrize(('shape', 'size', 'message'), [((3, 9, 8), 3, '9x8 pixels'), ((3, 8, 8), 4, 'with an odd k')])
-def test_reduction_refuses(shape: tuple, size: int, message: str):
+@pytest.mark.parametrize(
+    ('shape', 'size', 'message'), [((3, 9, 8), 3, 'image size 9x8'), ((3, 8, 8), 4, 'with an odd k')]
+)
+def test_kernel_downsampling_rejects_invalid_shapes(shape: tuple, size: int, message: str):
     with pytest.raises(ValueError, match=message):
         kernel_downsample(torch.rand(1, *shape), torch.rand(1, size, size), 4)
 
@@ -128,7 +130,7 @@ def streams(count: int) -> list[torch.Generator]:
     return [torch.Generator().manual_seed(seed) for seed in range(count)]
 
 
-def test_a_kernel_is_its_layers_in_a_row():
+def test_composed_kernel_equals_the_layers():
     generators = KernelGenerators(streams(2)).double()
     x = torch.rand(2, 3, 64, 40, dtype=torch.float64)
     got = correlate_each(x, generators(), 2)
@@ -156,7 +158,7 @@ def test_initial_weights():
     assert discriminators.norm_weight.std().item() == pytest.approx(0.02, rel=0.1)
 
 
-def test_constraints_have_their_closed_form():
+def test_constraint_losses_closed_form():
     kernels = torch.zeros(2, 13, 13)
     kernels[0, 6, 6], kernels[0, 7, 7] = 0.25, 0.25
     kernels[1, 0, 12] = 2
@@ -172,37 +174,37 @@ def test_constraints_have_their_closed_form():
         torch.testing.assert_close(losses[name], torch.tensor(values, dtype=torch.float32), rtol=1e-5, atol=1e-7)
 
 
-def test_an_empty_tap_has_a_finite_slope():
+def test_zero_taps_have_finite_gradients():
     kernels = torch.zeros(1, 13, 13, requires_grad=True)
     constraint_losses(kernels, boundary_mask(CPU))['sparse'].sum().backward()
     assert torch.isfinite(kernels.grad).all()
 
 
-def test_weights_of_the_losses():
-    """Run 0 is close to bicubic at once, run 1 after iteration 300 only, run 2 never three times in a row."""
+def test_loss_weight_schedule():
+    """Run 0 is close to bicubic from the start, run 1 after iteration 300, run 2 never three times in a row."""
     weights = LossWeights(3, CPU)
-    told = {}
+    recorded = {}
     for iteration in range(1001):
         weights.update(
             iteration,
             torch.tensor([0.1, 0.1 if iteration > 300 else 0.5, 0.5 if iteration % 3 else 0.1]),
             torch.zeros(3),
         )
-        told[iteration] = torch.stack([weights.bicubic, weights.centre, weights.sparse], 1).tolist()
-    assert told[199] == [[5, 0, 0]] * 3
+        recorded[iteration] = torch.stack([weights.bicubic, weights.centre, weights.sparse], 1).tolist()
+    assert recorded[199] == [[5, 0, 0]] * 3
     for iteration, expected in {
         200: ([0.05, 0, 0], [5, 0, 0]),
         400: ([5e-4, 1, 5], [0.05, 0, 0]),
         600: ([5e-6, 1, 5], [5e-4, 1, 5]),
         1000: ([5e-6, 1, 5], [5e-6, 1, 5]),
     }.items():
-        assert told[iteration][0] == pytest.approx(expected[0])
-        assert told[iteration][1] == pytest.approx(expected[1])
-        assert told[iteration][2] == [5, 0, 0]
+        assert recorded[iteration][0] == pytest.approx(expected[0])
+        assert recorded[iteration][1] == pytest.approx(expected[1])
+        assert recorded[iteration][2] == [5, 0, 0]
 
 
-def test_iteration_0_does_not_count_and_three_in_a_row_do():
-    for start, relaxed in ((197, True), (198, False)):  # its third iteration is 199, or 200 itself
+def test_schedule_needs_three_close_iterations_after_iteration_0():
+    for start, relaxed in ((197, True), (198, False)):  # the third close iteration is 199 or 200
         weights = LossWeights(1, CPU)
         for iteration in range(201):
             weights.update(
@@ -211,14 +213,14 @@ def test_iteration_0_does_not_count_and_three_in_a_row_do():
         assert (weights.bicubic.item() < 5) == relaxed
 
 
-def test_a_kernel_that_has_not_left_0_is_not_let_go():
+def test_collapsed_kernel_is_not_relaxed():
     weights = LossWeights(3, CPU)
     for iteration in range(401):
         weights.update(iteration, torch.full((3,), 0.1), torch.tensor([1.0, 0.7 if iteration < 300 else 0.1, 0.4]))
     assert weights.bicubic.tolist() == pytest.approx([5, 0.05, 5e-4])
 
 
-def test_crops_are_where_the_gradients_are():
+def test_crops_follow_gradients():
     gray = np.zeros((120, 160))
     gray[40:60, 100:] = 1
     strength = gradient_strength(gray)
@@ -234,50 +236,50 @@ def test_crops_are_where_the_gradients_are():
     assert ((top < 65) & (top + 26 > 35) & (left + 26 > 90)).all()
 
 
-def test_a_flat_image_is_looked_at_everywhere():
+def test_flat_image_has_uniform_crop_probability():
     strength = gradient_strength(np.full((90, 90), 0.3))
     np.testing.assert_array_equal(strength, 1)
     probability = centre_probability(strength, 26)
     assert np.ptp(probability[30:-30, 30:-30]) == pytest.approx(0, abs=1e-12)
 
 
-def test_crops_are_cut_where_they_were_drawn():
+def test_crops_match_their_corners():
     sizes = [(100, 131), (97, 120)]
     images = [sample_image('astronaut', *size)[..., ::-1].astype(np.float32) / 255 for size in sizes]
     sources = SourceImages(images, CPU)
     g_corners, d_corners = np.array([[[2, 4], [0, 6], [10, 14]]]), np.array([[[30, 40], [8, 2], [50, 72]]])
-    which = [0, 1, 0]
-    g_crop, target, d_crop = crops.CropSequence(sources, which, g_corners, d_corners)[0]
-    for run, number in enumerate(which):
-        whole = torch.from_numpy(trim(images[number]).transpose(2, 0, 1).copy())
+    indices = [0, 1, 0]
+    g_crop, target, d_crop = crops.CropSequence(sources, indices, g_corners, d_corners)[0]
+    for run, index in enumerate(indices):
+        whole = torch.from_numpy(trim(images[index]).transpose(2, 0, 1).copy())
         top, left = g_corners[0, run]
         crop = whole[:, top : top + 64, left : left + 64] * 2 - 1
         torch.testing.assert_close(g_crop[run], crop)
-        reduced = bicubic_downsample(crop[None], 2)[0, :, 3:-3, 3:-3]
-        torch.testing.assert_close(target[run], reduced, rtol=1e-5, atol=1e-5)
+        downsampled = bicubic_downsample(crop[None], 2)[0, :, 3:-3, 3:-3]
+        torch.testing.assert_close(target[run], downsampled, rtol=1e-5, atol=1e-5)
         top, left = d_corners[0, run]
         torch.testing.assert_close(d_crop[run], whole[:, top : top + 26, left : left + 26])
 
 
 def test_trimming():
     assert trim(np.zeros((85, 90, 3))).shape == (64, 70, 3)
-    with pytest.raises(ValueError, match='83x90 pixels: KernelGAN needs 84'):
+    with pytest.raises(ValueError, match='too small for KernelGAN: got 83x90 pixels, expected sides >= 84'):
         trim(np.zeros((83, 90, 3)))
 
 
 @pytest.fixture(scope='module')
-def small_photos() -> list[np.ndarray]:
+def small_images() -> list[np.ndarray]:
     sizes = {'astronaut': (100, 96), 'chelsea': (84, 120), 'coffee': (97, 91), 'rocket': (88, 88)}
     return [sample_image(name, *size)[..., ::-1].astype(np.float32) / 255 for name, size in sizes.items()]
 
 
-def estimate(images: list[np.ndarray], numbers: list[int], iterations: int) -> np.ndarray:
-    sources = SourceImages([images[i] for i in numbers], CPU)
-    return train_kernels(sources, range(len(numbers)), [70 + i for i in numbers], CPU, iterations).kernels
+def train(images: list[np.ndarray], indices: list[int], iterations: int) -> np.ndarray:
+    sources = SourceImages([images[i] for i in indices], CPU)
+    return train_kernels(sources, range(len(indices)), [70 + i for i in indices], CPU, iterations).kernels
 
 
 class AllConstraints(LossWeights):
-    """As after many iterations."""
+    """Weights late in the schedule, with all losses."""
 
     def __init__(self, runs: int, device: torch.device) -> None:
         super().__init__(runs, device)
@@ -286,19 +288,19 @@ class AllConstraints(LossWeights):
 
 
 @pytest.mark.parametrize('weights', [LossWeights, AllConstraints])
-def test_a_photo_does_not_depend_on_its_batch(small_photos, weights: type, monkeypatch: pytest.MonkeyPatch):
+def test_kernel_does_not_depend_on_the_batch(small_images, weights: type, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(training, 'LossWeights', weights)
-    together = estimate(small_photos, [0, 1, 2, 3], 60)
+    batch = train(small_images, [0, 1, 2, 3], 40)
     for i in range(4):
-        alone = estimate(small_photos, [i], 60)
-        assert alone.shape == (1, 13, 13)
-        assert relative_error(alone[0], together[i]) < 1e-5
-    others = estimate(small_photos, [3, 1, 2], 60)
-    assert relative_error(others, together[[3, 1, 2]]) < 1e-5
+        single = train(small_images, [i], 40)
+        assert single.shape == (1, 13, 13)
+        assert relative_error(single[0], batch[i]) < 1e-5
+    permuted = train(small_images, [3, 1, 2], 40)
+    assert relative_error(permuted, batch[[3, 1, 2]]) < 1e-5
 
 
-def test_runs_of_one_photo_differ_by_seed(small_photos):
-    sources = SourceImages(small_photos[:1], CPU)
+def test_seed_determines_the_run(small_images):
+    sources = SourceImages(small_images[:1], CPU)
     result = train_kernels(sources, [0, 0, 0], [1, 2, 1], CPU, 20)
     np.testing.assert_array_equal(result.kernels[0], result.kernels[2])
     assert relative_error(result.kernels[1], result.kernels[0]) > 0.1
@@ -306,13 +308,13 @@ def test_runs_of_one_photo_differ_by_seed(small_photos):
     assert all(values.shape == (3,) for values in result.losses.values())
 
 
-def test_training_leaves_photos_as_they_are(small_photos):
-    before = small_photos[0].copy()
-    estimate(small_photos, [0], 2)
-    np.testing.assert_array_equal(small_photos[0], before)
+def test_training_does_not_modify_images(small_images):
+    before = small_images[0].copy()
+    train(small_images, [0], 2)
+    np.testing.assert_array_equal(small_images[0], before)
 
 
-def test_learning_rate_falls():
+def test_learning_rate_decay():
     gans = KernelGANs([0, 1], CPU)
     crops = [torch.rand(2, 3, side, side) for side in (64, 26, 26)]
     for scheduler in gans.schedulers:
@@ -324,16 +326,15 @@ def test_learning_rate_falls():
     np.testing.assert_allclose(rates, [[2e-4, 2e-4], [2e-5, 2e-5]])
 
 
-def test_noise_of_one_gray_level(small_photos, monkeypatch):
-    """On [0, 1] for real crops, on [-1, 1] for generated ones; new at each iteration."""
+def test_noise_of_one_gray_level(monkeypatch):
+    """Noise is added in [0, 1] to real crops and in [-1, 1] to generated images, and is new in each iteration."""
     seen = []
-    step = KernelGANs.step
 
-    def watch(self, g_crop, target, real, fake_noise):
+    def record(self, g_crop, target, real, fake_noise):
         seen.append((real, fake_noise))
-        return step(self, g_crop, target, real, fake_noise)
+        return {}
 
-    monkeypatch.setattr(KernelGANs, 'step', watch)
+    monkeypatch.setattr(KernelGANs, 'step', record)
     flat = [np.full((90, 90, 3), 0.5, np.float32)] * 2
     train_kernels(SourceImages(flat, CPU), [0, 1], [3, 4], CPU, 60)
     real, fake = (torch.stack(one) for one in zip(*seen, strict=True))
@@ -342,31 +343,31 @@ def test_noise_of_one_gray_level(small_photos, monkeypatch):
     assert fake.std().item() == pytest.approx(1 / 255, rel=0.02)
     for noise in (real.flatten(2), fake.flatten(2)):
         flat = noise.transpose(0, 1).flatten(0, 1)
-        assert torch.corrcoef(flat).fill_diagonal_(0).abs().max() < 0.15  # 4,056 numbers each
+        assert torch.corrcoef(flat).fill_diagonal_(0).abs().max() < 0.15  # 4,056 values each
     assert abs(torch.corrcoef(torch.stack([real.flatten(), fake.flatten()]))[0, 1]) < 0.02
 
 
-def test_crops_of_the_generator_are_chosen_on_the_reduced_photo(small_photos):
-    """A checkerboard of single pixels has the strongest gradients there are; the reduced photo has none of them."""
+def test_generator_crops_follow_the_downsampled_image():
+    """A checkerboard of single pixels has the strongest gradients, but vanishes in the downsampled image."""
     image = np.full((120, 200, 3), 0.5, np.float32)
     image[:, :80] += 0.4 * (np.indices((120, 80)).sum(0) % 2)[..., None] - 0.2
     image[20:100:8, 130:190] += 0.1
     image[21:100:8, 130:190] += 0.1
     sources = SourceImages([image], CPU)
-    for probabilities, left in ((sources.g_probabilities, False), (sources.d_probabilities, True)):
-        assert (probabilities[0][:, :80].sum() > 0.5) == left
+    for probabilities, left_half in ((sources.g_probabilities, False), (sources.d_probabilities, True)):
+        assert (probabilities[0][:, :80].sum() > 0.5) == left_half
 
 
-def test_kernels_that_cannot_be_used():
+def test_unusable_kernels_are_rejected():
     for kernel in (np.full((13, 13), np.nan), np.zeros((13, 13)), -np.ones((13, 13))):
         with pytest.raises(ValueError, match='no finite, positive taps'):
             post_process(kernel)
 
 
-def test_collapsed_runs_are_recognised():
+def test_collapsed_runs_are_detected():
     sums = {1.0: False, 0.6: False, 1.4: False, 0.0: True, 1.7: True, -1.0: True, np.nan: True}
     assert {total: has_collapsed(np.full((13, 13), total / 169)) for total in sums} == sums
-    with pytest.raises(ValueError, match='each of the 2 runs collapsed'):
+    with pytest.raises(ValueError, match='all 2 runs collapsed'):
         consensus(np.zeros((2, 13, 13)))
 
 
@@ -378,7 +379,7 @@ def test_negligible_taps_are_removed():
     assert kept[0, 0] / kept[0, 1] == pytest.approx((44 - 3) / (43 - 3))
 
 
-def test_a_centred_kernel_has_its_mass_between_the_pixels():
+def test_kernels_are_centred_between_pixels():
     y, x = np.mgrid[:13, :13]
     kernel = np.exp(-((y - 5) ** 2 + (x - 7.3) ** 2) / 4)
     result = torch.from_numpy(post_process(kernel))[None]
@@ -386,11 +387,11 @@ def test_a_centred_kernel_has_its_mass_between_the_pixels():
         centre_of_mass(result)[0], torch.full((2,), result.shape[1] // 2 + 0.5).double(), atol=0.02, rtol=0
     )
     quadruple = torch.from_numpy(x2_to_x4_kernel(result[0].numpy()))[None]
-    middle = quadruple.shape[1] // 2 + 1.5  # of the 4x4 pixels that make one
+    middle = quadruple.shape[1] // 2 + 1.5  # of the 4x4 pixels that become one
     torch.testing.assert_close(centre_of_mass(quadruple)[0], torch.full((2,), middle).double(), atol=0.06, rtol=0)
 
 
-def test_the_x4_kernel_reduces_twice():
+def test_x4_kernel_equals_downsampling_twice():
     kernel = post_process(np.outer(np.hanning(13), np.hanning(13)))
     x = torch.rand(1, 1, 160, 160, dtype=torch.float64)
     k2, k4 = (torch.from_numpy(k)[None] for k in (kernel, x2_to_x4_kernel(kernel)))

@@ -1,4 +1,4 @@
-"""What KernelGAN writes out as matrix products, against torch's own operations, forwards and backwards."""
+"""KernelGAN's operations agree with torch's, in values and gradients."""
 
 from __future__ import annotations
 
@@ -8,10 +8,8 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.nn.utils import spectral_norm
 
-from usrdu_basicsr.kernelgan.correlation import Correlation
 from usrdu_basicsr.kernelgan.discriminator import PatchDiscriminators
-from usrdu_basicsr.kernelgan.pointwise import EPSILON, pointwise_layers
-from usrdu_basicsr.kernelgan.unfold import fold, unfold
+from usrdu_basicsr.kernelgan.operations import EPSILON, Correlation, fold, pointwise_layers, unfold
 from usrdu_basicsr.ops.kernels import correlate_each
 
 
@@ -19,22 +17,22 @@ def random(*shape: int, seed: int = 0) -> Tensor:
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64).requires_grad_()
 
 
-def check_alike(got: Tensor, expected: Tensor, *inputs: Tensor) -> None:
-    """The values, and the gradients of an uneven sum of them."""
+def assert_same_with_gradients(got: Tensor, expected: Tensor, *inputs: Tensor) -> None:
+    """Compare the values and the gradients of a weighted sum of them."""
     torch.testing.assert_close(got, expected, rtol=1e-10, atol=1e-10)
     uneven = torch.linspace(-1, 2, got.numel(), dtype=got.dtype).view_as(got)
-    for mine, theirs in zip(
+    for grad, expected_grad in zip(
         torch.autograd.grad(got, inputs, uneven), torch.autograd.grad(expected, inputs, uneven), strict=True
     ):
-        torch.testing.assert_close(mine, theirs, rtol=1e-9, atol=1e-9)
+        torch.testing.assert_close(grad, expected_grad, rtol=1e-9, atol=1e-9)
 
 
 @pytest.mark.parametrize(('size', 'shape'), [(1, (4, 5)), (3, (3, 7)), (7, (26, 20))])
-def test_patches_and_their_sum(size: int, shape: tuple[int, int]):
+def test_unfold_and_fold(size: int, shape: tuple[int, int]):
     x = random(2, 3, *shape)
-    check_alike(unfold(x, size), F.unfold(x, size), x)
+    assert_same_with_gradients(unfold(x, size), F.unfold(x, size), x)
     patches = random(2, 3 * size**2, (shape[0] - size + 1) * (shape[1] - size + 1), seed=1)
-    check_alike(fold(patches, size, shape), F.fold(patches, shape, size), patches)
+    assert_same_with_gradients(fold(patches, size, shape), F.fold(patches, shape, size), patches)
 
 
 @pytest.mark.parametrize(
@@ -46,16 +44,16 @@ def test_correlation(size: int, stride: int, shape: tuple[int, int]):
     correlate = Correlation(x, size, stride)
     for seed in (1, 2):
         kernels = random(3, size, size, seed=seed)
-        check_alike(correlate(kernels), correlate_each(x, kernels, stride), kernels)
+        assert_same_with_gradients(correlate(kernels), correlate_each(x, kernels, stride), kernels)
 
 
-def layers_one_by_one(
-    x: Tensor, first: Tensor, norm: Tensor, others: Tensor, last: Tensor, scales: Tensor, shifts: Tensor
+def reference_layers(
+    x: Tensor, first: Tensor, norm: Tensor, hidden: Tensor, last: Tensor, scales: Tensor, shifts: Tensor
 ) -> Tensor:
     runs = []
     for run in range(len(x)):
         y = x[run][None]
-        for layer, weight in enumerate([first[run] / norm[run], *others[:, run]]):
+        for layer, weight in enumerate([first[run] / norm[run], *hidden[:, run]]):
             y = F.conv1d(y, weight[..., None])
             y = F.batch_norm(y, None, None, scales[layer, run], shifts[layer, run], training=True, eps=EPSILON).relu()
         runs.append(F.conv1d(y, last[run][..., None])[0])
@@ -68,33 +66,33 @@ def test_pointwise_layers(runs: int):
         'x': random(runs, 10, 23, seed=1),
         'first': random(runs, 6, 10, seed=2),
         'norm': (random(runs, seed=3).detach().abs() + 0.5).requires_grad_(),
-        'others': random(3, runs, 6, 6, seed=4),
+        'hidden': random(3, runs, 6, 6, seed=4),
         'last': random(runs, 1, 6, seed=5),
         'scales': random(4, runs, 6, seed=6),
         'shifts': random(4, runs, 6, seed=7),
     }
     inputs = list(parts.values())
-    check_alike(pointwise_layers(**parts), layers_one_by_one(**parts), *inputs)
-    weights = [one.detach() for one in inputs[1:]]
-    check_alike(pointwise_layers(inputs[0], *weights), layers_one_by_one(inputs[0], *weights), inputs[0])
-    check_alike(
+    assert_same_with_gradients(pointwise_layers(**parts), reference_layers(**parts), *inputs)
+    weights = [tensor.detach() for tensor in inputs[1:]]
+    assert_same_with_gradients(pointwise_layers(inputs[0], *weights), reference_layers(inputs[0], *weights), inputs[0])
+    assert_same_with_gradients(
         pointwise_layers(inputs[0].detach(), *inputs[1:]),
-        layers_one_by_one(inputs[0].detach(), *inputs[1:]),
+        reference_layers(inputs[0].detach(), *inputs[1:]),
         *inputs[1:],
     )
 
 
-def test_spectral_norms_after_many_steps():
-    """So many that it does not matter where a power iteration begins."""
+def test_spectral_norms_converge():
+    """300 steps make the start of the power iteration irrelevant."""
     nets = PatchDiscriminators([torch.Generator().manual_seed(seed) for seed in (3, 4)]).double()
     norms = nets.weights(300).norms[-1].T  # (R, 6)
     for run in range(2):
         weights = [nets.first[run].flatten(1), *nets.hidden[:, run], nets.last[run]]
-        first, second, *others = (torch.linalg.matrix_norm(weight, 2) for weight in weights)
-        torch.testing.assert_close(norms[run], torch.stack([first * second, *others]), rtol=1e-3, atol=0)
+        first, second, *hidden = (torch.linalg.matrix_norm(weight, 2) for weight in weights)
+        torch.testing.assert_close(norms[run], torch.stack([first * second, *hidden]), rtol=1e-3, atol=0)
 
 
-def test_spectral_norms_step_by_step_are_torchs():
+def test_each_power_iteration_matches_torch():
     nets = PatchDiscriminators([torch.Generator().manual_seed(5)]).double()
     module = spectral_norm(torch.nn.Linear(64, 64, bias=False).double())
     module.weight_u.copy_(nets.u[2, 0])

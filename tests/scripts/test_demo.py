@@ -1,4 +1,4 @@
-"""The demo's scripts as a user runs them, with trainings of two iterations."""
+"""The demo run as a user runs it, with trainings of two iterations."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ def run_demo(folder: Path, change: str) -> subprocess.CompletedProcess:
     )
 
 
-def test_the_demo_from_photos_to_picture(tmp_path: Path):
-    """Two iterations keep no promise, which the exit status says; all the same everything is made."""
+def test_demo_from_images_to_report(tmp_path: Path):
+    """Two iterations miss the targets, which the exit status reports; every output exists nevertheless."""
     folder = tmp_path / 'a folder'
     folder.mkdir()
     result = run_demo(folder, 'train:total_iter=2')
@@ -35,11 +35,11 @@ def test_the_demo_from_photos_to_picture(tmp_path: Path):
         'SR trained on sampled LR',
         'real LR',
         'generated LR: sampled',
-        'NOT kept: noise',
+        'MISSED: noise level',
     ):
         assert line in result.stdout
-    picture = cv2.imread(str(folder / 'demo_output' / 'comparison.png'))
-    assert picture.shape == (20 + 2 * 192, 6 * 192, 3)
+    comparison = cv2.imread(str(folder / 'demo_output' / 'comparison.png'))
+    assert comparison.shape == (20 + 2 * 192, 6 * 192, 3)
     assert len(list((folder / 'datasets' / 'demo' / 'generated' / 'lr').iterdir())) == 93
     hr_names, camera_names, validation_names = (
         {path.stem.split('_0')[0] for path in (folder / 'datasets' / 'demo' / name).iterdir()}
@@ -48,7 +48,7 @@ def test_the_demo_from_photos_to_picture(tmp_path: Path):
     assert not hr_names & camera_names and not (hr_names | camera_names) & validation_names
 
 
-def test_the_demo_stops_where_a_training_fails(tmp_path: Path):
+def test_demo_stops_when_a_training_fails(tmp_path: Path):
     result = run_demo(tmp_path, 'scale=3')
     assert result.returncode == 1
     assert result.stderr.splitlines()[-1].startswith("error: options 'demo_dsn': datasets: train: gt_size: 64")

@@ -1,4 +1,4 @@
-"""Patches of BasicSR 1.4.2's distribution, for machines without a GPU; see `_compat` for what patches keep to."""
+"""Patches of distributed training in BasicSR 1.4.2 for machines without a GPU; see `basicsr_patches`."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ def apply() -> None:
 
 
 def _init_dist_without_gpu() -> None:
-    """Let `init_dist` work without a GPU, through gloo; with GPUs it stays as it is.
+    """Make `init_dist` use gloo on a machine without a GPU; with GPUs it is unchanged.
 
-    Without this it divides by the number of GPUs and asks for NCCL. Needed if its functions call `cuda.set_device`. Can
-    go when BasicSR chooses the backend by the machine.
+    Without it, `init_dist` divides by the number of GPUs and uses NCCL. Needed if its functions call
+    `cuda.set_device`. Can be removed when BasicSR chooses the backend by the machine.
     """
     dist_util = import_module('basicsr.utils.dist_util')
     for name, on_cpu in (('_init_dist_pytorch', _init_gloo), ('_init_dist_slurm', _init_gloo_by_slurm)):
         on_gpu = getattr(dist_util, name, None)
         if on_gpu is not None and uses(on_gpu, 'set_device'):
-            setattr(dist_util, name, _by_machine(on_gpu, on_cpu))
+            setattr(dist_util, name, _select_by_device(on_gpu, on_cpu))
 
 
-def _by_machine(on_gpu: Callable[..., None], on_cpu: Callable[..., None]) -> Callable[..., None]:
-    # The machine is asked at the call, as asking it initialises CUDA's driver.
+def _select_by_device(on_gpu: Callable[..., None], on_cpu: Callable[..., None]) -> Callable[..., None]:
+    # Evaluated at the call, as `is_available` initialises the CUDA driver.
     def initialise(*args: Any, **kwargs: Any) -> None:
         available = import_module('torch.cuda').is_available()
         (on_gpu if available else on_cpu)(*args, **kwargs)
@@ -48,7 +48,7 @@ def _init_gloo(backend: str, **kwargs: Any) -> None:
 
 
 def _init_gloo_by_slurm(backend: str, port: int | None = None) -> None:
-    # the variables that BasicSR sets from Slurm's
+    # The same variables as in BasicSR, set from those of Slurm.
     hosts = subprocess.run(
         ['scontrol', 'show', 'hostname', os.environ['SLURM_NODELIST']], check=True, capture_output=True, text=True
     )
@@ -63,10 +63,10 @@ def _init_gloo_by_slurm(backend: str, port: int | None = None) -> None:
 
 
 def _distribute_without_gpu() -> None:
-    """Let `BaseModel.model_to_device` distribute a network that is on the CPU.
+    """Make `BaseModel.model_to_device` distribute a network on the CPU.
 
-    Without this it hands CUDA's current device to DistributedDataParallel. Needed if it asks for that device. Can go
-    when BasicSR leaves out `device_ids` on the CPU.
+    Without it, DistributedDataParallel receives CUDA's current device. Needed if the method uses
+    `cuda.current_device`. Can be removed when BasicSR omits `device_ids` on the CPU.
     """
     base_model = import_module('basicsr.models.base_model').BaseModel
     original = base_model.model_to_device

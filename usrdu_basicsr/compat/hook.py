@@ -1,13 +1,13 @@
-"""Calls `usrdu_basicsr.register` when a program imports `basicsr`, which has no plugin mechanism of its own.
+"""Import hook that registers this package when a program imports `basicsr`, which has no plugin mechanism.
 
-The installed file `usrdu_basicsr.pth` runs `install` whenever Python starts, so until `basicsr` is imported nothing
-here may import a module that the interpreter has not loaded already.
+The installed file `usrdu_basicsr.pth` imports this module whenever Python starts. Until `basicsr` is imported, it must
+not import a module that the interpreter has not loaded already.
 """
 
 import os
 import sys
 
-TYPE_CHECKING = False  # `typing` would be such an import
+TYPE_CHECKING = False  # importing `typing` would slow down every start of Python
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from importlib.machinery import ModuleSpec
@@ -15,31 +15,31 @@ if TYPE_CHECKING:
 
 
 class BasicSRFinder:
-    """Finds `basicsr` by means of the other finders, and has it registered as soon as it has been executed."""
+    """Finder that delegates to the other finders and registers this package after `basicsr` has been executed."""
 
     def find_spec(
         self, name: str, path: 'Sequence[str] | None' = None, target: 'ModuleType | None' = None
     ) -> 'ModuleSpec | None':
-        """The spec of `basicsr` with our loader; of anything else None, which sends the import system on."""
+        """Return the spec of `basicsr` with an extended loader, and None for any other module."""
         if name != 'basicsr':
             return None
         for finder in sys.meta_path:
             spec = None if finder is self else finder.find_spec(name, path, target)
             if spec is not None:
-                if _takes_plugins(spec):
+                if _has_registries(spec):
                     self._extend_loader(spec)
                 return spec
         return None
 
     def _extend_loader(self, spec: 'ModuleSpec') -> None:
-        """Replace one method of the one loader, so that whatever else it offers keeps working."""
+        """Replace `exec_module` of this loader instance; its other methods are unchanged."""
         loader = spec.loader
         if loader is None or 'exec_module' in vars(loader):
             return
         execute = loader.exec_module
 
         def exec_module(module: 'ModuleType') -> None:
-            if module.__name__ != 'basicsr':  # some loaders, such as that of zip files, serve several modules
+            if module.__name__ != 'basicsr':  # some loaders, such as zipimporter, load several modules
                 execute(module)
                 return
             from usrdu_basicsr.compat import basicsr_patches, registration
@@ -53,8 +53,8 @@ class BasicSRFinder:
         loader.exec_module = exec_module  # type: ignore[method-assign]
 
 
-def _takes_plugins(spec: 'ModuleSpec') -> bool:
-    """Whether this is a BasicSR with registries: many projects carry a folder `basicsr` that is something else."""
+def _has_registries(spec: 'ModuleSpec') -> bool:
+    """Whether the package has BasicSR's registries; some projects contain another package named `basicsr`."""
     folders = spec.submodule_search_locations or ()
     return spec.origin is not None and any(
         os.path.isfile(os.path.join(folder, 'utils', 'registry.py')) for folder in folders
@@ -62,7 +62,7 @@ def _takes_plugins(spec: 'ModuleSpec') -> bool:
 
 
 def install() -> None:
-    """Wait for `basicsr` to be imported; too late if it has been, and needless if another finder waits already."""
-    waiting = any(type(finder) is BasicSRFinder for finder in sys.meta_path)
-    if 'basicsr' not in sys.modules and not waiting:
+    """Install the finder, unless `basicsr` is imported already or a finder is installed."""
+    is_installed = any(type(finder) is BasicSRFinder for finder in sys.meta_path)
+    if 'basicsr' not in sys.modules and not is_installed:
         sys.meta_path.insert(0, BasicSRFinder())

@@ -1,54 +1,51 @@
-"""Load batches in data workers that leave signals and the last word to the main process."""
+"""Data loader of a training that handles signals and dead data workers."""
 
 from __future__ import annotations
 
 import multiprocessing
-import os
 import signal
 import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from multiprocessing import resource_tracker
-from types import TracebackType
 from typing import Any
 
 from torch.utils.data import DataLoader
 
-from usrdu_basicsr.data.worker_deaths import deaths_raised
+from usrdu_basicsr.utils.errors import WorkerDiedError
 from usrdu_basicsr.utils.stop_signal import SIGNALS
 
 
 class TrainDataLoader:
-    """A data loader whose workers leave SIGINT and SIGTERM to the main process.
+    """Data loader whose workers ignore SIGINT and SIGTERM and whose dead workers end the run with one line.
 
-    Terminals and schedulers send them to all processes, but the step that is to be finished may need its workers, and
-    torch raises an error in the middle of the step where one has ended. Only the main process ends them. Where the
-    sender of a signal cannot be told (elsewhere than on Linux), SIGTERM ends a worker whoever sends it.
-
-    Nor do workers tell of a connection that the main process breaks off: it says itself why.
+    Terminals and schedulers send these signals to all processes, but the main process needs its workers to finish the
+    step. The main process ends a worker that does not exit by itself with SIGKILL.
 
     Args:
-        loader: Its `worker_init_fn` is replaced.
+        loader: Data loader; its `worker_init_fn` is replaced.
     """
 
     def __init__(self, loader: DataLoader) -> None:
-        loader.worker_init_fn = _obey_the_main_process
         self.loader = loader
+        loader.worker_init_fn = _silence_broken_connections
 
     def __len__(self) -> int:
         return len(self.loader)
 
     def __iter__(self) -> Iterator[Any]:
-        with _blocked_in_new_processes(), deaths_raised():
-            batches = iter(self.loader)  # starts the workers, or waits for them to begin anew
+        with _worker_start(), _worker_errors():
+            batches = iter(self.loader)  # starts the workers
+        for worker in getattr(batches, '_workers', ()):
+            worker._popen.terminate = worker._popen.kill  # SIGTERM is blocked there
         return _read(batches)
 
 
 def _read(batches: Iterator[Any]) -> Iterator[Any]:
     while True:
         try:
-            with deaths_raised():
+            with _worker_errors():
                 batch = next(batches)
         except StopIteration:
             return
@@ -56,45 +53,46 @@ def _read(batches: Iterator[Any]) -> Iterator[Any]:
 
 
 @contextmanager
-def _blocked_in_new_processes() -> Iterator[None]:
-    """Processes that are started here get no signals, in none of their threads, from their first instruction."""
-    if not hasattr(signal, 'pthread_sigmask'):  # Windows
+def _worker_errors() -> Iterator[None]:
+    """Raise WorkerDiedError where PyTorch finds a dead worker or a worker's connection breaks."""
+    try:
+        yield
+    except (RuntimeError, ConnectionError, EOFError) as error:
+        is_from_dataset = ' in DataLoader worker process ' in str(error)
+        if is_from_dataset or (isinstance(error, RuntimeError) and not str(error).startswith('DataLoader worker (pid')):
+            raise
+        raise WorkerDiedError(
+            'a data worker was killed: if memory ran out, lower datasets: train: num_worker_per_gpu. Resume from the'
+            ' newest checkpoint with --auto_resume'
+        ) from error
+
+
+@contextmanager
+def _worker_start() -> Iterator[None]:
+    """Start workers with SIGINT and SIGTERM blocked, and without PyTorch's handler of SIGCHLD.
+
+    That handler raises wherever the main thread is, for example within a log message. Without it, PyTorch finds a dead
+    worker within 5 seconds of waiting for a batch.
+    """
+    if not hasattr(signal, 'pthread_sigmask') or threading.current_thread() is not threading.main_thread():
         yield
         return
     if multiprocessing.get_start_method() != 'fork':
-        resource_tracker.ensure_running()  # it unblocks them when it starts
-    mask = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+        resource_tracker.ensure_running()  # it unblocks the signals when it starts
+    handler = signal.getsignal(signal.SIGCHLD)
+    if getattr(handler, '__module__', '').startswith('torch.'):  # set by another data loader
+        handler = signal.SIG_DFL
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)  # processes inherit it
     try:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        signal.signal(signal.SIGCHLD, handler)
 
 
-def _obey_the_main_process(worker_id: int) -> None:
-    _take_its_signals()
-    _be_silent_when_it_hangs_up()
+def _silence_broken_connections(worker_id: int) -> None:
+    """Disable the traceback of the thread that shares batches, for a main process that ends because of another error.
 
-
-def _take_its_signals() -> None:
-    main = multiprocessing.parent_process()
-    if main is not None and hasattr(signal, 'sigwaitinfo'):
-        threading.Thread(target=_end_when_told_by, args=(main.pid,), daemon=True).start()
-    elif hasattr(signal, 'pthread_sigmask'):
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
-
-
-def _end_when_told_by(process: int) -> None:
-    while signal.sigwaitinfo({signal.SIGTERM}).si_pid != process:
-        pass
-    os._exit(0)
-
-
-def _be_silent_when_it_hangs_up() -> None:
-    # The thread of `multiprocessing` that hands over batches shows its errors so; in a worker nothing else does.
-    previous = sys.excepthook
-
-    def show(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
-        if not isinstance(error, (ConnectionError, EOFError)):
-            previous(kind, error, traceback)
-
-    sys.excepthook = show
+    Errors of the dataset are passed on to the main process and are not affected.
+    """
+    sys.excepthook = lambda *_: None

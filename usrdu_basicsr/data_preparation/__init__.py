@@ -1,1 +1,1 @@
-"""Validating datasets, LMDBs and sub-images."""
+"""Dataset checks, LMDB creation and sub-image extraction."""

@@ -1,4 +1,4 @@
-"""What one file of a dataset is, found by decoding it."""
+"""Size, channels and bit depth of one file of a dataset, found by decoding it."""
 
 from __future__ import annotations
 
@@ -7,12 +7,10 @@ from typing import NamedTuple
 
 from PIL import Image, UnidentifiedImageError
 
-from usrdu_basicsr.storage.folder_source import FolderSource
-from usrdu_basicsr.storage.formats import IMAGE
-from usrdu_basicsr.storage.source import Source
+from usrdu_basicsr.storage.source import IMAGE, FolderSource, Source
 from usrdu_basicsr.utils.errors import InputError
 
-KINDS = {
+MODE_NAMES = {
     'L': 'gray',
     'RGBA': 'RGB with alpha',
     'LA': 'gray with alpha',
@@ -22,49 +20,52 @@ KINDS = {
     'I;16B': 'gray, 16 bits',
     'F': 'gray, floating point',
 }
-FORMAT_ALIASES = {'MPO': 'JPEG'}  # phones write JPEGs with a second image in them
+FORMAT_ALIASES = {'MPO': 'JPEG'}  # a JPEG file that contains a second image, as written by phones
 
 
 class ImageInfo(NamedTuple):
-    """What a file or a value is."""
+    """Properties of a file or of an LMDB value.
+
+    Attributes:
+        size: `(height, width)`, or None if it is unreadable.
+        channels: Channels and bit depth of an image, such as `RGB` or `gray, 16 bits`.
+        problem: Reason why training cannot use it, or empty.
+        note: Unusual property that training accepts, or empty.
+    """
 
     size: tuple[int, int] | None
-    """(height, width), or None if it cannot be read."""
-    kind: str = ''
-    """Its channels and depth, of an image file."""
+    channels: str = ''
     problem: str = ''
-    """Why it cannot be used."""
     note: str = ''
-    """What is odd about it, though it can be."""
 
 
 def inspect_image(source: Source, index: int) -> ImageInfo:
-    """Decode one image or map of log-scales, and say what it is."""
+    """Decode an image or a log-scale map and return its properties."""
+    name = source.name(index)
     try:
         content = source.content(index)
-        array = source.format.decode(content, source.name(index))
-        size = (array.shape[0], array.shape[1])
-        recorded = source.size(index)
+        array = source.format.decode(content, name)
+        recorded_size = source.size(index)
     except InputError as error:
         return ImageInfo(None, problem=str(error))
-    name = source.name(index)
-    if recorded != size:
-        return ImageInfo(size, problem=f"'{name}' is {size} pixels (height, width), its meta info says {recorded}")
+    size = (array.shape[0], array.shape[1])
+    if recorded_size != size:
+        problem = f"'{name}' is {size} pixels (height, width), but its meta info says {recorded_size}"
+        return ImageInfo(size, problem=problem)
     if source.format != IMAGE:
         return ImageInfo(size)
     extension = source.path(index).suffix if isinstance(source, FolderSource) else ''
-    return _inspect_file(content, name, extension, size, array.dtype.name)
+    return _inspect_content(content, name, extension, size, array.dtype.name)
 
 
-def _inspect_file(content: bytes, name: str, extension: str, size: tuple[int, int], depth: str) -> ImageInfo:
+def _inspect_content(content: bytes, name: str, extension: str, size: tuple[int, int], dtype: str) -> ImageInfo:
     try:
         with Image.open(io.BytesIO(content)) as image:
-            mode, held = image.mode, FORMAT_ALIASES.get(image.format or '', image.format)
+            mode, file_format = image.mode, FORMAT_ALIASES.get(image.format or '', image.format)
     except (UnidentifiedImageError, Image.DecompressionBombError, OSError):
-        return ImageInfo(size, f'unknown to Pillow, {depth}')
-    kind = KINDS.get(mode, mode)
-    if depth == 'uint16' and 'bits' not in kind:  # Pillow reduces 16-bit colour
-        kind = f'{kind}, 16 bits'
-    expected = Image.registered_extensions().get(extension.lower())
-    note = f"'{name}' is a {held} file, in spite of its name" if expected not in (held, None) else ''
-    return ImageInfo(size, kind, note=note)
+        return ImageInfo(size, f'not supported by Pillow, {dtype}')
+    channels = MODE_NAMES.get(mode, mode)
+    if dtype == 'uint16' and 'bits' not in channels:  # Pillow converts 16-bit colour to 8 bits
+        channels += ', 16 bits'
+    mismatch = Image.registered_extensions().get(extension.lower()) not in (file_format, None)
+    return ImageInfo(size, channels, note=f"'{name}' is a {file_format} file despite its extension" if mismatch else '')

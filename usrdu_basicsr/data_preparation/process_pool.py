@@ -1,4 +1,4 @@
-"""Spread work on files over processes."""
+"""Ordered parallel map in worker processes."""
 
 from __future__ import annotations
 
@@ -14,51 +14,51 @@ from typing import TypeVar
 
 from usrdu_basicsr.utils.errors import InputError
 
-AHEAD = 2  # items a worker that are worked on or wait to be taken: more would fill the memory
+PENDING_PER_WORKER = 2  # limits the memory that finished results occupy
 Item = TypeVar('Item')
 Result = TypeVar('Result')
 
 
-def map_in_processes(work: Callable[[Item], Result], items: Iterable[Item], workers: int) -> Iterator[Result]:
-    """`work` of each item, in their order.
+def map_in_processes(function: Callable[[Item], Result], items: Iterable[Item], workers: int) -> Iterator[Result]:
+    """Call a function with each item in worker processes and yield the results in order.
 
     Args:
-        work: A function of a module; an error that it raises is raised here.
-        items: What to work on.
-        workers: Processes; one works without any other.
+        function: Picklable function. Its exceptions are raised here.
+        items: Arguments of the calls.
+        workers: Number of processes. With 1, the calls run in this process.
 
     Raises:
-        InputError: A worker was killed.
+        InputError: If a worker process was killed.
     """
     if workers == 1:
-        yield from map(work, items)
+        yield from map(function, items)
         return
-    # Processes that start afresh inherit no threads.
-    executor = ProcessPoolExecutor(workers, multiprocessing.get_context('spawn'), _begin)
+    # Spawned processes inherit no threads.
+    executor = ProcessPoolExecutor(workers, multiprocessing.get_context('spawn'), _initialize_worker)
     try:
         pending: deque[Future[Result]] = deque()
         for item in items:
-            pending.append(executor.submit(work, item))
-            if len(pending) == AHEAD * workers:
+            pending.append(executor.submit(function, item))
+            if len(pending) == PENDING_PER_WORKER * workers:
                 yield pending.popleft().result()
         while pending:
             yield pending.popleft().result()
     except BrokenProcessPool as error:
         raise InputError(
-            'a worker process was killed, perhaps for want of memory: run again with fewer --workers'
+            'a worker process was killed, possibly for lack of memory. Run again with fewer --workers'
         ) from error
     finally:
         executor.shutdown(cancel_futures=True)
 
 
-def _begin() -> None:
-    """Leave an interrupt to the main process, and end with it, also where it was killed."""
+def _initialize_worker() -> None:
+    """Leave Ctrl+C to the main process, and exit when the main process ends, even if it was killed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    threading.Thread(target=_exit_with_parent, daemon=True).start()
 
 
-def _end_with_parent() -> None:
+def _exit_with_parent() -> None:
     parent = multiprocessing.parent_process()
-    if parent is not None:  # as it is in the main process alone
+    if parent is not None:  # None only in the main process
         parent.join()
         os._exit(1)

@@ -1,1 +1,1 @@
-"""Trained SR networks in the formats of other programs."""
+"""Export of trained SR networks to other formats, and conversion of published checkpoints."""

@@ -1,34 +1,72 @@
-"""Compare an exported network with PyTorch's."""
+"""Checks of an export: required packages, and comparison of the exported network with PyTorch."""
 
 from __future__ import annotations
 
+import importlib
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import torch
 from torch import Tensor, nn
 
-from usrdu_basicsr.export.errors import ExportError
-from usrdu_basicsr.inference.probe import size_multiple
+from usrdu_basicsr.inference.load_network import size_multiple
+from usrdu_basicsr.utils.errors import InputError, UserError, first_line
 
 Run = Callable[[Tensor], Tensor]
-SIZES = ((1, 17, 26), (2, 23, 14), (1, 9, 31))  # batch, height, width; raised to multiples that the network takes
+SIZES = ((1, 17, 26), (2, 23, 14), (1, 9, 31))  # batch, height, width; sides are rounded up to `size_multiple`
+
+
+class ExportError(UserError, RuntimeError):
+    """A network cannot be exported to a format, or the exported network computes something else."""
+
+    @classmethod
+    def from_run(cls, name: str, x: Tensor, error: Exception) -> ExportError:
+        """Error of an exported network that fails on an input `x`."""
+        return cls(f'{name} not written: it fails on {list(x.shape)} ({first_line(error)}). Choose another --format')
+
+
+def require_packages(name: str, packages: Iterable[str]) -> None:
+    """Check that the optional packages of a format are installed.
+
+    Raises:
+        InputError: If a package is missing or cannot be imported.
+    """
+    for package in packages:
+        try:
+            importlib.import_module(package)
+        except ImportError as error:
+            raise InputError(
+                f"format {name} needs the package {package}. Run pip install 'usrdu_basicsr[export]' ({error})"
+            ) from error
+
+
+def require_torch(name: str, version: str) -> None:
+    """Check that torch has at least the version that a format needs.
+
+    Raises:
+        InputError: If torch is older.
+    """
+    if torch.__version__ < version:  # torch compares version numbers, not strings
+        raise InputError(
+            f'format {name}: got torch {torch.__version__}, expected {version} or newer. Update torch, or choose'
+            ' --format safetensors'
+        )
 
 
 def largest_difference(network: nn.Module, run: Run, tolerance: float, name: str) -> float:
-    """Run random images of three sizes through both, and compare.
+    """Compare an exported network with PyTorch on random images of three sizes.
 
     Args:
-        network: On the CPU, ready for inference.
-        run: The exported network: `(N, 3, H, W)` float32, RGB, [0, 1], to `(N, 3, H * s, W * s)`.
-        tolerance: The largest difference allowed between two values.
-        name: Of the export, for the message.
+        network: Network on the CPU, prepared for inference.
+        run: Exported network: `(N, 3, H, W)` float32, RGB, [0, 1], to `(N, 3, H * s, W * s)`.
+        tolerance: Largest allowed difference of two values.
+        name: Name of the format, for the message.
 
     Returns:
-        The largest difference found.
+        Largest difference of two values.
 
     Raises:
-        ExportError: It exceeds the tolerance, or the results differ in shape or type.
+        ExportError: If the difference exceeds the tolerance, or shape or data type differ.
     """
     multiple, random = size_multiple(network), torch.Generator().manual_seed(0)
     largest = 0.0
@@ -39,14 +77,14 @@ def largest_difference(network: nn.Module, run: Run, tolerance: float, name: str
             expected, got = network(x), run(x)
         if (got.shape, got.dtype) != (expected.shape, expected.dtype):
             raise ExportError(
-                f'{name} is not written: of {list(x.shape)} it makes {list(got.shape)} {got.dtype}, where PyTorch'
-                f' makes {list(expected.shape)} {expected.dtype}; report this, with the versions of torch and {name}'
+                f'{name} not written: got output {list(got.shape)} {got.dtype} for input {list(x.shape)}, expected'
+                f' {list(expected.shape)} {expected.dtype}. Report this with the versions of torch and {name}'
             )
         difference = (got - expected).abs().max().item()
-        if not difference <= tolerance:  # so that not a number is refused too
+        if not difference <= tolerance:  # also true for NaN
             raise ExportError(
-                f'{name} is not written: it differs from PyTorch by {difference:.3g} on {list(x.shape)}, expected at'
-                f' most {tolerance:g}; are all weights finite? Otherwise report this, with the version of torch'
+                f'{name} not written: it differs from PyTorch by {difference:.3g} on {list(x.shape)}, expected at most'
+                f' {tolerance:g}. Check that all weights are finite, otherwise report this with the version of torch'
             )
         largest = max(largest, difference)
     return largest

@@ -1,4 +1,4 @@
-"""What an exported network says about itself, the same in every format."""
+"""Metadata of an exported network, identical in all formats."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from usrdu_basicsr.inference.probe import probe, size_multiple
+from usrdu_basicsr.inference.load_network import probe, size_multiple
 from usrdu_basicsr.options.reading import read_options_file
 from usrdu_basicsr.utils.errors import InputError
 from usrdu_basicsr.utils.files import read_bytes
@@ -26,20 +26,20 @@ NOT_KNOWN = 'not known'
 def describe(
     network: nn.Module, checkpoint: Path, licence: str = NOT_STATED, options: Mapping[str, Any] | None = None
 ) -> dict[str, str]:
-    """The metadata of an export.
+    """Metadata of an export.
 
     Args:
-        network: That of the checkpoint, on the CPU, ready for inference.
-        checkpoint: Its file.
-        licence: Of the weights.
-        options: The parsed options file of its training; None for the one in the checkpoint's experiment folder.
+        network: Network of the checkpoint on the CPU, prepared for inference.
+        checkpoint: Checkpoint file.
+        licence: Licence of the weights.
+        options: Parsed options of the training; None to read the options file in the checkpoint's experiment folder.
 
     Returns:
-        `{name: text}`: `architecture`, `scale`, `size_multiple` (of the input's height and width), `in_channels`,
-        `color`, `license`, `training_options_sha256`, `weights_sha256` (of the checkpoint file), `producer`.
+        `{name: text}` with `architecture`, `scale`, `size_multiple` (of the input height and width), `in_channels`,
+        `color`, `license`, `training_options_sha256`, `weights_sha256` (of the checkpoint file) and `producer`.
 
     Raises:
-        InputError: The network makes no enlarged RGB image; the checkpoint or the options file cannot be read.
+        InputError: If the network does not upscale RGB images, or the checkpoint or options file cannot be read.
     """
     if options is None:
         options = experiment_options(checkpoint)
@@ -57,37 +57,37 @@ def describe(
 
 
 def experiment_options(checkpoint: Path) -> Any:
-    """The parsed options of `EXPERIMENT/models/NAME.pth`: its experiment's only `*.yml`, or None.
+    """Parsed options of a checkpoint `EXPERIMENT/models/NAME.pth`: the only `EXPERIMENT/*.yml`, otherwise None.
 
     Raises:
-        InputError: The file cannot be read, or is not valid YAML.
+        InputError: If the file cannot be read or is not valid YAML.
     """
     models = checkpoint.resolve().parent
-    found = sorted(models.parent.glob('*.yml')) if models.name == 'models' else []
-    if len(found) > 1:
-        names = ', '.join(path.name for path in found)
-        logger.warning("'%s' has several options files (%s): name that of the training with -opt", models.parent, names)
-    if len(found) != 1:
+    paths = sorted(models.parent.glob('*.yml')) if models.name == 'models' else []
+    if len(paths) > 1:
+        names = ', '.join(path.name for path in paths)
+        logger.warning("Options ignored: '%s' has several files (%s). Name one with -opt", models.parent, names)
+    if len(paths) != 1:
         return None
     try:
-        return read_options_file(str(found[0]))
+        return read_options_file(str(paths[0]))
     except InputError as error:
-        raise InputError(f'options of the experiment, in place of which -opt can name others: {error}') from error
+        raise InputError(f'options of the experiment: {error}. Name another file with -opt') from error
 
 
 def options_sha256(options: Mapping[str, Any]) -> str:
-    """SHA-256 of parsed options as JSON in UTF-8, keys sorted, without spaces.
+    """SHA-256 of parsed options as JSON in UTF-8 with sorted keys and without spaces.
 
-    Of what was parsed, because BasicSR puts comments before the options file in its copy of it.
+    The file itself is not hashed, because BasicSR prepends comments to its copy.
     """
-    text = json.dumps(_plain(options), sort_keys=True, separators=(',', ':'), ensure_ascii=False)
+    text = json.dumps(_to_json(options), sort_keys=True, separators=(',', ':'), ensure_ascii=False)
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _plain(value: Any) -> Any:
-    """With keys that can be sorted, and values that JSON has: YAML has dates, and numbers as keys."""
+def _to_json(value: Any) -> Any:
+    """Convert YAML values to JSON values: all keys become strings, and so do dates."""
     if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
+        return {str(key): _to_json(item) for key, item in value.items()}
     if isinstance(value, list):
-        return [_plain(item) for item in value]
+        return [_to_json(item) for item in value]
     return value if value is None or isinstance(value, (str, bool, int, float)) else str(value)

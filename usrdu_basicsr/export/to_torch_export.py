@@ -1,4 +1,4 @@
-"""PyTorch's own format of a network with its operations, which needs no source of it."""
+"""Export with `torch.export`: PyTorch's format of a network and its operations, which needs no source code."""
 
 from __future__ import annotations
 
@@ -7,30 +7,57 @@ import json
 from collections.abc import Mapping
 
 import torch
-from torch import Tensor
-from torch.export import ExportedProgram
+from torch import Tensor, nn
+from torch.export import Dim, ExportedProgram
 
-from usrdu_basicsr.export.check import Run
-from usrdu_basicsr.export.errors import ExportError, cannot_run
+from usrdu_basicsr.export.check import ExportError, Run
+from usrdu_basicsr.inference.load_network import size_multiple
+from usrdu_basicsr.utils.errors import first_line
 
-METADATA = 'metadata.json'
+OLDEST_TORCH = '2.6'  # 2.4 cannot reload networks that upscale images of any size; 2.5 is untested
+
+
+def trace(network: nn.Module) -> ExportedProgram:
+    """Record the operations and weights of a network for any batch size, height and width.
+
+    Args:
+        network: Network on the CPU, prepared for inference, for images `(N, 3, H, W)`.
+
+    Raises:
+        ExportError: If the operations depend on the image size in a way that torch cannot record.
+    """
+    multiple = size_multiple(network)
+    # At least 2 multiples, because torch specialises a side of 1.
+    height, width = (Dim(side, min=2) if multiple == 1 else multiple * Dim(side, min=2) for side in ('height', 'width'))
+    image = torch.zeros(2, 3, 8 * multiple, 12 * multiple)
+    shapes = ({0: Dim('batch'), 2: height, 3: width},)
+    try:
+        program = torch.export.export(network, (image,), dynamic_shapes=shapes, strict=False)
+    except RuntimeError as error:
+        raise ExportError(
+            f'torch {torch.__version__} cannot record {type(network).__name__} for images of any size'
+            f' ({first_line(error)}). Choose --format safetensors'
+        ) from error
+    for node in program.graph.nodes:
+        node.meta.pop('stack_trace', None)  # contains paths of this machine
+    return program
 
 
 def to_torch_export(program: ExportedProgram, metadata: Mapping[str, str]) -> bytes:
-    """A file of `torch.export.save`, with the metadata in its extra file `metadata.json`."""
+    """Serialise with `torch.export.save`; the metadata is the extra file `metadata.json`."""
     buffer = io.BytesIO()
-    torch.export.save(program, buffer, extra_files={METADATA: json.dumps(dict(metadata))})
+    torch.export.save(program, buffer, extra_files={'metadata.json': json.dumps(dict(metadata))})
     return buffer.getvalue()
 
 
 def run_torch_export(data: bytes) -> Run:
-    """A file of `torch.export.save`, loaded; it raises an `ExportError` where it takes no image of a size."""
+    """Load a file of `torch.export.save`. The function raises `ExportError` for inputs that the program refuses."""
     network = torch.export.load(io.BytesIO(data)).module()
 
     def run(x: Tensor) -> Tensor:
         try:
             return network(x)
         except (RuntimeError, AssertionError) as error:
-            raise ExportError(cannot_run('pt2', x, error)) from error
+            raise ExportError.from_run('pt2', x, error) from error
 
     return run

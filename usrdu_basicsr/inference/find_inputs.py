@@ -17,14 +17,13 @@ logger = logging.getLogger(__name__)
 
 
 def find_inputs(sources: Sequence[str | Path], output: Path) -> dict[Path, Path]:
-    """Find input images and the output subfolder of each.
+    """Find input images and the output subfolder of each, which mirrors its folder below a source.
 
-    The subfolder is the image's folder relative to the given folder, or to the fixed part of a pattern. Hidden files,
-    links to folders within a folder, and existing results in an output folder below an input folder are ignored. Files
-    that are not images are logged.
+    Hidden files, links to folders within a folder, and existing results in an output folder below an input folder are
+    ignored. Files that are not images are logged.
 
     Args:
-        sources: Files, folders (searched recursively), patterns such as `'scans/*.png'` (`**` for any depth).
+        sources: Files, folders (searched recursively), and patterns such as `'scans/*.png'` (`**` for any depth).
         output: Folder for the results.
 
     Returns:
@@ -34,8 +33,7 @@ def find_inputs(sources: Sequence[str | Path], output: Path) -> dict[Path, Path]
         InputNotFoundError: If a file or folder does not exist, or a pattern has no match.
         InputError: If no image is found.
     """
-    subfolders: dict[Path, Path] = {}
-    seen: set[str] = set()
+    found: dict[str, tuple[Path, Path]] = {}  # image and its subfolder, by absolute path
     ignored: list[Path] = []
     output = output.resolve()
     for source in map(Path, sources):
@@ -46,16 +44,15 @@ def find_inputs(sources: Sequence[str | Path], output: Path) -> dict[Path, Path]
                 continue
             if path.suffix.lower() not in EXTENSIONS or not path.is_file():
                 ignored.append(path)
-            elif (absolute := os.path.abspath(path)) not in seen:
-                seen.add(absolute)
-                subfolders[path] = path.relative_to(root).parent
+            else:
+                found.setdefault(os.path.abspath(path), (path, path.relative_to(root).parent))
     if ignored:
         names = ', '.join(f"'{path}'" for path in ignored[:3]) + (', ...' if len(ignored) > 3 else '')
         logger.warning('Ignored %d files that are not images or are broken links: %s', len(ignored), names)
-    if not subfolders:
+    if not found:
         extensions = ', '.join(sorted(EXTENSIONS))
         raise InputError(f'no image found in {", ".join(map(str, sources))}: expected files ending in {extensions}')
-    return subfolders
+    return dict(found.values())
 
 
 def _list_files(source: Path) -> tuple[Path, list[Path]]:
@@ -65,7 +62,7 @@ def _list_files(source: Path) -> tuple[Path, list[Path]]:
     if os.path.lexists(source):
         return source.parent, [source]
     root = Path(*itertools.takewhile(lambda part: not glob.has_magic(part), source.parts))
-    matches = [Path(match) for match in sorted(glob.glob(str(source), recursive=True))]
+    matches = list(map(Path, sorted(glob.glob(str(source), recursive=True))))
     if not matches:
         raise InputNotFoundError(
             f"no file, folder or match for a pattern: '{source}'. Check the path, which is relative to '{Path.cwd()}'"

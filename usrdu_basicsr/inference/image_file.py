@@ -50,8 +50,7 @@ def read_image_file(path: Path) -> ImageFile:
         InputError: If the file is missing, incomplete or not an image.
     """
     content = read_bytes(path)
-    pixels = decode_image(content, str(path), cv2.IMREAD_UNCHANGED)
-    pixels = pixels if pixels.ndim == 3 else pixels[..., None]
+    pixels = np.atleast_3d(decode_image(content, str(path), cv2.IMREAD_UNCHANGED))
     try:
         with _without_pillow_limits(), Image.open(io.BytesIO(content)) as image:
             file_format, profile = image.format, image.info.get('icc_profile')
@@ -65,9 +64,8 @@ def read_image_file(path: Path) -> ImageFile:
     except UnidentifiedImageError:
         return ImageFile(pixels)  # format that only OpenCV reads
     except (OSError, ValueError, SyntaxError) as error:
-        raise InputError(
-            f"cannot read the metadata of '{path}' ({error}). Save the image again, or remove it"
-        ) from error
+        message = f"cannot read the metadata of '{path}' ({error}). Save the image again, or remove it"
+        raise InputError(message) from error
     if file_format != 'TIFF':  # OpenCV always applies the orientation of a TIFF
         pixels = _apply_orientation(pixels, exif.get(EXIF_ORIENTATION, 1))
     if profile and profile[16:20] != PROFILE_SPACES.get(pixels.shape[2]):
@@ -115,15 +113,14 @@ def write_image_file(path: Path, image: ImageFile) -> None:
 def _encode(image: ImageFile, path: Path) -> bytes:
     file_format, pixels, profile = FORMATS[path.suffix.lower()], image.pixels, image.icc_profile
     if file_format == 'PNG':
-        return _add_profile(encode_png(pixels, str(path)), profile)
+        png = encode_png(pixels, str(path))
+        return _add_profile(png, profile) if profile else png
     if pixels.dtype != np.uint8:
         raise InputError(f"'{path}': {file_format} does not support 16 bits. Use --ext png")
     if file_format == 'JPEG' and pixels.shape[2] == 4:
         raise InputError(f"'{path}': JPEG does not support transparency. Use --ext png or webp")
-    if max(pixels.shape[:2]) > MAX_SIDE[file_format]:
-        raise InputError(
-            f"'{path}': {file_format} supports at most {MAX_SIDE[file_format]} pixels a side. Use --ext png"
-        )
+    if max(pixels.shape[:2]) > (limit := MAX_SIDE[file_format]):
+        raise InputError(f"'{path}': {file_format} supports at most {limit} pixels a side. Use --ext png")
     if pixels.shape[2] == 1:
         pixels = pixels[..., 0]
         profile = None if file_format == 'WEBP' else profile  # WebP stores gray as RGB
@@ -134,10 +131,8 @@ def _encode(image: ImageFile, path: Path) -> bytes:
     return buffer.getvalue()
 
 
-def _add_profile(png: bytes, profile: bytes | None) -> bytes:
+def _add_profile(png: bytes, profile: bytes) -> bytes:
     """Insert an iCCP chunk after the header of a PNG file, https://www.w3.org/TR/png-3/#11iCCP."""
-    if profile is None:
-        return png
     content = b'iCCP' + b'ICC profile\0\0' + zlib.compress(profile)
     chunk = struct.pack('>I', len(content) - 4) + content + struct.pack('>I', zlib.crc32(content))
     return png[:PNG_HEADER_BYTES] + chunk + png[PNG_HEADER_BYTES:]

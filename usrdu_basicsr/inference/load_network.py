@@ -1,4 +1,4 @@
-"""Build a network from its checkpoint alone.
+"""Load networks from their checkpoints alone, and measure their properties.
 
 spandrel detects more SR architectures, but returns its own network classes instead of BasicSR's and does not know DSNs.
 """
@@ -6,7 +6,7 @@ spandrel detects more SR architectures, but returns its own network classes inst
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from usrdu_basicsr.archs.dsn_arch import UncertaintyDSN
 from usrdu_basicsr.utils.checkpoint import check_weights, read_weights
-from usrdu_basicsr.utils.errors import InputError
+from usrdu_basicsr.utils.errors import InputError, first_line
 from usrdu_basicsr.utils.registry import build_from_options
 
 Weights = Mapping[str, Tensor]
@@ -26,6 +26,9 @@ Weights = Mapping[str, Tensor]
 DSN_WEIGHTS = ('log_scale_head.0.weight', 'feature_head.0.weight')
 RRDB_WEIGHTS = ('body.0.rdb1.conv1.weight', 'conv_body.weight', 'conv_up1.weight')
 SRVGG_WEIGHTS = ('body.0.weight', 'body.1.weight')
+TEST_SIDE = 32
+# Memory beyond the largest layer: features kept for later layers, workspace of the convolution
+MEMORY_FACTOR = 2
 
 
 def load_dsn(path: str | Path, device: torch.device) -> UncertaintyDSN:
@@ -74,43 +77,26 @@ def load_generator(path: str | Path, device: torch.device, network: Mapping[str,
     if not weights.keys().isdisjoint(DSN_WEIGHTS):
         raise InputError(f"checkpoint '{path}' is a stage 1 DSN, which downsamples: expected net_g_*.pth of stage 2")
     if not weights.keys().isdisjoint(RRDB_WEIGHTS):
-        return _load(RRDBNet(**_rrdb_options(weights)), weights, path, device)
+        return _load(_build_rrdb(weights), weights, path, device)
     if weights.keys() >= set(SRVGG_WEIGHTS):
-        return _load(SRVGGNetCompact(**_srvgg_options(weights)), weights, path, device)
+        return _load(_build_srvgg(weights), weights, path, device)
     raise InputError(f"checkpoint '{path}' is neither RRDBNet nor SRVGGNetCompact. Pass its options file with -opt")
 
 
-def scale_of(network: nn.Module) -> int | None:
-    """Scale attribute of a network (`upscale` or `scale` in BasicSR's generators), or None."""
-    scale = getattr(network, 'upscale', getattr(network, 'scale', None))
-    return scale if isinstance(scale, int) else None
-
-
-def _rrdb_options(weights: Weights) -> dict[str, Any]:
-    num_out_ch = _size(weights, 'conv_last.weight', 0, 3)
+def _build_rrdb(weights: Weights) -> RRDBNet:
+    channels = _size(weights, 'conv_last.weight', 0, 3)
+    num_grow_ch, num_feat = (_size(weights, RRDB_WEIGHTS[0], dimension) for dimension in (0, 1))
     # RRDBNet always upscales 4 times. For scales 2 and 1 it first unshuffles 2x2 or 4x4 pixels into channels.
-    unshuffle = math.isqrt(_size(weights, 'conv_first.weight', 1, num_out_ch) // num_out_ch)
-    return {
-        'num_in_ch': num_out_ch,
-        'num_out_ch': num_out_ch,
-        'scale': 4 // max(unshuffle, 1),
-        'num_feat': _size(weights, RRDB_WEIGHTS[0], 1),
-        'num_block': _count_body_modules(weights),
-        'num_grow_ch': _size(weights, RRDB_WEIGHTS[0], 0),
-    }
+    unshuffle = math.isqrt(_size(weights, 'conv_first.weight', 1, channels) // channels)
+    scale = 4 // max(unshuffle, 1)
+    return RRDBNet(channels, channels, scale, num_feat, _count_body_modules(weights), num_grow_ch)
 
 
-def _srvgg_options(weights: Weights) -> dict[str, Any]:
-    num_feat, num_in_ch = _size(weights, 'body.0.weight', 0), _size(weights, 'body.0.weight', 1)
+def _build_srvgg(weights: Weights) -> SRVGGNetCompact:
+    num_feat, channels = (_size(weights, SRVGG_WEIGHTS[0], dimension) for dimension in (0, 1))
     count = _count_body_modules(weights)  # convolutions alternate with PReLUs, which have weights too
-    return {
-        'num_in_ch': num_in_ch,
-        'num_out_ch': num_in_ch,
-        'num_feat': num_feat,
-        'num_conv': (count - 3) // 2,
-        'upscale': math.isqrt(_size(weights, f'body.{count - 1}.weight', 0, num_in_ch) // num_in_ch),
-        'act_type': 'prelu',
-    }
+    upscale = math.isqrt(_size(weights, f'body.{count - 1}.weight', 0, channels) // channels)
+    return SRVGGNetCompact(channels, channels, num_feat, num_conv=(count - 3) // 2, upscale=upscale)
 
 
 def _size(weights: Weights, name: str, dimension: int, default: int = 1) -> int:
@@ -127,3 +113,60 @@ def _load(network: nn.Module, weights: Weights, path: str | Path, device: torch.
     check_weights(network, weights, path)
     network.load_state_dict(weights)
     return network.to(device).eval().requires_grad_(False)
+
+
+def scale_of(network: nn.Module) -> int | None:
+    """Scale attribute of a network (`upscale` or `scale` in BasicSR's generators), or None."""
+    scale = getattr(network, 'upscale', getattr(network, 'scale', None))
+    return scale if isinstance(scale, int) else None
+
+
+def size_multiple(network: nn.Module) -> int:
+    """Number that the input height and width of an SR network must be multiples of."""
+    if isinstance(network, RRDBNet):
+        return {2: 2, 1: 4}.get(network.scale, 1)  # pixel unshuffle of 2x2 or 4x4 pixels
+    windows = (getattr(module, 'window_size', 1) for module in network.modules())  # attention windows of SwinIR
+    return max(window for window in windows if isinstance(window, int))
+
+
+def probe(run: Callable[[Tensor], Tensor], network: nn.Module, device: torch.device) -> tuple[int, int]:
+    """Measure the scale and the memory use of an SR network.
+
+    Args:
+        run: Function that calls the network.
+        network: The network, whose layers are observed.
+        device: Device of the network.
+
+    Returns:
+        Scale, and bytes of memory for each input pixel.
+
+    Raises:
+        InputError: If the network does not take RGB images, does not upscale them by an integer, or upscales them by
+            another factor than its scale attribute says.
+    """
+    largest = 0
+    multiple = size_multiple(network)
+    side = -(-TEST_SIDE // multiple) * multiple
+    name = type(network).__name__
+    expected = f'expected an SR network for RGB images, (N, 3, H, W), tested on {side}x{side} pixels'
+
+    def measure(module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
+        nonlocal largest
+        largest = max(largest, sum(value.nbytes for value in (*inputs, output) if isinstance(value, Tensor)))
+
+    hooks = [module.register_forward_hook(measure) for module in network.modules() if not list(module.children())]
+    try:
+        with torch.inference_mode():
+            y = run(torch.zeros(1, 3, side, side, device=device))
+    except (RuntimeError, ValueError) as error:
+        raise InputError(f'{name} cannot upscale a test image ({first_line(error)}): {expected}') from error
+    finally:
+        for hook in hooks:
+            hook.remove()
+    scale = y.shape[-1] // side if isinstance(y, Tensor) and y.ndim == 4 else 0
+    if not scale or y.shape != (1, 3, side * scale, side * scale):
+        result = f'shape {list(y.shape)}' if isinstance(y, Tensor) else f'a {type(y).__name__}'
+        raise InputError(f'{name} returns {result} for shape [1, 3, {side}, {side}]: {expected}')
+    if scale_of(network) not in (None, scale):
+        raise InputError(f'{name}: scale is {scale_of(network)}, but it upscales {scale} times. Correct its options')
+    return scale, MEMORY_FACTOR * largest // side**2

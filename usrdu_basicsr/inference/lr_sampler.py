@@ -6,11 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from basicsr.utils import img2tensor
+from torch import Tensor
 
 from usrdu_basicsr.archs.dsn_arch import UncertaintyDSN
-from usrdu_basicsr.inference.generate_lr import predict, prepare_for_inference
 from usrdu_basicsr.inference.load_network import load_dsn
 from usrdu_basicsr.inference.pixels import check_image
+from usrdu_basicsr.inference.tiles import downsample_in_tiles
 from usrdu_basicsr.ops.laplace import sample_laplace
 from usrdu_basicsr.utils.device import pick_device
 from usrdu_basicsr.utils.errors import InputError
@@ -30,8 +32,11 @@ class LRSampler:
     """
 
     def __init__(self, dsn: UncertaintyDSN, precision: Precision | None = None) -> None:
-        self.precision = precision or Precision('fp32', next(dsn.parameters()).device)
-        self.dsn = prepare_for_inference(dsn, self.precision)
+        self.device = next(dsn.parameters()).device
+        self.precision = precision or Precision('fp32', self.device)
+        self.precision.set_tf32()
+        self.precision.prepare(dsn)
+        self.dsn = dsn.to(memory_format=torch.channels_last)  # faster on a CPU too
         self.scale = dsn.scale
 
     def __call__(self, image: np.ndarray, count: int = 1, seed: int | None = None) -> np.ndarray:
@@ -51,16 +56,38 @@ class LRSampler:
         """
         check_image(image)
         if image.ndim != 3 or image.shape[2] != 3 or min(image.shape[:2]) < self.scale:
-            raise InputError(
-                f'image: got shape {image.shape}, expected (H, W, 3) of at least {self.scale} pixels a side'
-            )
+            expected = f'(H, W, 3) of at least {self.scale} pixels a side'
+            raise InputError(f'image: got shape {image.shape}, expected {expected}')
         if count < 1:
             raise InputError(f'count: got {count}, expected at least 1')
-        mean, log_scale = map(torch.from_numpy, predict(self.dsn, to_float(image), precision=self.precision))
+        mean, log_scale = map(torch.from_numpy, self.predict(to_float(image)))
         generator = torch.Generator()
         generator.manual_seed(generator.seed() if seed is None else seed)
         samples = [sample_laplace(mean, log_scale, generator).numpy() for _ in range(count)]
         return np.stack([to_8bit(lr[..., ::-1]) for lr in samples])
+
+    def predict(self, image: np.ndarray, tile: int | None = None) -> tuple[np.ndarray, np.ndarray]:
+        """Predict the LR distribution of one HR image.
+
+        Args:
+            image: `(H, W, 3)` float32, BGR, [0, 1], at least as large as the scale. It is cropped as in `__call__`.
+            tile: Side of a tile in HR pixels without its margin; None for 256 on a CPU (larger tiles exceed its caches)
+                and 512 on other devices.
+
+        Returns:
+            Mean and log-scale, `(H / s, W / s, 3)` float32, RGB.
+        """
+        height, width = (side // self.scale * self.scale for side in image.shape[:2])
+        tile = tile or (256 if self.device.type == 'cpu' else 512)
+
+        def run(x: Tensor) -> tuple[Tensor, ...]:
+            x = x.to(self.device, memory_format=torch.channels_last)
+            return self.precision.run(self.dsn, x, with_features=False)[:2]
+
+        with torch.inference_mode():
+            x = img2tensor(image[:height, :width])[None]
+            mean, log_scale = downsample_in_tiles(x, run, self.scale, self.dsn.receptive_radius, tile)
+        return mean[0].permute(1, 2, 0).numpy(), log_scale[0].permute(1, 2, 0).numpy()
 
 
 def load_sampler(path: str | Path, device: str | None = None, precision: str = 'fp32') -> LRSampler:

@@ -14,11 +14,7 @@ TOLERANCE = 1 / 255  # filters can move floating-point images slightly beyond [0
 
 
 def check_image(image: object) -> None:
-    """Check that an image has a type, shape and range that `Upscaler.__call__` accepts.
-
-    Raises:
-        InputError: If it does not.
-    """
+    """Raise an InputError unless an image has a type, shape and range that `Upscaler.__call__` accepts."""
     if not isinstance(image, np.ndarray):
         expected = 'a NumPy array in BGR order as in OpenCV. Convert a Pillow image: numpy.asarray(image)[..., ::-1]'
         raise InputError(f'image: got {type(image).__name__}, expected {expected}')
@@ -30,9 +26,8 @@ def check_image(image: object) -> None:
     if image.dtype.kind == 'f':
         low, high = image.min(), image.max()
         if not -TOLERANCE <= low <= high <= 1 + TOLERANCE:  # also true for NaN
-            raise InputError(
-                f'image: got {image.dtype} from {low:g} to {high:g}, expected [0, 1]. Divide 8-bit values by 255'
-            )
+            got = f'{image.dtype} from {low:g} to {high:g}'
+            raise InputError(f'image: got {got}, expected [0, 1]. Divide 8-bit values by 255')
 
 
 def to_image_array(output: Tensor, like: np.ndarray) -> np.ndarray:
@@ -69,7 +64,6 @@ def resize(pixels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     try:
         result = cv2.resize(pixels, size[::-1], interpolation=interpolation).reshape(*size, pixels.shape[2])
     except cv2.error as error:
-        raise InputError(
-            f'cannot resize the result to {size[1]}x{size[0]} ({one_line(error)}). Choose a smaller outscale'
-        ) from error
+        message = f'cannot resize the result to {size[1]}x{size[0]} ({one_line(error)}). Choose a smaller outscale'
+        raise InputError(message) from error
     return result.clip(0, 1) if result.dtype.kind == 'f' else result

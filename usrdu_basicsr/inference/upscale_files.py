@@ -25,7 +25,7 @@ from usrdu_basicsr.utils.images import image_size
 
 logger = logging.getLogger(__name__)
 FATAL_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)  # disk full, quota exceeded, read-only: every image fails
-Result = TypeVar('Result')
+Item = TypeVar('Item')
 
 
 @dataclass(frozen=True)
@@ -86,13 +86,10 @@ def upscale_files(
     """
     output, naming = output_folder(output), naming or Naming()
     targets = _output_paths(find_inputs(sources, output), output, naming)
-    report = FileReport()
-    todo = []
-    for path in list(targets)[share[0] :: share[1]]:
-        if not overwrite and _is_up_to_date(path, targets[path], newer_than, scale):
-            report.skipped.append(str(path))
-        else:
-            todo.append(path)
+    paths = list(targets)[share[0] :: share[1]]
+    current = {path for path in paths if not overwrite and _is_up_to_date(path, targets[path], newer_than, scale)}
+    report = FileReport(skipped=[str(path) for path in paths if path in current])
+    todo = [path for path in paths if path not in current]
 
     with ThreadPoolExecutor(workers) as readers, ThreadPoolExecutor(workers) as writers:
         reads = _prefetch(((path, readers.submit(read_image_file, path)) for path in todo), workers)
@@ -144,10 +141,10 @@ def _output_paths(subfolders: Mapping[Path, Path], output: Path, naming: Naming)
     return targets
 
 
-def _prefetch(futures: Iterable[tuple[Path, Future[Result]]], count: int) -> Iterator[tuple[Path, Future[Result]]]:
-    """Iterate over futures with up to `count` of them submitted ahead."""
-    pending: deque[tuple[Path, Future[Result]]] = deque()
-    for item in futures:
+def _prefetch(items: Iterable[Item], count: int) -> Iterator[Item]:
+    """Iterate over items, here submitted futures, and take up to `count` of them ahead."""
+    pending: deque[Item] = deque()
+    for item in items:
         pending.append(item)
         if len(pending) >= count:
             yield pending.popleft()

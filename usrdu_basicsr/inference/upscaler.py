@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import logging
 import math
+from collections.abc import Callable
+from itertools import product
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from usrdu_basicsr.inference.load_network import load_generator
+from usrdu_basicsr.inference.load_network import load_generator, probe, size_multiple
 from usrdu_basicsr.inference.pixels import check_image, resize, scaled_size, to_image_array
-from usrdu_basicsr.inference.probe import probe, size_multiple
-from usrdu_basicsr.inference.self_ensemble import with_self_ensemble
 from usrdu_basicsr.inference.tiles import upscale_rows
 from usrdu_basicsr.utils.device import pick_device
 from usrdu_basicsr.utils.errors import InputError, first_line
@@ -106,19 +106,14 @@ class Upscaler:
         largest = max(math.prod(size), math.prod(pixels.shape[:2]) * self.scale**2)
         needed, free = largest * pixels.shape[2] * pixels.itemsize, free_memory(torch.device('cpu'))
         if free is not None and needed > free:
-            raise InputError(
-                f'the upscaled image of {size[1]}x{size[0]} pixels needs {needed / 1e9:.1f} GB of memory, but'
-                f' {free / 1e9:.1f} GB are free. Choose a smaller outscale'
-            )
+            problem = f'needs {needed / 1e9:.1f} GB of memory, but {free / 1e9:.1f} GB are free'
+            raise InputError(f'the upscaled image of {size[1]}x{size[0]} pixels {problem}. Choose a smaller outscale')
 
     def _upscale(self, pixels: np.ndarray) -> np.ndarray:
         """Upscale `(H, W, 1 or 3)` by the scale of the network."""
         height, width, channels = pixels.shape
         shape = (height * self.scale, width * self.scale, channels)
-        try:
-            output = np.empty(shape, pixels.dtype if pixels.dtype.kind == 'u' else np.float32)
-        except MemoryError as error:
-            raise InputError(f'the upscaled image of {shape[1]}x{shape[0]} pixels does not fit into memory') from error
+        output = np.empty(shape, pixels.dtype if pixels.dtype.kind == 'u' else np.float32)
         tile = self._choose_tile(pixels, output.nbytes)
         while True:
             try:
@@ -138,16 +133,15 @@ class Upscaler:
 
     def _choose_tile(self, pixels: np.ndarray, output_bytes: int) -> int:
         """Side of the tiles for an image; its longer side if it is processed as a whole."""
-        whole = max(pixels.shape[:2])
-        if self.tile is not None:
-            return int(min(self.tile or whole, whole, self._max_tile))
-        free = free_memory(self.device)
-        tile: float = MAX_CPU_TILE if self.device.type == 'cpu' or free is None else whole
-        if free is not None:
-            if self.device.type == 'cpu':
-                free -= output_bytes  # allocated, but not used yet
-            tile = min(tile, math.sqrt(max(free, 0) / 2 / self.bytes_per_pixel))
-        return int(min(max(tile, MIN_TILE), whole, self._max_tile))
+        whole, on_cpu = max(pixels.shape[:2]), self.device.type == 'cpu'
+        tile: float = self.tile or whole
+        if self.tile is None:
+            free = free_memory(self.device)
+            tile = MAX_CPU_TILE if on_cpu or free is None else whole
+            if free is not None:
+                free -= output_bytes if on_cpu else 0  # allocated, but not used yet
+                tile = min(tile, max(math.sqrt(max(free, 0) / 2 / self.bytes_per_pixel), MIN_TILE))
+        return int(min(tile, whole, self._max_tile))
 
     def _fill(self, output: np.ndarray, pixels: np.ndarray, tile: int) -> None:
         """Upscale an image in tiles into `output`. Tile coordinates are in units of `multiple` pixels."""
@@ -173,6 +167,20 @@ class Upscaler:
         return self.precision.run(self.network, x.contiguous(memory_format=torch.channels_last))
 
 
+def with_self_ensemble(run: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+    """Average `run` over the eight flips and transpositions of its input, each undone (https://arxiv.org/abs/1707.02921)."""
+
+    def run_all(x: Tensor) -> Tensor:
+        total = x.new_zeros(())
+        for vertical, horizontal, transpose in product((False, True), repeat=3):
+            flipped = [-2] * vertical + [-1] * horizontal
+            y = run((x.mT if transpose else x).flip(flipped)).flip(flipped)
+            total = total + (y.mT if transpose else y)
+        return total / 8
+
+    return run_all
+
+
 def load_upscaler(
     path: str | Path,
     device: str | None = None,
@@ -187,9 +195,6 @@ def load_upscaler(
         path: `net_g_*.pth` of stage 2, a published SR file, or another RRDBNet or SRVGGNetCompact.
         device: `cpu`, `cuda`, `cuda:1`, ...; None for the GPU if there is one.
         precision: `fp32`, `tf32`, `bf16` or `fp16`, see `usrdu_basicsr.utils.precision`.
-        tile: See `Upscaler`.
-        self_ensemble: See `Upscaler`.
-        outscale: See `Upscaler`.
 
     Raises:
         InputNotFoundError: If the file does not exist.

@@ -1,1 +1,1 @@
-"""KernelGAN (Bell-Kligler et al., NeurIPS 2019): the blur kernel of a photo from itself alone, for many at once."""
+"""KernelGAN (Bell-Kligler et al., NeurIPS 2019): estimates blur kernels, each from a single image, in batches."""

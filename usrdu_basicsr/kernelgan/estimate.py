@@ -1,4 +1,4 @@
-"""Estimate the blur kernel of every photo of a folder."""
+"""Kernel estimation for every image of a folder."""
 
 from __future__ import annotations
 
@@ -12,34 +12,39 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from usrdu_basicsr.kernelgan.crops import LEAST_SIDE, SourceImages
-from usrdu_basicsr.kernelgan.kernel_files import read_x2_kernel, remove_kernels, write_kernels
-from usrdu_basicsr.kernelgan.kernel_report import (
+from usrdu_basicsr.kernelgan.crops import MIN_SIDE, SourceImages
+from usrdu_basicsr.kernelgan.kernel_files import (
     is_recorded,
     kernel_record,
-    remove_record,
+    read_x2_kernel,
+    remove_results,
+    write_kernels,
     write_record,
     write_summary,
 )
 from usrdu_basicsr.kernelgan.postprocess import consensus
 from usrdu_basicsr.kernelgan.training import ITERATIONS, train_kernels
 from usrdu_basicsr.utils.errors import InputError
+from usrdu_basicsr.utils.file_report import FileReport
 from usrdu_basicsr.utils.files import output_folder
 from usrdu_basicsr.utils.images import check_unique_stems, list_images, read_image
+from usrdu_basicsr.utils.seed import derive_seed
 
 logger = logging.getLogger(__name__)
 
-MAX_PIXELS = 32_000_000  # of a batch's photos together: about 100 bytes each, with all that is kept of them
+MAX_PIXELS = 32_000_000  # of all images of a batch, at about 100 bytes of memory per pixel
+
+LoadedImage = tuple[Path, np.ndarray]
 
 
 @dataclass(frozen=True)
 class EstimationSettings:
-    """What an estimated kernel depends on, besides its photo, the photo's name and the device.
+    """Settings that determine a kernel, together with the image, its name and the device.
 
     Attributes:
-        runs: KernelGANs trained for each photo; its kernel is what they agree on.
-        iterations: Of each.
-        seed: Of all random numbers.
+        runs: KernelGANs trained for each image; the kernel is their consensus.
+        iterations: Iterations of each run.
+        seed: Seed of all random numbers, >= 0.
     """
 
     runs: int = 3
@@ -48,37 +53,40 @@ class EstimationSettings:
 
 
 @dataclass
-class EstimationReport:
-    """What became of the photos, by name."""
+class EstimationReport(FileReport):
+    """Image names by outcome; images that are too small are not counted as failed."""
 
-    written: list[str] = field(default_factory=list)
-    skipped: list[str] = field(default_factory=list)
     too_small: list[str] = field(default_factory=list)
-    failed: list[str] = field(default_factory=list)
+
+    def summary(self) -> str:
+        """Number of images by outcome, in one line."""
+        done = f'{len(self.written)} written, {len(self.skipped)} skipped (already exist)'
+        return f'{done}, {len(self.too_small)} too small, {len(self.failed)} failed'
 
 
 class KernelEstimation:
-    """Writes `output/x2/NAME.npy` and `.mat`, for scale 4 also `output/x4/`, and a report of all kernels there.
+    """Writes `output/x2/NAME.npy` and `.mat`, for scale 4 also `output/x4/`, and a report of all kernels.
 
-    Photos whose kernels are there already, estimated with the same settings, are skipped, so a second run finishes an
-    interrupted one. A file that cannot be read is logged, and the others go on. A photo's kernel depends on the photo,
-    its name and the settings, not on what else is estimated.
+    Images whose kernels already exist with the same settings are skipped, so a second run resumes an interrupted one.
+    Unreadable files are logged and do not stop the run. The kernel of an image depends on the image, its name and the
+    settings only, not on the other images.
 
     Args:
-        photos: Folder of real LR photos.
+        images: Folder of real LR images.
         output: Folder of the kernels.
-        settings: See there.
-        scale: 2, or 4 for the x4 kernels as well, which are made from those.
-        share: This process's rank, and how many there are: each takes its share of the photos.
+        settings: Settings that determine the kernels.
+        scale: 2, or 4 to compute x4 kernels from the x2 kernels as well.
+        share: Rank and world size; each process handles its share of the images.
 
     Raises:
-        InputNotFoundError: The folder does not exist.
-        InputError: It is empty, or two of its files would share a name; the output is a file or the photos' folder.
+        InputNotFoundError: If the input folder does not exist.
+        InputError: If the input folder is empty, two of its files have the same stem, or the output is a file or the
+            input folder.
     """
 
     def __init__(
         self,
-        photos: str | Path,
+        images: str | Path,
         output: str | Path,
         settings: EstimationSettings,
         scale: int = 4,
@@ -86,80 +94,68 @@ class KernelEstimation:
     ) -> None:
         self.settings = settings
         self.output = output_folder(output)
-        paths = list_images(photos)
-        if self.output.resolve() == Path(photos).resolve():
-            raise InputError(f"output '{output}' is the folder of the photos: name another")
+        paths = list_images(images)
+        if self.output.resolve() == Path(images).resolve():
+            raise InputError(f"output '{output}' is the input folder. Choose another folder")
         check_unique_stems(paths)
         self.paths = paths[share[0] :: share[1]]
         self.scale = scale
         self.report = EstimationReport()
 
     def run(self, device: torch.device, batch: int, show_progress: bool = True) -> EstimationReport:
-        """Estimate.
+        """Estimate the kernels and return the image names by outcome.
 
         Args:
-            device: Where KernelGAN trains.
-            batch: Photos that train at once; a photo's kernel does not depend on it.
-            show_progress: Show a bar with the photos left and the time that they will take.
-
-        Returns:
-            Which photos were written, skipped, too small and failed.
+            device: Device of the training.
+            batch: Number of images that are trained at once; kernels do not depend on it.
+            show_progress: Show a progress bar.
         """
-        todo = []
-        for path in self.paths:
-            if self._is_done(path):
-                self.report.skipped.append(path.name)
-            else:
-                todo.append(path)
+        done = {path for path in self.paths if self._is_done(path)}
+        self.report.skipped = [path.name for path in self.paths if path in done]
         with tqdm(
             total=len(self.paths),
-            initial=len(self.report.skipped),
+            initial=len(done),
             disable=not show_progress,
-            bar_format='{percentage:3.0f}%|{bar}| {desc} [{elapsed} gone, {remaining} to go]',
+            bar_format='{percentage:3.0f}%|{bar}| {n:.1f} of {total} images [{elapsed} elapsed, {remaining} remaining]',
         ) as bar:
-            for photos in self._batches(todo, batch, bar):
-                self._estimate(photos, device, bar)
-                self._show_left(bar)
+            for images in self._batches([path for path in self.paths if path not in done], batch, bar):
+                self._estimate(images, device, bar)
         write_summary(self.output)
         return self.report
 
-    def _show_left(self, bar: tqdm) -> None:
-        done = sum(map(len, vars(self.report).values()))
-        bar.set_description_str(f'{len(self.paths) - done} of {len(self.paths)} photos left')
-
-    def _batches(self, paths: Sequence[Path], batch: int, bar: tqdm) -> Iterator[list[tuple[Path, np.ndarray]]]:
-        """The photos, read: as many at once as asked for and as memory allows."""
-        photos: list[tuple[Path, np.ndarray]] = []
+    def _batches(self, paths: Sequence[Path], batch: int, bar: tqdm) -> Iterator[list[LoadedImage]]:
+        """Read the images in batches of at most `batch` images and `MAX_PIXELS`."""
+        images: list[LoadedImage] = []
         for path in paths:
-            self._show_left(bar)
             image = self._read(path)
             if image is None:
                 bar.update(1)
                 continue
-            pixels = sum(one.shape[0] * one.shape[1] for one in (image, *(photo for _, photo in photos)))
-            if photos and (len(photos) == batch or pixels > MAX_PIXELS):
-                yield photos
-                photos = []
-            photos.append((path, image))
-        if photos:
-            yield photos
+            pixels = sum(one.shape[0] * one.shape[1] for one in (image, *(loaded for _, loaded in images)))
+            if images and (len(images) == batch or pixels > MAX_PIXELS):
+                yield images
+                images = []
+            images.append((path, image))
+        if images:
+            yield images
 
     def _read(self, path: Path) -> np.ndarray | None:
-        """`(H, W, 3)` RGB, or None if it cannot be used, which is noted."""
+        """Read an image `(H, W, 3)`, RGB. If it is unreadable or too small, log and report it and return None."""
         try:
             image = read_image(path)[..., ::-1]
         except InputError as error:
             logger.error('%s', error)
             self.report.failed.append(path.name)
             return None
-        if min(image.shape[:2]) < LEAST_SIDE:
-            logger.warning("photo '%s' is skipped: KernelGAN needs %d pixels a side", path, LEAST_SIDE)
+        height, width = image.shape[:2]
+        if min(height, width) < MIN_SIDE:
+            logger.warning("Skipped image '%s': got %dx%d pixels, expected sides >= %d", path, height, width, MIN_SIDE)
             self.report.too_small.append(path.name)
             return None
         return image
 
     def _is_done(self, path: Path) -> bool:
-        """Whether the x2 kernel is there; the files that follow from it are made again where they do not fit."""
+        """Whether the x2 kernel exists. Derived files that are missing or do not match it are rewritten."""
         if not is_recorded(self.output, path, vars(self.settings)):
             return False
         try:
@@ -168,32 +164,30 @@ class KernelEstimation:
             return False
         return True
 
-    def _estimate(self, photos: Sequence[tuple[Path, np.ndarray]], device: torch.device, bar: tqdm) -> None:
+    def _estimate(self, images: Sequence[LoadedImage], device: torch.device, bar: tqdm) -> None:
         runs, iterations = self.settings.runs, self.settings.iterations
-        images = SourceImages([image for _, image in photos], device)
-        which = [i for i in range(len(photos)) for _ in range(runs)]
-        seeds = [_seed(self.settings.seed, path.stem, run) for path, _ in photos for run in range(runs)]
+        sources = SourceImages([image for _, image in images], device)
+        indices = [i for i in range(len(images)) for _ in range(runs)]
+        hashes = [zlib.crc32(path.stem.encode()) for path, _ in images]
+        seeds = [derive_seed(self.settings.seed, name_hash, run) for name_hash in hashes for run in range(runs)]
 
-        def advance() -> None:
-            # never past the end, whatever fractions add up to
-            bar.update(min(len(photos) / iterations, len(self.paths) - bar.n))
+        def progress() -> None:
+            bar.update(min(len(images) / iterations, len(self.paths) - bar.n))  # rounding must not exceed the total
 
-        result = train_kernels(images, which, seeds, device, iterations, advance)
-        for i, (path, _) in enumerate(photos):
-            mine = slice(i * runs, (i + 1) * runs)
-            losses = {name: values[mine] for name, values in result.losses.items()}
-            self._write(path, result.kernels[mine], losses)
+        result = train_kernels(sources, indices, seeds, device, iterations, progress)
+        for i, (path, _) in enumerate(images):
+            part = slice(i * runs, (i + 1) * runs)
+            self._write(path, result.kernels[part], {name: values[part] for name, values in result.losses.items()})
 
     def _write(self, path: Path, raw: np.ndarray, losses: dict[str, np.ndarray]) -> None:
-        """Make one kernel of the runs of a photo, and write its files."""
-        remove_record(self.output, path)  # of other settings or another photo, with its kernels
-        remove_kernels(self.output, path.stem)
+        """Write the consensus of the runs on an image."""
+        remove_results(self.output, path)  # of other settings or of a previous image with this name
         try:
             kernel = consensus(raw)
         except ValueError as error:
             logger.error(
-                "photo '%s' has no kernel: %s. Stage 1 does without it; or try more --iterations, or it alone with"
-                ' another --seed',
+                "No kernel for image '%s': %s. Stage 1 can train without it. To get a kernel, raise --iterations or"
+                ' estimate this image alone with another --seed',
                 *(path, error),
             )
             self.report.failed.append(path.name)
@@ -201,8 +195,3 @@ class KernelEstimation:
         write_kernels(self.output, path.stem, kernel, self.scale)
         write_record(self.output, path, kernel_record(raw, kernel, losses) | vars(self.settings))
         self.report.written.append(path.name)
-
-
-def _seed(seed: int, name: str, run: int) -> int:
-    """A seed of its own for each photo and run."""
-    return int(np.random.SeedSequence((seed, zlib.crc32(name.encode()), run)).generate_state(1)[0])

@@ -1,4 +1,4 @@
-"""KernelGAN's linear generators, as the kernels that they are."""
+"""Linear generators of KernelGAN, represented by their kernels."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from usrdu_basicsr.kernelgan.unfold import fold
+from usrdu_basicsr.kernelgan.operations import fold
 
 WIDTH = 64
-KERNEL_SIZE = 13  # of the whole: 7 + 5 + 3 - 2
+KERNEL_SIZE = 13  # 7 + 5 + 3 - 2, side of the composed kernel
 SHAPES = {
     'layer1': (WIDTH, 1, 7, 7),
     'layer2': (WIDTH, WIDTH, 5, 5),
@@ -24,22 +24,22 @@ GAIN = 0.1  # of the initial weights of generator and discriminator
 
 
 def xavier_normal(shape: Sequence[int], generators: Sequence[torch.Generator]) -> Tensor:
-    """Initial weights `(len(generators), *shape)` of a convolution `shape`, each run's from its own random stream."""
+    """Draw initial convolution weights `(R, *shape)`, each run from its own random stream."""
     taps = math.prod(shape[2:])
     std = GAIN * math.sqrt(2 / ((shape[0] + shape[1]) * taps))
     return torch.stack([std * torch.randn(tuple(shape), generator=generator) for generator in generators])
 
 
 class KernelGenerators(nn.Module):
-    """One linear generator a run: six convolutions without bias or activation, the last of stride 2.
+    """One linear generator per run: six convolutions without bias or activation, the last with stride 2.
 
-    Six convolutions in a row are one convolution. Its kernel is computed from the output's side, where all but one
-    channel are gone, in 1.1 million multiplications instead of the 1.3 billion that the layers take on a
-    crop; its gradient reaches the weights through the same composition, so training is that of the layers
-    (Bell-Kligler et al., "Blind Super-Resolution Kernel Estimation using an Internal-GAN", NeurIPS 2019).
+    Six successive convolutions equal one convolution. Its kernel is composed from the output side, where only one
+    channel remains, in 1.1 million multiplications; the layers need 1.3 billion on a crop. The gradient reaches the
+    weights through the same composition, so training is that of the layers (Bell-Kligler et al., "Blind
+    Super-Resolution Kernel Estimation using an Internal-GAN", NeurIPS 2019).
 
     Args:
-        generators: Random streams on the CPU, one a run, that the initial weights are drawn from.
+        generators: One random stream per run on the CPU, which initialises the weights.
     """
 
     def __init__(self, generators: Sequence[torch.Generator]) -> None:
@@ -49,13 +49,13 @@ class KernelGenerators(nn.Module):
         )
 
     def forward(self) -> Tensor:
-        """The runs' kernels `(R, 13, 13)`, in correlation order."""
+        """Compose the kernels of all runs, `(R, 13, 13)`, in correlation order."""
         layer1, layer2, layer3, layer4, layer5, layer6 = (weight.flatten(2) for weight in self.weights.values())
         runs = len(layer1)
-        # No weight is transposed: its gradient then lies in memory as it does.
+        # No weight is transposed, so that gradients have the memory layout of their weights.
         rows = torch.bmm(torch.bmm(layer6, layer5), layer4)  # (R, 1, 64)
         taps3 = torch.bmm(rows, layer3).view(runs, WIDTH, 9)
-        # Correlations in a row add their offsets: each pair of taps goes to the sum of both positions.
+        # Successive correlations add their offsets: each pair of taps contributes at the sum of both positions.
         pairs = torch.bmm(taps3.mT, layer2).view(runs, 9, WIDTH, 25).transpose(1, 2)
         taps2 = fold(pairs.reshape(runs, WIDTH * 9, 25), 3, (7, 7)).flatten(2)  # (R, 64, 49)
         pairs = torch.bmm(taps2.mT, layer1)  # (R, 49, 49)

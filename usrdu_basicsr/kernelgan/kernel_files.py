@@ -1,43 +1,164 @@
-"""The files of a photo's kernel: `x2/NAME.npy` and `.mat`, for scale 4 the same in `x4/`, which follow from `x2`."""
+"""Files of estimated kernels: the kernels, one record per kernel, and a summary.
+
+* `x2/NAME.npy` and `x2/NAME.mat`: x2 kernel of an image.
+* `x4/NAME.npy` and `x4/NAME.mat`: x4 kernel computed from the x2 kernel, for scale 4.
+* `records/NAME.json`: statistics and settings. It is written last, so a record implies complete kernel files.
+* `kernels.jsonl` and `kernels.png`: all records, and a contact sheet of all kernels.
+"""
 
 from __future__ import annotations
 
+import json
+import math
+from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
+import cv2
 import numpy as np
+import torch
 
 from usrdu_basicsr.data.kernel_set import EXTENSIONS, read_kernel, write_kernel
-from usrdu_basicsr.kernelgan.postprocess import x2_to_x4_kernel
+from usrdu_basicsr.kernelgan.constraints import CENTRE
+from usrdu_basicsr.kernelgan.postprocess import has_collapsed, kernel_error, post_process, x2_to_x4_kernel
+from usrdu_basicsr.ops.kernels import centre_of_mass
 from usrdu_basicsr.utils.errors import InputError
+from usrdu_basicsr.utils.files import write_text
+from usrdu_basicsr.utils.images import to_8bit, write_png
+
+CELL = 72  # side of a kernel in the contact sheet, pixels
+LABEL = 14  # height of its name, pixels
 
 
 def read_x2_kernel(output: Path, stem: str) -> np.ndarray:
-    """A photo's x2 kernel.
-
-    Raises:
-        InputError: It is missing or damaged.
-    """
+    """Read the x2 kernel of an image, as `read_kernel` does."""
     return read_kernel(output / 'x2' / f'{stem}.npy')
 
 
 def write_kernels(output: Path, stem: str, kernel: np.ndarray, scale: int) -> None:
-    """Write a photo's x2 kernel, and for scale 4 the x4 kernel that follows from it; what is there already, stays."""
-    for folder, expected in (('x2', kernel), ('x4', x2_to_x4_kernel(kernel)))[: 2 if scale == 4 else 1]:
-        if not _holds(output / folder / stem, expected):
+    """Write the x2 kernel of an image, and the x4 kernel for scale 4. Files that already match are left unchanged."""
+    kernels = {'x2': kernel, 'x4': x2_to_x4_kernel(kernel)} if scale == 4 else {'x2': kernel}
+    for folder, expected in kernels.items():
+        if not _is_written(output / folder, stem, expected):
             write_kernel(output / folder, stem, expected)
 
 
-def remove_kernels(output: Path, stem: str) -> None:
-    """Remove a photo's kernels of both scales."""
-    for folder in ('x2', 'x4'):
-        for extension in EXTENSIONS:
-            (output / folder / f'{stem}{extension}').unlink(missing_ok=True)
-
-
-def _holds(file: Path, expected: np.ndarray) -> bool:
-    """Whether a kernel is there in both formats."""
+def _is_written(folder: Path, stem: str, expected: np.ndarray) -> bool:
+    """Whether the files of both formats contain a kernel."""
     try:
-        found = [read_kernel(file.with_name(f'{file.name}{extension}')) for extension in EXTENSIONS]
+        kernels = [read_kernel(folder / f'{stem}{extension}') for extension in EXTENSIONS]
     except InputError:
         return False
-    return all(kernel.shape == expected.shape and np.allclose(kernel, expected) for kernel in found)
+    return all(kernel.shape == expected.shape and np.allclose(kernel, expected) for kernel in kernels)
+
+
+def kernel_record(raw: np.ndarray, kernel: np.ndarray, losses: Mapping[str, np.ndarray]) -> dict[str, Any]:
+    """Statistics of an estimated kernel.
+
+    Args:
+        raw: Kernels of the runs on one image, `(runs, 13, 13)`; at least one has not collapsed.
+        kernel: Consensus of the runs.
+        losses: Unweighted losses of the runs.
+
+    Returns:
+        `collapsed`: number of collapsed runs. Means over the other runs before post-processing: `losses`, `sum` and
+        `centre_of_mass`, (row, column) relative to the middle of the 2x2 pixels that become one. `spread`: standard
+        deviations of the kernel along its narrowest and widest axes. `disagreement`: mean distance of the runs from the
+        kernel, relative to its norm. Lengths are in pixels.
+    """
+    valid = [run for run in range(len(raw)) if not has_collapsed(raw[run])]
+    offset = (centre_of_mass(torch.from_numpy(raw[valid]).double()) - CENTRE).mean(0)
+    positions = np.indices(kernel.shape).reshape(2, -1)
+    variances = np.linalg.eigvalsh(np.cov(positions, aweights=kernel.clip(0).ravel(), ddof=0))
+    return {
+        'collapsed': len(raw) - len(valid),
+        'losses': {name: round(float(values[valid].mean()), 6) for name, values in losses.items()},
+        'sum': round(float(raw[valid].sum((1, 2)).mean()), 4),
+        'centre_of_mass': [round(value, 4) for value in offset.tolist()],
+        'spread': [round(float(variance) ** 0.5, 4) for variance in variances.clip(0)],
+        'disagreement': round(float(np.mean([kernel_error(post_process(raw[run]), kernel) for run in valid])), 4),
+    }
+
+
+def write_record(output: Path, image: Path, record: Mapping[str, Any]) -> None:
+    """Write the record of an image, after its kernels."""
+    write_text(_record_path(output, image), json.dumps({**_identity(image), **record}) + '\n')
+
+
+def remove_results(output: Path, image: Path) -> None:
+    """Remove the record of an image, then its kernels of both scales."""
+    _record_path(output, image).unlink(missing_ok=True)
+    for folder in ('x2', 'x4'):
+        for extension in EXTENSIONS:
+            (output / folder / f'{image.stem}{extension}').unlink(missing_ok=True)
+
+
+def is_recorded(output: Path, image: Path, settings: Mapping[str, Any]) -> bool:
+    """Whether the record of an image exists, matches the image and the settings, and is not older than the image."""
+    path = _record_path(output, image)
+    if not path.is_file() or path.stat().st_mtime < image.stat().st_mtime:
+        return False
+    try:
+        record = json.loads(path.read_text())
+    except ValueError:
+        return False
+    return isinstance(record, dict) and {**_identity(image), **settings}.items() <= record.items()
+
+
+def write_summary(output: Path) -> None:
+    """Write `kernels.jsonl` with one line per kernel and `kernels.png` with all kernels, sorted by name.
+
+    Several processes may call this at the same time, each after its last kernel. The last one covers all kernels.
+    """
+    written = None
+    while written != (records := _read_records(output)):
+        write_text(output / 'kernels.jsonl', ''.join(records.values()))
+        kernels = {}
+        for stem in records:
+            with suppress(InputError):  # another process may be replacing it
+                kernels[stem] = read_x2_kernel(output, stem)
+        if kernels:
+            write_png(output / 'kernels.png', contact_sheet(kernels))
+        written = records
+
+
+def contact_sheet(kernels: Mapping[str, np.ndarray], columns: int | None = None) -> np.ndarray:
+    """Image of kernels with their names; the largest tap of each kernel has full brightness.
+
+    Args:
+        kernels: Kernels `(n, n)` with odd n by name.
+        columns: Kernels per row; None for a roughly square sheet.
+
+    Returns:
+        `(H, W, 3)` uint8, BGR.
+    """
+    columns = columns or math.isqrt(len(kernels) - 1) + 1
+    rows = -(-len(kernels) // columns)
+    sheet = np.zeros((rows * (CELL + LABEL), columns * CELL, 3), np.uint8)
+    taps = max(len(kernel) for kernel in kernels.values())
+    for i, (name, kernel) in enumerate(kernels.items()):
+        top, left = i // columns * (CELL + LABEL), i % columns * CELL
+        cell = np.pad(kernel / kernel.max(), (taps - len(kernel)) // 2)
+        cell = cv2.resize(cell, (CELL - 2, CELL - 2), interpolation=cv2.INTER_NEAREST)
+        sheet[top : top + CELL - 2, left : left + CELL - 2] = cv2.applyColorMap(to_8bit(cell), cv2.COLORMAP_INFERNO)
+        origin = (left + 2, top + CELL + LABEL - 5)
+        cv2.putText(sheet, name[-11:], origin, cv2.FONT_HERSHEY_SIMPLEX, 0.32, (255, 255, 255), 1, cv2.LINE_AA)
+    return sheet
+
+
+def _record_path(output: Path, image: Path) -> Path:
+    return output / 'records' / f'{image.stem}.json'
+
+
+def _identity(image: Path) -> dict[str, Any]:
+    return {'name': image.name, 'bytes': image.stat().st_size}
+
+
+def _read_records(output: Path) -> dict[str, str]:
+    """Read all records by stem. Another process may be replacing some of them."""
+    records = {}
+    for path in sorted((output / 'records').glob('*.json')):
+        with suppress(FileNotFoundError):
+            records[path.stem] = path.read_text()
+    return records

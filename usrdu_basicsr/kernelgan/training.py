@@ -1,4 +1,4 @@
-"""Train many KernelGANs at once."""
+"""Training of KernelGANs in batches."""
 
 from __future__ import annotations
 
@@ -16,27 +16,27 @@ from usrdu_basicsr.kernelgan.constraints import (
     boundary_mask,
     constraint_losses,
 )
-from usrdu_basicsr.kernelgan.correlation import Correlation
 from usrdu_basicsr.kernelgan.crops import D_CROP, SourceImages
 from usrdu_basicsr.kernelgan.discriminator import PatchDiscriminators, Weights
 from usrdu_basicsr.kernelgan.generator import KERNEL_SIZE, KernelGenerators
-from usrdu_basicsr.utils.malloc import tune_malloc
+from usrdu_basicsr.kernelgan.operations import Correlation
+from usrdu_basicsr.utils.memory import tune_malloc
 
 ITERATIONS = 3000
 LEARNING_RATE = 2e-4
 BETAS = (0.5, 0.999)
 DECAY_EVERY = 750
 DECAY = 0.1
-LOGGED = 200  # last iterations whose mean losses are reported
-_NOISE_BLOCK = 10  # iterations whose noise is drawn at once
+REPORTED_ITERATIONS = 200  # last iterations, whose mean losses are reported
+NOISE_ITERATIONS = 10  # iterations whose noise is drawn at once
 
 
 class KernelGANs:
-    """Generators, discriminators and optimisers of a batch of runs, each independent of the others.
+    """Generators, discriminators and optimisers of a batch of independent runs.
 
     Args:
-        seeds: One a run: its initial weights depend on nothing else.
-        device: Where they train.
+        seeds: Seed of the initial weights of each run.
+        device: Device of the training.
     """
 
     def __init__(self, seeds: Sequence[int], device: torch.device) -> None:
@@ -52,37 +52,37 @@ class KernelGANs:
         self.weights = LossWeights(len(seeds), device)
         self.mask = boundary_mask(device)
         self.iteration = 0
-        self.kernels = self.generators()  # with their graph, which the next step goes back through
+        self.kernels = self.generators()  # with the graph for the next backward pass
 
     def step(self, g_crop: Tensor, target: Tensor, real: Tensor, fake_noise: Tensor | None = None) -> dict[str, Tensor]:
-        """One iteration: the generators' step, then the discriminators'.
+        """Run one iteration: a step of the generators, then a step of the discriminators.
 
         Args:
-            g_crop: What the generators reduce, `(R, 3, 64, 64)` in [-1, 1].
-            target: Its bicubic reduction, `(R, 3, 26, 26)`.
-            real: What the discriminators compare with, in [-1, 1].
-            fake_noise: Added to the generated images that the discriminators see in their own step.
+            g_crop: Input of the generators, `(R, 3, 64, 64)` in [-1, 1].
+            target: Bicubic downsampling of `g_crop`, `(R, 3, 26, 26)`.
+            real: Real crops for the discriminators, `(R, 3, 26, 26)` in [-1, 1].
+            fake_noise: Noise added to the generated images in the discriminators' step.
 
         Returns:
-            Unweighted losses, `(R,)` each.
+            Unweighted losses, each `(R,)`.
         """
-        # The discriminators' weights change at the end of the iteration only.
-        spectral = self.discriminators.weights(3)
-        losses, fake = self._step_generators(g_crop, target, spectral.detached())
+        # The three forward passes share these weights, because the discriminators change only at the end.
+        weights = self.discriminators.weights(3)
+        losses, fake = self._step_generators(g_crop, target, weights.detach())
         if fake_noise is not None:
             fake += fake_noise
-        losses['discriminator'] = self._step_discriminators(real, fake, spectral)
+        losses['discriminator'] = self._step_discriminators(real, fake, weights)
         self.weights.update(self.iteration, losses['bicubic'], losses['sum'])
         self.iteration += 1
         return losses
 
-    def _step_generators(self, g_crop: Tensor, target: Tensor, spectral: Weights) -> tuple[dict[str, Tensor], Tensor]:
-        """Their losses, and what they make of the crop now."""
-        reduce = Correlation(g_crop, KERNEL_SIZE, 2)
-        fake = reduce(self.kernels)
+    def _step_generators(self, g_crop: Tensor, target: Tensor, d_weights: Weights) -> tuple[dict[str, Tensor], Tensor]:
+        """Return the losses, and the generated images after the step."""
+        downsample = Correlation(g_crop, KERNEL_SIZE, 2)
+        fake = downsample(self.kernels)
         weights = self.weights
         losses = constraint_losses(self.kernels, self.mask)
-        losses['gan'] = 1 - self.discriminators(fake, spectral, 0).mean(1)
+        losses['gan'] = 1 - self.discriminators(fake, d_weights, 0).mean(1)
         losses['bicubic'] = (fake - target).square().mean((1, 2, 3))
         total = (
             losses['gan']
@@ -92,91 +92,94 @@ class KernelGANs:
             + weights.centre * losses['centre']
             + weights.sparse * losses['sparse']
         )
-        # The runs share no weight, so the sum's gradient is each one's own.
+        # The runs share no weights, so the gradient of the sum is the gradient of each run.
         total.sum().backward(inputs=list(self.generators.parameters()))
-        self._descend(0)
+        self._update(0)
         self.kernels = self.generators()
-        return {name: loss.detach() for name, loss in losses.items()}, reduce(self.kernels.detach())
+        return {name: loss.detach() for name, loss in losses.items()}, downsample(self.kernels.detach())
 
-    def _step_discriminators(self, real: Tensor, fake: Tensor, spectral: Weights) -> Tensor:
-        """Their losses. One look is done with before the next, which then finds its memory in the processor's cache."""
-        held = Weights(*(one.requires_grad_() for one in spectral.detached()))
+    def _step_discriminators(self, real: Tensor, fake: Tensor, weights: Weights) -> Tensor:
+        """Return the losses. Each backward pass runs right after its forward pass, while the CPU cache has the data."""
+        leaves = Weights(*(weight.requires_grad_() for weight in weights.detach()))
         losses = torch.full((len(real),), 0.5, dtype=real.dtype, device=real.device)
-        for look, image, sign in ((1, real, -1), (2, fake, 1)):
-            part = sign / 2 * self.discriminators(image, held, look).mean(1)
-            part.sum().backward()
-            losses += part.detach()
-        torch.autograd.backward(spectral, [one.grad for one in held])
-        self._descend(1)
+        for index, image, sign in ((1, real, -1), (2, fake, 1)):
+            loss = sign / 2 * self.discriminators(image, leaves, index).mean(1)
+            loss.sum().backward()
+            losses += loss.detach()
+        torch.autograd.backward(weights, [leaf.grad for leaf in leaves])
+        self._update(1)
         return losses
 
-    def _descend(self, index: int) -> None:
+    def _update(self, index: int) -> None:
+        """Update the weights of the generators (0) or the discriminators (1)."""
         self.optimisers[index].step()
-        self.optimisers[index].zero_grad()  # at once, for the next gradients to be where these were
+        self.optimisers[index].zero_grad()  # at once, so that the next gradients reuse this memory
         self.schedulers[index].step()
 
 
 @dataclass(frozen=True)
 class RawKernels:
-    """What the runs of a batch ended with."""
+    """Kernels and losses at the end of the training.
+
+    Attributes:
+        kernels: `(R, 13, 13)` float32, correlation order, before post-processing.
+        losses: Unweighted losses `(R,)`, means of the last iterations.
+    """
 
     kernels: np.ndarray
-    """`(R, 13, 13)` float32, correlation order, not yet post-processed."""
     losses: dict[str, np.ndarray]
-    """Unweighted losses `(R,)`, mean of the last iterations."""
 
 
 def train_kernels(
     images: SourceImages,
-    which: Sequence[int],
+    indices: Sequence[int],
     seeds: Sequence[int],
     device: torch.device,
     iterations: int = ITERATIONS,
     progress: Callable[[], object] = lambda: None,
 ) -> RawKernels:
-    """Train one KernelGAN a run, all at once; on CPUs, a run's kernel does not depend on the others of its batch.
+    """Train a batch of KernelGANs. On CPUs the kernel of a run does not depend on the other runs of the batch.
 
-    From then on the process keeps up to 1 GiB of the memory that it frees (`freed_memory`).
+    Malloc tuning stays on afterwards: the process keeps up to 1 GiB of freed memory.
 
     Args:
-        images: The photos.
-        which: Photo of each run.
+        images: Images of the batch.
+        indices: Image index of each run.
         seeds: Seed of each run.
-        device: Where to train, as of `images`.
-        iterations: Published: 3,000.
-        progress: Called after each iteration.
+        device: Device of the training and of `images`.
+        iterations: Number of iterations; 3,000 in the published method.
+        progress: Function called after each iteration.
 
     Returns:
-        Kernels and losses, in the order of the runs.
+        Kernels and losses in the order of the runs.
     """
     tune_malloc()
     count = len(seeds)
     if count == 1:
-        # Matrix products of a batch of one are rounded in another order, which training would amplify.
-        which, seeds = [*which, *which], [*seeds, *seeds]
-    # a seed of its own for everything that is random
+        # Matrix products of batch size 1 are rounded in another order, and training amplifies the difference.
+        indices, seeds = [*indices, *indices], [*seeds, *seeds]
     derived = [np.random.SeedSequence(seed).generate_state(3).tolist() for seed in seeds]
     crop_seeds, weight_seeds, noise_seeds = zip(*derived, strict=True)
-    crops = images.draw(which, iterations, [np.random.default_rng(seed) for seed in crop_seeds])
+    crops = images.draw(indices, iterations, [np.random.default_rng(seed) for seed in crop_seeds])
     gans = KernelGANs(weight_seeds, device)
     streams = [torch.Generator(device).manual_seed(seed) for seed in noise_seeds]
-    sums: dict[str, Tensor] = {}
-    logged = range(max(0, iterations - LOGGED), iterations)
+    mean_losses: dict[str, Tensor] = {}
+    reported = range(max(0, iterations - REPORTED_ITERATIONS), iterations)
     for iteration in range(iterations):
-        if iteration % _NOISE_BLOCK == 0:
+        if iteration % NOISE_ITERATIONS == 0:
             noise = _draw_noise(streams, device)
         g_crop, target, d_crop = crops[iteration]
-        real_noise, fake_noise = noise[:, iteration % _NOISE_BLOCK].unbind(1)
-        # As published, real crops get their noise on [0, 1] and generated ones on [-1, 1].
+        real_noise, fake_noise = noise[:, iteration % NOISE_ITERATIONS].unbind(1)
+        # As published, noise is added to real crops in [0, 1] and to generated images in [-1, 1].
         losses = gans.step(g_crop, target, d_crop.add_(real_noise).mul_(2).sub_(1), fake_noise)
-        if iteration in logged:
-            sums = {name: sums.get(name, 0) + loss / len(logged) for name, loss in losses.items()}
+        if iteration in reported:
+            mean_losses = {name: mean_losses.get(name, 0) + loss / len(reported) for name, loss in losses.items()}
         progress()
     kernels = gans.kernels.detach().cpu().numpy()
-    return RawKernels(kernels[:count], {name: value.cpu().numpy()[:count] for name, value in sums.items()})
+    return RawKernels(kernels[:count], {name: loss.cpu().numpy()[:count] for name, loss in mean_losses.items()})
 
 
 def _draw_noise(streams: Sequence[torch.Generator], device: torch.device) -> Tensor:
-    """Noise of one gray level for the next iterations, `(R, iterations, 2, 3, 26, 26)`, each run's from its stream."""
-    shape = (_NOISE_BLOCK, 2, 3, D_CROP, D_CROP)
+    """Noise with a standard deviation of 1/255 for the next iterations, `(R, iterations, 2, 3, 26, 26)`."""
+    shape = (NOISE_ITERATIONS, 2, 3, D_CROP, D_CROP)
     return torch.stack([torch.randn(shape, generator=stream, device=device) for stream in streams]) / 255

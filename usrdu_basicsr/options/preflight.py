@@ -1,4 +1,4 @@
-"""Look a run over before it makes a folder or starts to train."""
+"""Validation of a run before it creates a folder."""
 
 from __future__ import annotations
 
@@ -9,40 +9,40 @@ from typing import Any
 import torch
 from basicsr.utils.registry import ARCH_REGISTRY, DATASET_REGISTRY, LOSS_REGISTRY
 
+from usrdu_basicsr.data.bad_image_policy import check_patch_fits
 from usrdu_basicsr.data.kernel_set import read_kernel_set
-from usrdu_basicsr.data.transforms import check_crop_fits
 from usrdu_basicsr.inference.load_network import scale_of
 from usrdu_basicsr.models.train_settings import TrainSettings
-from usrdu_basicsr.options.run_rules import NETWORKS, check_options
-from usrdu_basicsr.options.train_rules import LOSSES
-from usrdu_basicsr.storage.basicsr_sources import list_of, open_basicsr_source, paired_names
-from usrdu_basicsr.storage.check_all import check_all
+from usrdu_basicsr.options.option_rules import LOSSES, NETWORKS, check_options
+from usrdu_basicsr.storage.open_source import PAIRED, open_basicsr_source
+from usrdu_basicsr.storage.pairs import check_pairs
+from usrdu_basicsr.storage.source import check_all, raise_first
 from usrdu_basicsr.utils.checkpoint import check_weights, read_weights, training_states
-from usrdu_basicsr.utils.device import device_of
+from usrdu_basicsr.utils.device import training_device
 from usrdu_basicsr.utils.errors import InputError, UserError, first_line
 from usrdu_basicsr.utils.precision import Precision
-from usrdu_basicsr.utils.registry import build
+from usrdu_basicsr.utils.registry import build_from_options
 
 
 def check_run(opt: Mapping[str, Any]) -> None:
-    """Check options, images, kernels and checkpoints of a run of our models.
+    """Check the options, images, kernels and checkpoints of a run.
 
-    It builds no logger: BasicSR sets its log file up only if none exists yet.
+    No logger is created here, because BasicSR sets up its log file only if none exists.
 
     Args:
-        opt: As BasicSR's `parse_options` returns them; left as they are.
+        opt: Options from BasicSR's `parse_options`, which are not changed.
 
     Raises:
-        UserError: The first thing that would make the run fail, or go on with what the user did not mean.
+        UserError: If the run would fail, or ignore an option.
     """
     check_options(opt)
     if opt['num_gpu'] != 0 and not torch.cuda.is_available():
-        raise InputError(f'num_gpu: {opt["num_gpu"]}, but torch can use no CUDA GPU here: write auto, or 0 for the CPU')
+        raise InputError(f'num_gpu: got {opt["num_gpu"]}, but torch finds no CUDA GPU. Use auto, or 0 for the CPU')
     if opt['is_train']:
         _check_device(opt)
     for phase, dataset in opt['datasets'].items():
         _check_dataset(dataset, f'datasets: {phase}: ')
-    # A resumed run reads its own checkpoints, which are looked at when one of them is chosen.
+    # A resumed run reads its own checkpoints, which are checked when one of them is selected.
     paths = opt['path']
     if opt['is_train'] and resumes(opt):
         paths = {key: value for key, value in paths.items() if key not in ('pretrain_network_g', 'pretrain_network_d')}
@@ -52,35 +52,35 @@ def check_run(opt: Mapping[str, Any]) -> None:
             _check_kernels(opt)
         for name in LOSSES:
             if opt['train'].get(name) is not None:
-                build(LOSS_REGISTRY, opt['train'][name], f'train: {name}: ')
+                build_from_options(LOSS_REGISTRY, opt['train'][name], f'train: {name}: ')
 
 
 def resumes(opt: Mapping[str, Any]) -> bool:
-    """Whether a training goes on from a checkpoint, if there is one that it can go on from."""
+    """Whether the options resume a training."""
     if opt['auto_resume']:
         return bool(training_states(opt['path']['training_states']))
     return bool(opt['path'].get('resume_state'))
 
 
 def _check_device(opt: Mapping[str, Any]) -> None:
-    """Refuse what the device of the training cannot do."""
-    settings, device = TrainSettings.of(opt['train']), device_of(opt)
+    """Check precision and compilation on the training device."""
+    settings, device = TrainSettings.from_options(opt['train']), training_device(opt)
     try:
         Precision(settings.precision, device)
     except InputError as error:
         raise InputError(f'train: {error}') from error
-    # BasicSR's DataParallel, whose threads compute in fp16 under any autocast, and whose copies run the first one
+    # Threads of BasicSR's DataParallel autocast to fp16, and its replicas run the first GPU's compiled network.
     if opt['num_gpu'] > 1 and not opt['dist'] and (settings.precision == 'bf16' or settings.compile_mode is not None):
         torchrun = f'torchrun --nproc_per_node={opt["num_gpu"]} and --launcher pytorch'
-        raise InputError(f'train: precision: bf16 and compile are for one GPU a process: use {torchrun}, or num_gpu: 1')
+        raise InputError(f'train: precision: bf16 and compile need one process per GPU: use {torchrun}, or num_gpu: 1')
     if settings.compile_mode is not None:
         try:
             torch.compile(torch.neg)(torch.ones(1, device=device))
-        except RuntimeError as error:  # torch's own compilers' errors are of this kind
+        except RuntimeError as error:  # base class of the compiler errors
             reason = first_line(error)
             raise InputError(
-                f'train: compile: torch cannot compile for the {device.type} here ({reason}): it needs a C++ compiler,'
-                ' and Triton on a GPU; install them or write false'
+                f'train: compile: torch.compile fails on {device.type} ({reason}). Install a C++ compiler, and Triton for'
+                ' a GPU, or use compile: false'
             ) from error
 
 
@@ -92,12 +92,12 @@ def _check_kernels(opt: Mapping[str, Any]) -> None:
 
 
 def _check_dataset(dataset: Mapping[str, Any], where: str) -> None:
-    """Our datasets check themselves when built; BasicSR's are checked for what it would fail on obscurely."""
+    """Check a dataset: this package's check themselves when they are built."""
     try:
-        kind = DATASET_REGISTRY.get(dataset['type'])
-        if hasattr(kind, 'options'):
-            kind(deepcopy(dataset))
-        elif dataset['type'] == 'PairedImageDataset':
+        dataset_class = DATASET_REGISTRY.get(dataset['type'])
+        if hasattr(dataset_class, 'options'):
+            dataset_class(deepcopy(dataset))
+        elif dataset['type'] == PAIRED:
             _check_pairs(dataset)
         else:
             source = open_basicsr_source(dataset, 'dataroot_lq')
@@ -107,40 +107,25 @@ def _check_dataset(dataset: Mapping[str, Any], where: str) -> None:
 
 
 def _check_pairs(dataset: Mapping[str, Any]) -> None:
-    """Refuse HR photos and LR images that do not match by name or size."""
-    template, scale = dataset.get('filename_tmpl') or '{}', dataset['scale']
     gt, lq = (open_basicsr_source(dataset, option) for option in ('dataroot_gt', 'dataroot_lq'))
-    gt_index = {name: index for index, name in enumerate(paired_names(gt, template))}
-    lq_index = {name: index for index, name in enumerate(paired_names(lq, '{}'))}
-    lone = gt_index.keys() - lq_index.keys() if list_of(dataset) else gt_index.keys() ^ lq_index.keys()
-    if odd := sorted(lone):
-        raise InputError(
-            f"'{gt.root}' and '{lq.root}' do not match: {odd[0]!r} ({len(odd)} in all) is in one of them only; pairs"
-            ' need equal names'
+    sizes = ([source.size(index) for index in range(len(source))] for source in (gt, lq))
+    problems, _ = check_pairs(dataset, gt, lq, *sizes)
+    raise_first(list(map(InputError, problems)))
+    if dataset['phase'] == 'train':
+        check_all(
+            len(gt), lambda index: check_patch_fits(gt.size(index), dataset['gt_size'], 'gt_size', gt.name(index))
         )
-    training = dataset['phase'] == 'train'
-    for paired_name, index in gt_index.items():
-        lq_size, lq_name = lq.size(lq_index[paired_name]), lq.name(lq_index[paired_name])
-        expected = tuple(side * scale for side in lq_size)
-        size, name = gt.size(index), gt.name(index)
-        # BasicSR crops HR photos in validation, and does not in training
-        if size != expected if training else (size[0] < expected[0] or size[1] < expected[1]):
-            raise InputError(
-                f"'{name}' is {size} pixels (height, width), expected {expected}: {scale} times '{lq_name}'"
-            )
-        if training:
-            check_crop_fits(size, dataset['gt_size'], 'gt_size', name)
 
 
 def check_networks(opt: Mapping[str, Any], paths: Mapping[str, Any]) -> None:
-    """Build the networks and refuse checkpoints of others.
+    """Build the networks and check their scale and checkpoints.
 
     Args:
-        opt: The options.
-        paths: In place of their section `path`.
+        opt: Options.
+        paths: Section to use instead of `opt['path']`.
 
     Raises:
-        UserError: A network cannot be built, has another scale, or its checkpoint cannot be read or is of another.
+        UserError: If a network cannot be built, has another scale, or does not fit its checkpoint.
     """
     for net in NETWORKS:
         if opt.get(f'network_{net}') is not None:
@@ -149,7 +134,7 @@ def check_networks(opt: Mapping[str, Any], paths: Mapping[str, Any]) -> None:
 
 def _check_network(opt: Mapping[str, Any], net: str, paths: Mapping[str, Any]) -> None:
     settings = opt[f'network_{net}']
-    network = build(ARCH_REGISTRY, settings, f'network_{net}: ')
+    network = build_from_options(ARCH_REGISTRY, settings, f'network_{net}: ')
     scale = scale_of(network)
     if scale is not None and scale != opt['scale']:
         raise InputError(f'network_{net}: {settings["type"]} has scale {scale}, the options say scale: {opt["scale"]}')

@@ -1,7 +1,6 @@
-"""The processes of a distributed training, of which this may be one: agree, collect, wait for each other.
+"""Communication between the ranks of a distributed training over gloo, independent of the GPUs' communication.
 
-What they tell each other here goes through the CPUs (gloo), beside what their GPUs exchange and without waiting for it.
-Every function must be called by all ranks, in the same order. Alone, each is free.
+All ranks must call each function, in the same order. In a single process each function returns at once.
 """
 
 from __future__ import annotations
@@ -17,12 +16,12 @@ Value = TypeVar('Value')
 
 
 def is_single_process() -> bool:
-    """Whether this process trains by itself."""
+    """Whether the training is not distributed."""
     return not (dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1)
 
 
 @cache
-def _group() -> Any:
+def _gloo_group() -> Any:
     return dist.new_group(backend='gloo')
 
 
@@ -31,27 +30,27 @@ def any_rank(flag: bool) -> bool:
     if is_single_process():
         return flag
     flags = torch.tensor(int(flag))
-    dist.all_reduce(flags, dist.ReduceOp.MAX, group=_group())
+    dist.all_reduce(flags, dist.ReduceOp.MAX, group=_gloo_group())
     return bool(flags)
 
 
 def all_gather(value: Value) -> list[Value]:
-    """The values of all ranks, by rank."""
+    """Values of all ranks in the order of their ranks."""
     if is_single_process():
         return [value]
     values: list[Any] = [None] * dist.get_world_size()
-    dist.all_gather_object(values, value, group=_group())
+    dist.all_gather_object(values, value, group=_gloo_group())
     return values
 
 
 def barrier() -> None:
-    """Return once every rank has come here."""
+    """Wait until every rank has called this function."""
     if not is_single_process():
-        dist.barrier(group=_group())
+        dist.barrier(group=_gloo_group())
 
 
-def torchrun_share() -> tuple[int, int]:
-    """This process's rank and how many there are; (0, 1) where torchrun did not start it."""
-    if 'TORCHELASTIC_RUN_ID' not in os.environ:  # a scheduler may set the others for purposes of its own
+def torchrun_rank() -> tuple[int, int]:
+    """Rank and world size set by torchrun; (0, 1) in a process that torchrun did not start."""
+    if 'TORCHELASTIC_RUN_ID' not in os.environ:  # job schedulers may set the other variables
         return 0, 1
     return int(os.environ.get('RANK', 0)), int(os.environ.get('WORLD_SIZE', 1))

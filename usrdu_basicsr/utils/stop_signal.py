@@ -1,4 +1,4 @@
-"""Stop a training when the user or a scheduler asks for it: after the step, with its checkpoint written."""
+"""Stop a training on SIGINT or SIGTERM, after the current step and with a checkpoint."""
 
 from __future__ import annotations
 
@@ -7,69 +7,69 @@ import signal
 import threading
 import time
 from collections.abc import Callable
-from types import FrameType
 from typing import Any
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
-STOPPED = 75  # EX_TEMPFAIL of sysexits.h: nothing is wrong, start it again
-# torchrun passes on what it gets, which a scheduler may have sent to all processes: two signals that are meant as one
-TORCHRUN_REPEATS = 2.0  # seconds
+STOPPED = 75  # EX_TEMPFAIL of sysexits.h: start the training again
+# torchrun forwards the signals it receives, and a scheduler may have sent the same signal to all processes already.
+TORCHRUN_REPEAT_SECONDS = 2.0
 
 
 class StopSignal:
-    """Whether SIGINT or SIGTERM has come.
+    """Record of a stop request by SIGINT or SIGTERM.
 
     Attributes:
-        received: Whether one has.
-        epoch: Tells the epoch that is running, for the checkpoint.
+        received: Whether a signal has been received.
+        epoch: Function that returns the current epoch, for the checkpoint.
     """
 
     def __init__(self) -> None:
         self.received = False
         self.epoch: Callable[[], int] = lambda: 0
         self._handlers: dict[int, Any] = {}
-        self._other_pipe = -1
+        self._previous_fd = -1
 
     def install(self, epoch: Callable[[], int]) -> None:
-        """From now on take the signals; the second of them ends the process at once, under torchrun from 2 s on.
+        """Install the signal handlers.
 
-        A training in another thread than the main one, to which Python gives no signals, goes on as without this.
+        The second signal ends the process immediately; under torchrun, signals within 2 seconds count as one. Nothing
+        is installed outside the main thread, the only one in which Python handles signals.
         """
         self.restore()
         self.received, self.epoch = False, epoch
         if threading.current_thread() is not threading.main_thread():
             return
-        # Python calls handlers when what it is in returns, which a wait for another rank may never do. To the pipe the
-        # number is written as the signal comes.
+        # Python handlers do not run while the main thread is in C code, for example waiting for another rank. The
+        # wakeup descriptor receives the signal number at once.
         reader, writer = os.pipe()
         os.set_blocking(writer, False)
-        self._other_pipe = signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
-        self._handlers = {number: signal.signal(number, self._note) for number in SIGNALS}
-        threading.Thread(target=_end_at_the_second, args=(reader,), daemon=True).start()
+        self._previous_fd = signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
+        self._handlers = {number: signal.signal(number, self._handle) for number in SIGNALS}
+        threading.Thread(target=_exit_on_second_signal, args=(reader,), daemon=True).start()
 
     def restore(self) -> None:
-        """From now on leave the signals to whoever had them before."""
+        """Restore the previous signal handlers."""
         if self._handlers:
-            os.close(signal.set_wakeup_fd(self._other_pipe))  # which ends the thread
+            os.close(signal.set_wakeup_fd(self._previous_fd))  # ends the thread
         for number, handler in self._handlers.items():
             signal.signal(number, handler)
         self._handlers = {}
 
-    def _note(self, number: int, frame: FrameType | None) -> None:
+    def _handle(self, *_: object) -> None:
         self.received = True
 
 
-def _end_at_the_second(reader: int) -> None:
-    tolerated = TORCHRUN_REPEATS if 'TORCHELASTIC_RUN_ID' in os.environ else 0.0
-    first = None
+def _exit_on_second_signal(reader: int) -> None:
+    repeat_seconds = TORCHRUN_REPEAT_SECONDS if 'TORCHELASTIC_RUN_ID' in os.environ else 0.0
+    first_time = None
     while number := os.read(reader, 1):
-        if number[0] not in SIGNALS:  # others come here too
+        if number[0] not in SIGNALS:
             continue
         now = time.monotonic()
-        if first is None:
-            first = now
-        elif now - first >= tolerated:
-            os._exit(128 + number[0])  # as a shell reports a signal
+        if first_time is None:
+            first_time = now
+        elif now - first_time >= repeat_seconds:
+            os._exit(128 + number[0])  # the status that a shell reports for a signal
     os.close(reader)
 
 
