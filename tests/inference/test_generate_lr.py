@@ -1,4 +1,4 @@
-"""Generating a set: what is written, skipped, named as bad; tiles against the whole image."""
+"""Generated sets: written, skipped and failed images; tiles compared with the whole image."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def modification_times(folder: Path) -> dict[str, int]:
     }
 
 
-def test_the_set_holds_what_the_network_says(hr: Path, tmp_path: Path):
+def test_generated_set_contains_the_prediction(hr: Path, tmp_path: Path):
     checkpoint = dsn_file(tmp_path)
     report = generate_set(hr, tmp_path / 'set', checkpoint, CPU)
     assert report.written == ['astronaut.png', 'chelsea.png'] and not report.skipped and not report.failed
@@ -76,7 +76,7 @@ def test_the_set_holds_what_the_network_says(hr: Path, tmp_path: Path):
 @pytest.mark.parametrize('scale', [1, 2, 4])
 @pytest.mark.parametrize('residual', [False, True])
 @pytest.mark.parametrize('tile', [16, 30, 64])
-def test_tiles_give_the_untiled_result(tmp_path: Path, scale: int, residual: bool, tile: int):
+def test_tiles_equal_the_whole_image(tmp_path: Path, scale: int, residual: bool, tile: int):
     checkpoint = dsn_file(tmp_path, num_block=1, scale=scale, residual=residual)
     net = UncertaintyDSN(num_feat=8, num_block=1, scale=scale, residual=residual).eval()
     net.load_state_dict(torch.load(checkpoint, weights_only=True)['params'])
@@ -87,7 +87,7 @@ def test_tiles_give_the_untiled_result(tmp_path: Path, scale: int, residual: boo
         np.testing.assert_allclose(one, other, atol=2e-5)
 
 
-def test_a_second_run_finishes_the_first(hr: Path, tmp_path: Path):
+def test_second_run_completes_the_first(hr: Path, tmp_path: Path):
     checkpoint, output = dsn_file(tmp_path), tmp_path / 'set'
     generate_set(hr, output, checkpoint, CPU)
     before = modification_times(output)
@@ -111,7 +111,7 @@ def test_a_second_run_finishes_the_first(hr: Path, tmp_path: Path):
     assert not list(output.rglob('*.tmp'))
 
 
-def test_sizes_are_cropped_and_told_once(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+def test_cropping_is_logged_once(tmp_path: Path, caplog: pytest.LogCaptureFixture):
     write_sample_images(tmp_path / 'hr', 3, 99, 113)
     with caplog.at_level('WARNING'):
         generate_set(tmp_path / 'hr', tmp_path / 'set', dsn_file(tmp_path), CPU)
@@ -121,8 +121,8 @@ def test_sizes_are_cropped_and_told_once(tmp_path: Path, caplog: pytest.LogCaptu
     ]
 
 
-def test_every_kind_of_image(tmp_path: Path):
-    """The colours that a kind can hold come out as those of the plain RGB photo."""
+def test_image_modes(tmp_path: Path):
+    """Images of other modes give the same result as the RGB image with the same colours."""
     folder = tmp_path / 'hr'
     folder.mkdir()
     rgb = sample_image()[..., ::-1]
@@ -146,7 +146,7 @@ def test_every_kind_of_image(tmp_path: Path):
     np.testing.assert_allclose(result('deep'), result('rgb'), atol=2e-3)
 
 
-def test_unreadable_files_are_named_and_the_others_go_on(hr: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture):
+def test_unreadable_files_are_reported_and_skipped(hr: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture):
     (hr / 'broken.png').write_bytes((hr / 'chelsea.png').read_bytes()[:3000])
     (hr / 'empty.jpg').touch()
     cv2.imwrite(str(hr / 'tiny.png'), sample_image(height=3, width=9))
@@ -159,7 +159,7 @@ def test_unreadable_files_are_named_and_the_others_go_on(hr: Path, tmp_path: Pat
 
 
 @pytest.mark.usefixtures('bf16_everywhere')
-def test_a_set_in_bf16_is_the_same_to_a_fraction_of_a_gray_level(hr: Path, tmp_path: Path):
+def test_bf16_differs_by_a_fraction_of_a_gray_level(hr: Path, tmp_path: Path):
     checkpoint = dsn_file(tmp_path, num_feat=16)
     sets = {name: tmp_path / name for name in ('fp32', 'bf16')}
     for name, folder in sets.items():
@@ -173,7 +173,7 @@ def test_a_set_in_bf16_is_the_same_to_a_fraction_of_a_gray_level(hr: Path, tmp_p
         generate_set(hr, sets['bf16'], checkpoint, CPU)
 
 
-def test_sets_do_not_mix(hr: Path, tmp_path: Path):
+def test_existing_set_of_another_checkpoint_is_refused(hr: Path, tmp_path: Path):
     generate_set(hr, tmp_path / 'set', dsn_file(tmp_path), CPU)
     with pytest.raises(InputError, match='generated with another checkpoint'):
         generate_set(hr, tmp_path / 'set', dsn_file(tmp_path, 'other.pth'), CPU)
@@ -185,14 +185,14 @@ def test_sets_do_not_mix(hr: Path, tmp_path: Path):
         generate_set(hr, tmp_path / 'own', dsn_file(tmp_path), CPU)
 
 
-def test_two_photos_of_one_name(hr: Path, tmp_path: Path):
+def test_two_images_with_the_same_stem(hr: Path, tmp_path: Path):
     write_sample_images(hr, 1, extension='jpg')
     with pytest.raises(InputError, match=r'astronaut\.jpg. and .*astronaut\.png. would share a name'):
         generate_set(hr, tmp_path / 'set', dsn_file(tmp_path), CPU)
     assert not (tmp_path / 'set').exists()
 
 
-def test_a_checkpoint_that_is_no_dsn(hr: Path, tmp_path: Path):
+def test_checkpoint_is_not_a_dsn(hr: Path, tmp_path: Path):
     torch.save({'params': {'body.0.weight': torch.zeros(1)}}, tmp_path / 'sr.pth')
     with pytest.raises(InputError, match='is not an UncertaintyDSN'):
         generate_set(hr, tmp_path / 'set', tmp_path / 'sr.pth', CPU)

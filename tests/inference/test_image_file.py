@@ -1,4 +1,4 @@
-"""Image files as they are kept: depth, gray, transparency, colour profile, orientation."""
+"""Image files: bit depth, gray, transparency, colour profile, orientation."""
 
 from __future__ import annotations
 
@@ -22,28 +22,28 @@ ALPHA = np.dstack([COLOUR, np.arange(240, dtype=np.uint8).reshape(12, 20)])
 
 
 @pytest.mark.parametrize('orientation', range(1, 9))
-@pytest.mark.parametrize('kind', ['PNG', 'JPEG', 'WEBP', 'TIFF'])
-def test_orientation_is_applied_once(tmp_path: Path, kind: str, orientation: int):
+@pytest.mark.parametrize('file_format', ['PNG', 'JPEG', 'WEBP', 'TIFF'])
+def test_orientation_is_applied_once(tmp_path: Path, file_format: str, orientation: int):
     exif = Image.Exif()
     exif[0x0112] = orientation
-    path = tmp_path / f'turned.{kind.lower()}'
-    settings = {'lossless': True} if kind == 'WEBP' else {}
+    path = tmp_path / f'rotated.{file_format.lower()}'
+    settings = {'lossless': True} if file_format == 'WEBP' else {}
     Image.fromarray(COLOUR[..., ::-1]).save(path, exif=exif, **settings)
     with Image.open(path) as image:
         expected = np.asarray(ImageOps.exif_transpose(image))[..., ::-1].astype(int)
     got = read_image_file(path).pixels
-    assert got.shape == expected.shape and np.abs(got - expected).max() <= (3 if kind == 'JPEG' else 0)
+    assert got.shape == expected.shape and np.abs(got - expected).max() <= (3 if file_format == 'JPEG' else 0)
     np.testing.assert_array_equal(got, (read_image(path) * 255).round())
 
 
 @pytest.mark.parametrize('profile', [None, PROFILE])
 @pytest.mark.parametrize('pixels', [COLOUR, ALPHA, COLOUR.astype(np.uint16) * 257 + 3, ALPHA.astype(np.uint16) * 200])
-def test_a_png_is_what_was_written(tmp_path: Path, pixels: np.ndarray, profile: bytes | None):
+def test_png_round_trip(tmp_path: Path, pixels: np.ndarray, profile: bytes | None):
     write_image_file(tmp_path / 'image.png', ImageFile(pixels, profile))
     got = read_image_file(tmp_path / 'image.png')
     np.testing.assert_array_equal(got.pixels, pixels)
     assert got.pixels.dtype == pixels.dtype and got.icc_profile == profile
-    with Image.open(tmp_path / 'image.png') as image:  # a second reader, which checks the chunks' sums
+    with Image.open(tmp_path / 'image.png') as image:  # a second reader, which verifies the checksums
         image.load()
         assert image.info.get('icc_profile') == profile
 
@@ -82,7 +82,7 @@ def test_lossy_formats(tmp_path: Path, name: str):
         ('image.png', COLOUR.astype(np.float32), 'is float32: PNG supports uint8 and uint16'),
     ],
 )
-def test_what_a_format_cannot_hold(tmp_path: Path, name: str, pixels: np.ndarray, message: str):
+def test_unsupported_images_are_refused(tmp_path: Path, name: str, pixels: np.ndarray, message: str):
     with pytest.raises(InputError, match=message):
         write_image_file(tmp_path / name, ImageFile(pixels))
     assert not list(tmp_path.iterdir())
@@ -99,8 +99,8 @@ def test_palettes_and_other_modes(tmp_path: Path):
     assert read_image_file(tmp_path / 'transparent.png').pixels.shape == (12, 20, 4)
 
 
-def test_a_profile_for_other_channels_is_told_of(tmp_path: Path, caplog: pytest.LogCaptureFixture):
-    """A CMYK photo's profile means nothing to the RGB that it is read as."""
+def test_profile_of_another_colour_space_is_reported(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    """CMYK images are read as RGB, for which their profile is wrong."""
     profile = bytearray(PROFILE)
     profile[16:20] = b'CMYK'
     Image.fromarray(COLOUR[..., ::-1]).convert('CMYK').save(tmp_path / 'print.jpg', icc_profile=bytes(profile))
@@ -108,8 +108,8 @@ def test_a_profile_for_other_channels_is_told_of(tmp_path: Path, caplog: pytest.
     assert "print.jpg': colour profile ignored: it is for CMYK" in caplog.text
 
 
-def test_metadata_of_any_size(tmp_path: Path):
-    """Pillow refuses long texts, such as the workflows that some programs write, and large profiles."""
+def test_large_metadata(tmp_path: Path):
+    """Pillow by default refuses large profiles and long texts, such as the workflows that some programs write."""
     texts = PngImagePlugin.PngInfo()
     texts.add_text('workflow', 'x' * 3_000_000, zip=True)
     exif = Image.Exif()
@@ -125,11 +125,14 @@ def test_metadata_of_any_size(tmp_path: Path):
     assert image_size(tmp_path / 'long.png') == (20, 12)
 
 
-def test_a_photo_of_more_pixels_than_pillow_takes(tmp_path: Path):
+def test_more_pixels_than_pillow_allows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     exif = Image.Exif()
     exif[0x0112] = 6
-    Image.new('L', (13500, 13300)).save(tmp_path / 'huge.jpg', exif=exif, icc_profile=PROFILE)
-    assert read_image_file(tmp_path / 'huge.jpg').pixels.shape == (13500, 13300, 1)
+    Image.new('L', (135, 133)).save(tmp_path / 'large.jpg', exif=exif, icc_profile=PROFILE)
+    monkeypatch.setattr(Image, 'MAX_IMAGE_PIXELS', 1000)
+    with pytest.raises(Image.DecompressionBombError):
+        Image.open(tmp_path / 'large.jpg')
+    assert read_image_file(tmp_path / 'large.jpg').pixels.shape == (135, 133, 1)
 
 
 def test_gray_with_transparency(tmp_path: Path):
@@ -140,14 +143,14 @@ def test_gray_with_transparency(tmp_path: Path):
     np.testing.assert_array_equal(got[..., 3], np.where(np.asarray(gray) == 7, 0, 255))
 
 
-def test_pages_are_told_of(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+def test_several_pages_are_reported(tmp_path: Path, caplog: pytest.LogCaptureFixture):
     image = Image.fromarray(COLOUR[..., ::-1])
     image.save(tmp_path / 'pages.tif', save_all=True, append_images=[image])
     np.testing.assert_array_equal(read_image_file(tmp_path / 'pages.tif').pixels, COLOUR)
     assert "pages.tif' has several pages or frames: only the first one is used" in caplog.text
 
 
-def test_gray_webp_has_no_profile_of_gray(tmp_path: Path):
+def test_gray_profile_in_webp(tmp_path: Path):
     profile = PROFILE[:16] + b'GRAY' + PROFILE[20:]
     write_image_file(tmp_path / 'gray.webp', ImageFile(GRAY, profile))
     assert read_image_file(tmp_path / 'gray.webp').icc_profile is None
@@ -155,7 +158,7 @@ def test_gray_webp_has_no_profile_of_gray(tmp_path: Path):
     assert read_image_file(tmp_path / 'gray.png').icc_profile == profile
 
 
-def test_deep_tiffs(tmp_path: Path):
+def test_tiffs_of_16_and_32_bits(tmp_path: Path):
     pixels = COLOUR.astype(np.uint16) * 257
     assert cv2.imwrite(str(tmp_path / 'scan.tif'), pixels)
     np.testing.assert_array_equal(read_image_file(tmp_path / 'scan.tif').pixels, pixels)
@@ -163,7 +166,7 @@ def test_deep_tiffs(tmp_path: Path):
     np.testing.assert_array_equal(read_image_file(tmp_path / 'float.tif').pixels, COLOUR.astype(np.float32) / 255)
 
 
-def test_damaged_files(tmp_path: Path):
+def test_corrupt_files(tmp_path: Path):
     buffer = io.BytesIO()
     Image.fromarray(COLOUR).save(buffer, 'PNG')
     for content in (b'', b'text', buffer.getvalue()[:150]):

@@ -1,4 +1,4 @@
-"""Averages over flips and turns."""
+"""Self-ensemble: average over flips and transpositions."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from torch.nn import functional as F
 from usrdu_basicsr.inference.upscaler import with_self_ensemble
 
 
-def test_the_eight_ways():
+def test_eight_different_inputs():
     x = torch.rand(1, 3, 4, 6)
     seen = []
 
@@ -17,12 +17,12 @@ def test_the_eight_ways():
         return F.interpolate(y, scale_factor=2)
 
     torch.testing.assert_close(with_self_ensemble(run)(x), F.interpolate(x, scale_factor=2))
-    ways = {tuple(y.flatten().tolist()) for y in seen}
-    assert len(seen) == len(ways) == 8  # all different, none twice
+    inputs = {tuple(y.flatten().tolist()) for y in seen}
+    assert len(seen) == len(inputs) == 8
 
 
-def test_a_lopsided_network_becomes_even():
-    """A shift to the right averages with those to the left, up and down."""
+def test_result_is_symmetric():
+    """A shift to the right is averaged with shifts to the left, up and down."""
     x = torch.zeros(1, 1, 5, 5)
     x[..., 2, 2] = 1
     y = with_self_ensemble(lambda x: x.roll(1, -1))(x)

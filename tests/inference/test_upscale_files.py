@@ -1,4 +1,4 @@
-"""Inference on files: what is found, written, skipped and refused; and the script as a user runs it."""
+"""Inference on files: inputs, results, errors, and `scripts/inference.py`."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ def names(folder: Path) -> list[str]:
 
 
 @pytest.fixture
-def photos(tmp_path: Path) -> Path:
-    """Two photos, one in a subfolder, a hidden one, a text and a damaged one."""
+def images(tmp_path: Path) -> Path:
+    """Two images, one of them in a subfolder, a hidden image, a text file and a truncated image."""
     paths = write_sample_images(tmp_path / 'in', 1, 16, 20) + write_sample_images(
         tmp_path / 'in' / 'more' / 'of', 1, 16, 20, 'JPG'
     )
@@ -49,8 +49,8 @@ def photos(tmp_path: Path) -> Path:
     return tmp_path / 'in'
 
 
-def test_a_folder_with_all_below_it(photos: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture):
-    report = upscale_files(doubled, [photos], tmp_path / 'out')
+def test_folder_is_searched_recursively(images: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    report = upscale_files(doubled, [images], tmp_path / 'out')
     assert names(tmp_path / 'out') == ['astronaut.png', 'more/of/astronaut.png']
     assert [Path(path).name for path in report.failed] == ['broken.png'] and len(report.written) == 2
     assert 'Ignored 1 files that are not images or are broken links' in caplog.text and 'notes.txt' in caplog.text
@@ -59,70 +59,70 @@ def test_a_folder_with_all_below_it(photos: Path, tmp_path: Path, caplog: pytest
     np.testing.assert_array_equal(result, doubled(sample_image(height=16, width=20)))
 
 
-def test_what_is_there_is_skipped(photos: Path, tmp_path: Path):
-    (photos / 'broken.png').unlink()
+def test_existing_results_are_skipped(images: Path, tmp_path: Path):
+    (images / 'broken.png').unlink()
     out = tmp_path / 'out'
-    upscale_files(doubled, [photos], out)
+    upscale_files(doubled, [images], out)
     first = {path: path.stat().st_mtime_ns for path in out.rglob('*.png')}
-    report = upscale_files(doubled, [photos], out)
+    report = upscale_files(doubled, [images], out)
     assert len(report.skipped) == 2 and not report.written
     assert first == {path: path.stat().st_mtime_ns for path in out.rglob('*.png')}
 
-    os.utime(photos / 'astronaut.png', (time.time() + 5,) * 2)  # the photo has changed since
-    assert len(upscale_files(doubled, [photos], out).written) == 1
-    os.utime(photos / 'astronaut.png', (0, 0))
-    assert len(upscale_files(doubled, [photos], out, newer_than=time.time() + 5).written) == 2  # the network has
-    assert len(upscale_files(doubled, [photos], out, overwrite=True).written) == 2
+    os.utime(images / 'astronaut.png', (time.time() + 5,) * 2)  # modified after the result
+    assert len(upscale_files(doubled, [images], out).written) == 1
+    os.utime(images / 'astronaut.png', (0, 0))
+    assert len(upscale_files(doubled, [images], out, newer_than=time.time() + 5).written) == 2  # newer network
+    assert len(upscale_files(doubled, [images], out, overwrite=True).written) == 2
     (out / 'astronaut.png').unlink()
-    assert upscale_files(doubled, [photos], out).written == [str(photos / 'astronaut.png')]
+    assert upscale_files(doubled, [images], out).written == [str(images / 'astronaut.png')]
 
 
-def test_results_within_the_input_are_no_input(photos: Path):
-    for source in (photos, photos, photos / '**' / '*.*'):
-        upscale_files(doubled, [source], photos / 'out', overwrite=True)
-        (photos / 'more' / 'of' / 'astronaut.JPG').unlink(missing_ok=True)
-    assert names(photos / 'out') == ['astronaut.png', 'more/of/astronaut.png']
+def test_output_folder_inside_the_input_is_ignored(images: Path):
+    for source in (images, images, images / '**' / '*.*'):
+        upscale_files(doubled, [source], images / 'out', overwrite=True)
+        (images / 'more' / 'of' / 'astronaut.JPG').unlink(missing_ok=True)
+    assert names(images / 'out') == ['astronaut.png', 'more/of/astronaut.png']
 
 
-def test_sources(photos: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture):
-    """Files, patterns and folders, in the order given; none twice."""
-    a, b = photos / 'astronaut.png', photos / 'more' / 'of' / 'astronaut.JPG'
-    (photos / 'broken.png').unlink()
+def test_sources(images: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    """Files, patterns and folders, in the given order and without duplicates."""
+    a, b = images / 'astronaut.png', images / 'more' / 'of' / 'astronaut.JPG'
+    (images / 'broken.png').unlink()
     for sources, expected in (
         ([a], {a: Path()}),
-        ([photos / '*.png'], {a: Path()}),
-        ([photos / '**' / '*.JPG'], {b: Path('more/of')}),
-        ([photos / '*', photos], {a: Path(), b: Path('more/of')}),
-        ([photos / 'm*'], {b: Path('more/of')}),
-        ([photos], {a: Path(), b: Path('more/of')}),
-        ([b, photos], {b: Path(), a: Path()}),
+        ([images / '*.png'], {a: Path()}),
+        ([images / '**' / '*.JPG'], {b: Path('more/of')}),
+        ([images / '*', images], {a: Path(), b: Path('more/of')}),
+        ([images / 'm*'], {b: Path('more/of')}),
+        ([images], {a: Path(), b: Path('more/of')}),
+        ([b, images], {b: Path(), a: Path()}),
     ):
         assert find_inputs(sources, tmp_path / 'out') == expected
-    (photos / 'gone.png').symlink_to('nowhere')  # a broken link, like
-    os.mkfifo(photos / 'pipe.png')
-    assert find_inputs([photos, photos / '*.png'], tmp_path / 'out') == {a: Path(), b: Path('more/of')}
+    (images / 'gone.png').symlink_to('nowhere')  # broken link
+    os.mkfifo(images / 'pipe.png')
+    assert find_inputs([images, images / '*.png'], tmp_path / 'out') == {a: Path(), b: Path('more/of')}
     assert "files that are not images or are broken links: '" in caplog.text and 'gone.png' in caplog.text
     with pytest.raises(InputError, match='no image found in'):
-        find_inputs([photos / 'pipe.png'], tmp_path / 'out')
-    shutil.copy(a, photos / 'a[1].png')  # a name that looks like a pattern
-    assert find_inputs([photos / 'a[1].png'], tmp_path / 'out') == {photos / 'a[1].png': Path()}
+        find_inputs([images / 'pipe.png'], tmp_path / 'out')
+    shutil.copy(a, images / 'a[1].png')  # file name that looks like a pattern
+    assert find_inputs([images / 'a[1].png'], tmp_path / 'out') == {images / 'a[1].png': Path()}
 
 
 @pytest.mark.parametrize('source', ['in', 'in/*.png'])
-def test_results_beside_their_images(photos: Path, tmp_path: Path, source: str):
-    (photos / 'broken.png').unlink()
+def test_results_in_the_input_folder(images: Path, tmp_path: Path, source: str):
+    (images / 'broken.png').unlink()
     for count in (0, 1):
-        report = upscale_files(doubled, [tmp_path / source], photos, Naming('_x2'))
+        report = upscale_files(doubled, [tmp_path / source], images, Naming('_x2'))
         assert len(report.skipped) == count * len(report.written + report.skipped) and not report.failed
-    assert (photos / 'astronaut_x2.png').exists() and not (photos / 'astronaut_x2_x2.png').exists()
+    assert (images / 'astronaut_x2.png').exists() and not (images / 'astronaut_x2_x2.png').exists()
 
 
-def test_results_of_another_size_are_made_anew(photos: Path, tmp_path: Path):
-    (photos / 'broken.png').unlink()
+def test_results_of_another_size_are_recomputed(images: Path, tmp_path: Path):
+    (images / 'broken.png').unlink()
     for scale, count in ((2, 2), (2, 0), (3, 2), (None, 0)):
-        written = upscale_files(doubled, [photos], tmp_path / 'out', scale=scale).written
+        written = upscale_files(doubled, [images], tmp_path / 'out', scale=scale).written
         assert len(written) == count
-        if scale == 2:  # from here on
+        if scale == 2:
             assert cv2.imread(str(tmp_path / 'out' / 'astronaut.png')).shape == (32, 40, 3)
 
 
@@ -135,21 +135,21 @@ def test_results_of_another_size_are_made_anew(photos: Path, tmp_path: Path):
         (Naming('_x2', 'auto'), ['astronaut_x2.png', 'more/of/astronaut_x2.JPG']),
     ],
 )
-def test_names(photos: Path, tmp_path: Path, naming: Naming, expected: list[str]):
-    upscale_files(doubled, [photos], tmp_path / 'out', naming)
+def test_file_names(images: Path, tmp_path: Path, naming: Naming, expected: list[str]):
+    upscale_files(doubled, [images], tmp_path / 'out', naming)
     assert names(tmp_path / 'out') == expected
     with Image.open(tmp_path / 'out' / expected[1]) as image:
         assert image.format == ('PNG' if expected[1].endswith('png') else 'JPEG')
 
 
-def test_formats_are_kept(tmp_path: Path):
+def test_image_formats_are_preserved(tmp_path: Path):
     folder, out = tmp_path / 'in', tmp_path / 'out'
     folder.mkdir()
     colour = sample_image(height=16, width=20)
     profile = ImageCms.ImageCmsProfile(ImageCms.createProfile('sRGB')).tobytes()
     exif = Image.Exif()
     exif[0x0112] = 6
-    Image.fromarray(colour[..., ::-1]).save(folder / 'turned.png', exif=exif, icc_profile=profile)
+    Image.fromarray(colour[..., ::-1]).save(folder / 'rotated.png', exif=exif, icc_profile=profile)
     cv2.imwrite(str(folder / 'gray.png'), colour[..., 0])
     cv2.imwrite(str(folder / 'alpha.png'), np.dstack([colour, colour[..., 0]]))
     cv2.imwrite(str(folder / 'deep.png'), colour.astype(np.uint16) * 257)
@@ -161,16 +161,16 @@ def test_formats_are_kept(tmp_path: Path):
     for name in ('deep', 'float'):
         assert read[name].dtype == np.uint16
         np.testing.assert_array_equal(read[name], doubled(colour.astype(np.uint16) * 257))
-    np.testing.assert_array_equal(read['turned'], doubled(np.rot90(colour, -1)))
-    with Image.open(out / 'turned.png') as image:
+    np.testing.assert_array_equal(read['rotated'], doubled(np.rot90(colour, -1)))
+    with Image.open(out / 'rotated.png') as image:
         assert image.info['icc_profile'] == profile and image.getexif().get(0x0112, 1) == 1
 
 
-def test_one_failure_does_not_stop_the_rest(photos: Path, tmp_path: Path):
-    """Of reading, upscaling or writing."""
-    cv2.imwrite(str(photos / 'alpha.png'), np.zeros((4, 4, 4), np.uint8))
-    cv2.imwrite(str(photos / 'huge.png'), np.zeros((5, 5, 3), np.uint8))
-    cv2.imwrite(str(photos / 'taken.png'), np.zeros((6, 6, 3), np.uint8))
+def test_failed_images_are_skipped(images: Path, tmp_path: Path):
+    """The run continues after a failure of reading, upscaling or writing."""
+    cv2.imwrite(str(images / 'alpha.png'), np.zeros((4, 4, 4), np.uint8))
+    cv2.imwrite(str(images / 'huge.png'), np.zeros((5, 5, 3), np.uint8))
+    cv2.imwrite(str(images / 'taken.png'), np.zeros((6, 6, 3), np.uint8))
     (tmp_path / 'out' / 'taken.jpg').mkdir(parents=True)
 
     def upscale(image: np.ndarray) -> np.ndarray:
@@ -178,58 +178,58 @@ def test_one_failure_does_not_stop_the_rest(photos: Path, tmp_path: Path):
             raise MemoryError('cannot allocate')
         return doubled(image)
 
-    report = upscale_files(upscale, [photos], tmp_path / 'out', Naming(ext='jpg'))
+    report = upscale_files(upscale, [images], tmp_path / 'out', Naming(ext='jpg'))
     assert sorted(Path(path).name for path in report.failed) == ['alpha.png', 'broken.png', 'huge.png', 'taken.png']
     assert names(tmp_path / 'out') == ['astronaut.jpg', 'more/of/astronaut.jpg']
 
 
-def test_the_disk_is_full(photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_disk_full(images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     def full(*_: object) -> None:
         raise OSError(28, 'No space left on device')
 
     monkeypatch.setattr('os.fsync', full)
     with pytest.raises(WriteError, match='No space left on device'):
-        upscale_files(doubled, [photos], tmp_path / 'out')
+        upscale_files(doubled, [images], tmp_path / 'out')
     assert names(tmp_path / 'out') == []
 
 
-def test_results_that_wait_are_few(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    """Results of large images are gigabytes: no more of them are alive than there are workers."""
+def test_few_results_are_in_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Results of large images take gigabytes, so at most as many as workers are alive."""
     write_sample_images(tmp_path / 'in', 4, 16, 20)
-    made: list[weakref.ref] = []
-    most = []
+    results: list[weakref.ref] = []
+    alive = []
 
     class Result(np.ndarray):
-        """An array that can be watched."""
+        """Array that supports weak references."""
 
     def upscale(image: np.ndarray) -> np.ndarray:
-        time.sleep(0.01)  # a writer lets go of a result a moment after it has told that it is written
+        time.sleep(0.01)  # a writer frees a result shortly after its future is done
         gc.collect()
-        most.append(sum(one() is not None for one in made))
+        alive.append(sum(reference() is not None for reference in results))
         result = doubled(image).view(Result)
-        made.append(weakref.ref(result))
+        results.append(weakref.ref(result))
         return result
 
     monkeypatch.setattr('usrdu_basicsr.inference.upscale_files.write_image_file', lambda *_: time.sleep(0.05))
     upscale_files(upscale, [tmp_path / 'in'], tmp_path / 'out', workers=2)
-    assert len(most) == 4 and max(most) <= 1  # and the one that is made
+    assert len(alive) == 4 and max(alive) <= 1  # in addition to the new one
 
 
-def test_shares(photos: Path, tmp_path: Path):
-    write_sample_images(photos, 4, 16, 20)
-    reports = [upscale_files(doubled, [photos], tmp_path / 'out', share=(rank, 3)) for rank in range(3)]
+def test_images_are_divided_among_processes(images: Path, tmp_path: Path):
+    write_sample_images(images, 4, 16, 20)
+    reports = [upscale_files(doubled, [images], tmp_path / 'out', share=(rank, 3)) for rank in range(3)]
     assert [len(report.written) + len(report.failed) for report in reports] == [2, 2, 2]
     assert len(names(tmp_path / 'out')) == 5
 
 
 @pytest.mark.parametrize(('workers', 'count'), [(1, 4), (3, 4), (8, 4)])
-def test_workers(tmp_path: Path, workers: int, count: int):
+def test_number_of_workers(tmp_path: Path, workers: int, count: int):
     paths = write_sample_images(tmp_path / 'in', count, 16, 20)
     report = upscale_files(doubled, paths, tmp_path / 'out', workers=workers)
     assert report == FileReport(written=[str(path) for path in paths])
 
 
-def test_no_file_is_overwritten(tmp_path: Path):
+def test_inputs_are_not_overwritten(tmp_path: Path):
     (path,) = write_sample_images(tmp_path / 'in', 1, 16, 20)
     before = path.read_bytes()
     for source in (tmp_path / 'in', path):
@@ -242,14 +242,14 @@ def test_no_file_is_overwritten(tmp_path: Path):
     assert len(upscale_files(doubled, [tmp_path / 'in'], tmp_path / 'out', Naming(ext='auto')).written) == 2
 
 
-def test_what_is_not_there(tmp_path: Path):
+def test_invalid_input(tmp_path: Path):
     (tmp_path / 'empty').mkdir()
-    for source, kind, message in (
+    for source, error, message in (
         ('nowhere', InputNotFoundError, r"no file, folder or match for a pattern: '.*nowhere'"),
         ('*.png', InputNotFoundError, 'no file, folder or match for a pattern'),
         ('empty', InputError, r'no image found in .*empty: expected files ending in \.bmp'),
     ):
-        with pytest.raises(kind, match=message):
+        with pytest.raises(error, match=message):
             upscale_files(doubled, [tmp_path / source], tmp_path / 'out')
     (tmp_path / 'file').touch()
     with pytest.raises(InputError, match=r"output '.*file': '.*file' is a file"):
@@ -269,7 +269,7 @@ def write_network(path: Path, upscale: int = 2) -> SRVGGNetCompact:
     return net.eval()
 
 
-def test_the_script(photos: Path, tmp_path: Path):
+def test_inference_script(images: Path, tmp_path: Path):
     upscale = Upscaler(write_network(tmp_path / 'net.pth'))
     result = run_script(SCRIPT, '-i', 'in', '-o', 'out', '--model_path', 'net.pth', '--suffix', '_x2', cwd=tmp_path)
     assert result.returncode == 1 and result.stdout == '2 written, 0 skipped (already exist), 1 failed\n'
@@ -277,7 +277,7 @@ def test_the_script(photos: Path, tmp_path: Path):
     written = cv2.imread(str(tmp_path / 'out' / 'astronaut_x2.png'))
     np.testing.assert_array_equal(written, upscale(sample_image(height=16, width=20)))
 
-    (photos / 'broken.png').unlink()
+    (images / 'broken.png').unlink()
     arguments = ['-i', 'in/astronaut.png', 'in/more', '-o', 'all', '--model_path', 'net.pth', '--ext', 'auto']
     arguments += [
         '--outscale',
@@ -300,7 +300,7 @@ def test_the_script(photos: Path, tmp_path: Path):
     assert check_script(SCRIPT, *arguments, cwd=tmp_path) == '0 written, 2 skipped (already exist), 0 failed\n'
 
 
-def test_a_published_file_in_the_script(tmp_path: Path):
+def test_inference_script_with_a_published_checkpoint(tmp_path: Path):
     torch.save(srn_file(), tmp_path / 'published.pth')
     write_sample_images(tmp_path / 'in', 1, 16, 20)
     check_script(SCRIPT, '-i', 'in', '-o', 'out', '--model_path', 'published.pth', cwd=tmp_path)
@@ -317,7 +317,7 @@ def test_a_published_file_in_the_script(tmp_path: Path):
         (['--model_path', 'net.pth', '--ext', 'gif'], "error: ext: got 'gif'"),
     ],
 )
-def test_mistakes_are_told_in_one_line(photos: Path, tmp_path: Path, arguments: list[str], message: str):
+def test_errors_are_reported_in_one_line(images: Path, tmp_path: Path, arguments: list[str], message: str):
     write_network(tmp_path / 'net.pth')
     torch.save({'params': UncertaintyDSN(num_feat=4, num_block=1).state_dict()}, tmp_path / 'dsn.pth')
     result = run_script(SCRIPT, '-i', 'in', '-o', 'out', *arguments, cwd=tmp_path)

@@ -1,4 +1,4 @@
-"""Upscaling NumPy images: pixels of each kind, tiles, memory, other settings."""
+"""Upscaling NumPy images: data types, channels, tiles, memory, settings."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ CPU = torch.device('cpu')
 
 @pytest.fixture(scope='module')
 def net() -> nn.Module:
-    """Its result depends on every channel."""
+    """Network whose output depends on every channel."""
     torch.manual_seed(0)
     return SRVGGNetCompact(num_feat=16, num_conv=2, upscale=2).eval()
 
 
 def expected(net: nn.Module, image: np.ndarray) -> np.ndarray:
-    """`(H, W, 3)` BGR in [0, 1], by the network alone."""
+    """Output of the network for the whole image, `(H, W, 3)` BGR in [0, 1]."""
     x = torch.from_numpy(image[..., ::-1].astype(np.float32)).permute(2, 0, 1)[None]
     with torch.no_grad():
         return net(x)[0].clamp(0, 1).permute(1, 2, 0).numpy()[..., ::-1]
@@ -44,15 +44,15 @@ def psnr(first: np.ndarray, second: np.ndarray) -> float:
     return float(-10 * np.log10(((first.astype(np.float64) - second) ** 2).mean() + 1e-30))
 
 
-def test_colour_of_each_depth(net: nn.Module):
+def test_colour(net: nn.Module):
     image = sample_image(height=20, width=24)
     result = expected(net, image / 255)
     upscale = Upscaler(net)
     np.testing.assert_array_equal(upscale(image), (result * 255).round().astype(np.uint8))
     deep = upscale(image.astype(np.uint16) * 257)
     assert deep.dtype == np.uint16 and np.abs(deep / 65535 - result).max() < 1e-5
-    for kind in (np.float32, np.float64):
-        floats = upscale((image / 255).astype(kind))
+    for dtype in (np.float32, np.float64):
+        floats = upscale((image / 255).astype(dtype))
         assert floats.dtype == np.float32 and np.abs(floats - result).max() < 1e-6
 
 
@@ -65,36 +65,36 @@ def test_gray(net: nn.Module):
     np.testing.assert_array_equal(Upscaler(net)(image[..., None])[..., 0], result)
 
 
-@pytest.mark.parametrize('kind', [np.uint8, np.uint16])
-def test_transparency(net: nn.Module, kind: type):
-    """Alpha is resized, colours are as without it."""
-    most = np.iinfo(kind).max
-    colour = (sample_image(height=20, width=24) / 255 * most).astype(kind)
-    alpha = np.zeros((20, 24), kind)
-    alpha[5:15, 6:18] = most
+@pytest.mark.parametrize('dtype', [np.uint8, np.uint16])
+def test_transparency(net: nn.Module, dtype: type):
+    """Alpha is resized and does not change the colours."""
+    maximum = np.iinfo(dtype).max
+    colour = (sample_image(height=20, width=24) / 255 * maximum).astype(dtype)
+    alpha = np.zeros((20, 24), dtype)
+    alpha[5:15, 6:18] = maximum
     result = Upscaler(net)(np.dstack([colour, alpha]))
-    assert result.shape == (40, 48, 4) and result.dtype == kind
+    assert result.shape == (40, 48, 4) and result.dtype == dtype
     np.testing.assert_array_equal(result[..., :3], Upscaler(net)(colour))
-    assert (result[14:26, 16:32, 3] == most).all() and (result[:6, :, 3] == 0).all()
-    opaque = Upscaler(net)(np.dstack([colour, np.full_like(alpha, most)]))
-    assert (opaque[..., 3] == most).all()
-    floats = Upscaler(net)(np.dstack([colour, alpha]).astype(np.float64) / most)
+    assert (result[14:26, 16:32, 3] == maximum).all() and (result[:6, :, 3] == 0).all()
+    opaque = Upscaler(net)(np.dstack([colour, np.full_like(alpha, maximum)]))
+    assert (opaque[..., 3] == maximum).all()
+    floats = Upscaler(net)(np.dstack([colour, alpha]).astype(np.float64) / maximum)
     assert floats.dtype == np.float32 and floats.min() >= 0 and floats.max() <= 1
 
 
 @pytest.mark.parametrize('tile', [32, 40, 64, 1000, 0, None])
 def test_tiles(net: nn.Module, tile: int | None):
-    """Of a network that looks 4 pixels far, tiles that share 16 show nothing; smaller tiles share a quarter."""
+    """An overlap of 16 pixels is exact for a receptive radius of 4; small tiles overlap by a quarter of their side."""
     image = sample_image(height=75, width=90).astype(np.float32) / 255
     exact = tile is None or tile == 0 or tile >= 64
     assert psnr(Upscaler(net, tile=tile, overlap=16)(image), expected(net, image)) > (100 if exact else 60)
 
 
 def test_tiles_of_rrdbnet_at_the_default_overlap():
-    """Weights as large as those of trained networks: the published vectors' own."""
+    """The weights have the magnitude of trained weights: they are those of the published test vectors."""
     rrdb = load_generator(RRDBNet(3, 3, num_feat=16, num_block=2, num_grow_ch=8), rrdb_name).eval()
     image = sample_image(height=150, width=180).astype(np.float32) / 255
-    # the residual weights are 0.2 in each block, the result is noise of any size: brought to that of an image
+    # the output is noise of any magnitude: scaled to that of an image
     with torch.no_grad():
         y = rrdb(torch.rand(1, 3, 32, 32))
         rrdb.conv_last.weight.mul_(0.2 / y.std())
@@ -107,15 +107,15 @@ def test_tiles_of_rrdbnet_at_the_default_overlap():
 @pytest.mark.parametrize('scale', [1, 2, 4])
 @pytest.mark.parametrize('tile', [0, 32])
 def test_images_of_any_size(scale: int, tile: int):
-    """RRDBNet folds pixels for scales 2 and 1, which neither the image's nor a tile's size need fit."""
+    """For scales 2 and 1 RRDBNet unshuffles pixels. Images and tiles need not be a multiple of them."""
     torch.manual_seed(0)
     rrdb = RRDBNet(3, 3, scale=scale, num_feat=4, num_block=1, num_grow_ch=2).eval()
     for height, width in ((13, 10), (47, 81), (1, 1), (3, 70)):
         image = sample_image(height=height, width=width).astype(np.float32) / 255
         result = Upscaler(rrdb, tile=tile, overlap=16)(image)
         assert result.shape == (height * scale, width * scale, 3)
-        fold = 4 // scale
-        padded = np.pad(image, ((0, -height % fold), (0, -width % fold), (0, 0)), mode='edge')
+        unshuffle = 4 // scale
+        padded = np.pad(image, ((0, -height % unshuffle), (0, -width % unshuffle), (0, 0)), mode='edge')
         assert psnr(result, expected(rrdb, padded)[: height * scale, : width * scale]) > 60
 
 
@@ -124,34 +124,34 @@ def test_outscale(net: nn.Module, outscale: float, size: tuple[int, int]):
     image = sample_image(height=20, width=24)
     result = Upscaler(net, outscale=outscale)(np.dstack([image, image[..., 0]]))
     assert result.shape == (*size, 4)
-    own = Upscaler(net)(image)
-    how = cv2.INTER_AREA if outscale < 2 else cv2.INTER_CUBIC
-    np.testing.assert_array_equal(result[..., :3], cv2.resize(own, size[::-1], interpolation=how))
+    upscaled = Upscaler(net)(image)
+    interpolation = cv2.INTER_AREA if outscale < 2 else cv2.INTER_CUBIC
+    np.testing.assert_array_equal(result[..., :3], cv2.resize(upscaled, size[::-1], interpolation=interpolation))
 
 
-def test_ensemble(net: nn.Module):
+def test_self_ensemble(net: nn.Module):
     image = sample_image(height=20, width=24).astype(np.float32) / 255
-    ways = [
+    transforms = [
         (lambda x: x, lambda x: x),
         (np.flipud, np.flipud),
         (np.fliplr, np.fliplr),
         (np.rot90, lambda x: np.rot90(x, -1)),
     ]
-    ways += [(lambda x: np.rot90(x, 2), lambda x: np.rot90(x, 2)), (lambda x: np.rot90(x, -1), np.rot90)]
-    turn, mirror = (lambda x: x.swapaxes(0, 1)), (lambda x: np.rot90(x, 2).swapaxes(0, 1))
-    ways += [(turn, turn), (mirror, mirror)]
-    each = [back(raw(net, there(image))) for there, back in ways]
-    assert psnr(Upscaler(net, self_ensemble=True)(image), np.mean(each, axis=0).clip(0, 1)) > 100
+    transforms += [(lambda x: np.rot90(x, 2), lambda x: np.rot90(x, 2)), (lambda x: np.rot90(x, -1), np.rot90)]
+    transpose, anti_transpose = (lambda x: x.swapaxes(0, 1)), (lambda x: np.rot90(x, 2).swapaxes(0, 1))
+    transforms += [(transpose, transpose), (anti_transpose, anti_transpose)]
+    results = [inverse(run_unclipped(net, transform(image))) for transform, inverse in transforms]
+    assert psnr(Upscaler(net, self_ensemble=True)(image), np.mean(results, axis=0).clip(0, 1)) > 100
 
 
-def raw(net: nn.Module, image: np.ndarray) -> np.ndarray:
+def run_unclipped(net: nn.Module, image: np.ndarray) -> np.ndarray:
     x = torch.from_numpy(np.ascontiguousarray(image[..., ::-1])).permute(2, 0, 1)[None]
     with torch.no_grad():
         return net(x)[0].permute(1, 2, 0).numpy()[..., ::-1]
 
 
 @pytest.mark.skipif(not torch.ops.mkldnn._is_mkldnn_bf16_supported(), reason='needs a CPU with bfloat16')
-def test_a_lower_precision(net: nn.Module):
+def test_bf16(net: nn.Module):
     torch.manual_seed(0)
     other = SRVGGNetCompact(num_feat=16, num_conv=2, upscale=2)
     other.load_state_dict(net.state_dict())
@@ -160,23 +160,23 @@ def test_a_lower_precision(net: nn.Module):
     assert 45 < got < 90
 
 
-def test_a_network_that_does_not_say_its_scale():
+def test_network_without_a_scale_attribute():
     upscale = Upscaler(EDSR(3, 3, num_feat=4, num_block=1, upscale=2))
     assert upscale.scale == 2 and upscale(sample_image(height=10, width=12)).shape == (20, 24, 3)
 
 
-class Twice(nn.Conv2d):
+class TwoOutputs(nn.Conv2d):
     def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         return x, x
 
 
-def test_networks_that_cannot_upscale_photos():
+def test_unsuitable_networks():
     with pytest.raises(InputError, match=r'RRDBNet cannot upscale .*channels.*expected an SR network for RGB'):
         Upscaler(RRDBNet(1, 1, num_feat=4, num_block=1, num_grow_ch=2))
     with pytest.raises(InputError, match=r'Conv2d returns shape \[1, 5, 32, 32\] for shape \[1, 3, 32, 32\]'):
         Upscaler(nn.Conv2d(3, 5, 3, padding=1))
-    with pytest.raises(InputError, match='Twice returns a tuple for shape'):
-        Upscaler(Twice(3, 3, 3))
+    with pytest.raises(InputError, match='TwoOutputs returns a tuple for shape'):
+        Upscaler(TwoOutputs(3, 3, 3))
 
 
 @pytest.mark.parametrize(
@@ -190,7 +190,7 @@ def test_networks_that_cannot_upscale_photos():
         ({'outscale': 1e300}, 'outscale: got 1e\\+300'),
     ],
 )
-def test_settings_that_are_refused(net: nn.Module, settings: dict, message: str):
+def test_invalid_settings(net: nn.Module, settings: dict, message: str):
     with pytest.raises(InputError, match=message):
         Upscaler(net, **settings)
 
@@ -209,72 +209,72 @@ def test_settings_that_are_refused(net: nn.Module, settings: dict, message: str)
         (np.full((3, 4), -0.1), r'from -0.1 to -0.1'),
     ],
 )
-def test_what_is_no_image(net: nn.Module, image: np.ndarray, message: str):
+def test_invalid_images(net: nn.Module, image: np.ndarray, message: str):
     with pytest.raises(InputError, match=message):
         Upscaler(net)(image)
 
 
-class Hungry(nn.Module):
-    """Cannot do with more than so many pixels at once, as a GPU short of memory."""
+class LimitedNetwork(nn.Module):
+    """Network that raises an error above a number of pixels, as on a GPU with little memory."""
 
-    def __init__(self, net: nn.Module, most: int, error: Exception) -> None:
+    def __init__(self, net: nn.Module, max_pixels: int, error: Exception) -> None:
         super().__init__()
-        self.net, self.most, self.error = net, most, error
+        self.net, self.max_pixels, self.error = net, max_pixels, error
         self.seen: list[tuple[int, ...]] = []
-        self.held: list[weakref.ref] = []
-        self.most_held = 0
+        self.features: list[weakref.ref] = []
+        self.max_alive = 0
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         self.seen.append(tuple(x.shape[2:]))
-        self.most_held = max(self.most_held, sum(one() is not None for one in self.held))
+        self.max_alive = max(self.max_alive, sum(reference() is not None for reference in self.features))
         features = x + 1
-        self.held.append(weakref.ref(features))
-        if x.shape[2] * x.shape[3] > self.most:
-            raise type(self.error)(*self.error.args)  # a new one, as it holds the frames it came through
+        self.features.append(weakref.ref(features))
+        if x.shape[2] * x.shape[3] > self.max_pixels:
+            raise type(self.error)(*self.error.args)  # a new error, because its traceback keeps tensors alive
         return self.net(x)
 
 
-ON_CPU = "[enforce fail at alloc_cpu.cpp:127] err == 0. DefaultCPUAllocator: can't allocate memory: you tried"
+CPU_ALLOC_ERROR = "[enforce fail at alloc_cpu.cpp:127] err == 0. DefaultCPUAllocator: can't allocate memory"
 
 
 @pytest.mark.parametrize(
     'error',
     [
         torch.OutOfMemoryError('CUDA out of memory'),
-        RuntimeError(ON_CPU),
+        RuntimeError(CPU_ALLOC_ERROR),
         RuntimeError('could not create a primitive'),
         MemoryError(),
     ],
 )
 def test_tiles_are_halved_when_memory_runs_out(net: nn.Module, error: Exception, caplog: pytest.LogCaptureFixture):
     image = sample_image(height=180, width=200).astype(np.float32) / 255
-    hungry = Hungry(net, 60 * 60, error)
-    upscale = Upscaler(hungry, tile=200, overlap=16)
+    limited = LimitedNetwork(net, 60 * 60, error)
+    upscale = Upscaler(limited, tile=200, overlap=16)
     assert psnr(upscale(image), expected(net, image)) > 60
     assert 'retrying with tiles of 100 pixels' in caplog.text and 'retrying with tiles of 50 pixels' in caplog.text
-    assert hungry.most_held == 0  # what a failed pass had made is gone when the next begins
-    hungry.seen.clear()
-    upscale(image)  # the next image begins with what sufficed
-    assert max(max(size) for size in hungry.seen) <= 50
+    assert limited.max_alive == 0  # tensors of a failed pass are freed before the next pass
+    limited.seen.clear()
+    upscale(image)  # the next image starts with the reduced tile size
+    assert max(max(size) for size in limited.seen) <= 50
 
 
-def test_too_little_memory_for_any_tile(net: nn.Module):
-    upscale = Upscaler(Hungry(net, 32 * 32, MemoryError()))
-    upscale.network.most = 10
+def test_out_of_memory_with_the_smallest_tile(net: nn.Module):
+    upscale = Upscaler(LimitedNetwork(net, 32 * 32, MemoryError()))
+    upscale.network.max_pixels = 10
     with pytest.raises(InputError, match='out of memory with the smallest tile of 32 pixels'):
         upscale(sample_image())
 
 
-def test_other_errors_are_not_taken_for_want_of_memory(net: nn.Module):
-    upscale = Upscaler(Hungry(net, 32 * 32, RuntimeError('shapes differ')), tile=64)
+def test_other_errors_are_raised(net: nn.Module):
+    upscale = Upscaler(LimitedNetwork(net, 32 * 32, RuntimeError('shapes differ')), tile=64)
     with pytest.raises(RuntimeError, match='shapes differ'):
         upscale(sample_image())
 
 
-def test_tiles_follow_from_the_free_memory(net: nn.Module, monkeypatch: pytest.MonkeyPatch):
-    upscale = Upscaler(Hungry(net, 10**9, MemoryError()))
+def test_tile_size_follows_from_the_free_memory(net: nn.Module, monkeypatch: pytest.MonkeyPatch):
+    upscale = Upscaler(LimitedNetwork(net, 10**9, MemoryError()))
     image = sample_image(height=400, width=420)
-    for free, most in (
+    for free, max_tile in (
         (None, 256),
         (10**12, 256),
         (image.size * 4 + 10**5, 32),
@@ -284,25 +284,25 @@ def test_tiles_follow_from_the_free_memory(net: nn.Module, monkeypatch: pytest.M
         upscale.network.seen.clear()
         upscale(image)
         largest = max(max(size) for size in upscale.network.seen)
-        assert most / 2 < largest <= most
+        assert max_tile / 2 < largest <= max_tile
 
 
-def test_a_result_that_does_not_fit(net: nn.Module, monkeypatch: pytest.MonkeyPatch):
+def test_result_does_not_fit_into_memory(net: nn.Module, monkeypatch: pytest.MonkeyPatch):
     with pytest.raises(InputError, match=r'image of \d+x\d+ pixels needs .* GB are free. Choose a smaller outscale'):
         Upscaler(net, outscale=1e4)(sample_image())
-    monkeypatch.setattr(module, 'free_memory', lambda device: None)  # where that cannot be told
+    monkeypatch.setattr(module, 'free_memory', lambda device: None)  # unknown
     with pytest.raises(InputError, match=r'cannot resize the result to .*Choose a smaller outscale'):
         Upscaler(net, outscale=1e4)(sample_image())
 
 
-def test_weights_that_are_no_numbers():
+def test_non_finite_weights():
     broken = SRVGGNetCompact(num_feat=4, num_conv=1, upscale=2)
     broken.body[0].bias.data.fill_(float('nan'))
     with pytest.raises(InputError, match='the output of the network is non-finite'):
         Upscaler(broken)(sample_image())
 
 
-def test_arrays_of_other_layouts(net: nn.Module):
+def test_memory_layouts(net: nn.Module):
     image = sample_image(height=20, width=24)
     upscale = Upscaler(net)
     expected = upscale(image)
@@ -312,7 +312,7 @@ def test_arrays_of_other_layouts(net: nn.Module):
     np.testing.assert_array_equal(upscale(deep.astype('>u2')), upscale(deep))
 
 
-def test_the_memory_that_is_free():
+def test_free_memory():
     free = free_memory(CPU)
     total = int(Path('/proc/meminfo').read_text().split()[1]) * 1024
     assert free is not None and total / 100 < free <= total
