@@ -1,4 +1,4 @@
-"""Both stages: what a step does, what validation measures and writes, what a checkpoint holds."""
+"""Models of both stages: training steps, validation and checkpoints."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def test_step_updates_both_networks_and_not_the_options(stage, adversarial, requ
 
 @pytest.fixture
 def kernel_opt(dsn_opt: dict, tmp_path: Path) -> dict:
-    """Stage 1 against three kernels, of which one moves its mass far to a corner."""
+    """Options of stage 1 with three kernels, one of which shifts images to a corner."""
     kernels = np.random.default_rng(0).dirichlet(np.ones(25), 3).reshape(3, 5, 5)
     kernels[2] = np.eye(5)[4][:, None] * np.eye(5)[4]
     for i, kernel in enumerate(kernels):
@@ -69,7 +69,7 @@ def kernel_opt(dsn_opt: dict, tmp_path: Path) -> dict:
 
 
 def drawn_kernels(model, steps: range) -> list[list[int]]:
-    """Which kernel each HR image was reduced with, found by SciPy; the reduction is in float and not rounded."""
+    """Index of the kernel with which each HR image was downsampled, in float without rounding, according to SciPy."""
     kernels = read_kernel_set(model.opt['train']['kernels'], 64)
     drawn = []
     for step in steps:
@@ -90,7 +90,7 @@ def test_each_patch_is_downsampled_with_a_kernel_of_the_set(kernel_opt):
     drawn = drawn_kernels(model, range(1, 20))
     assert {i for step in drawn for i in step} == {0, 1, 2}
     assert len(set(map(tuple, drawn))) > 10
-    assert drawn == drawn_kernels(model, range(1, 20))  # a resumed run draws the same
+    assert drawn == drawn_kernels(model, range(1, 20))  # a resumed run draws the same kernels
     other = build_model(kernel_opt | {'rank': 1})
     other.gt = model.gt
     assert drawn != drawn_kernels(other, range(1, 20))
@@ -149,7 +149,7 @@ def test_lr_images_without_log_scale_are_used_unchanged(srn_opt):
     model = build_model(srn_opt)
     model.feed_data(generated_batch())
     batch = unpaired_batch()
-    model.feed_data(batch)  # the log-scales of the batch before are forgotten
+    model.feed_data(batch)  # the log-scales of the previous batch are cleared
     assert torch.equal(model.training_lq(), batch['lq'])
 
 
@@ -245,7 +245,7 @@ def test_validation_of_stage_1_without_pairs(dsn_opt, pairs, tmp_path):
 
 
 def test_metrics_of_other_types(srn_opt, pairs, monkeypatch, tmp_path):
-    """They may return any number; one that needs what a set has not is left out there."""
+    """Metrics may return any number type; a metric is omitted if the dataset lacks one of its inputs."""
 
     def calculate_brightness(img: np.ndarray, **kwargs: object) -> np.float32:
         return img.astype(np.float32).mean()
@@ -253,8 +253,8 @@ def test_metrics_of_other_types(srn_opt, pairs, monkeypatch, tmp_path):
     monkeypatch.setitem(METRIC_REGISTRY._obj_map, 'calculate_brightness', calculate_brightness)
     metrics = srn_opt['val']['metrics'] | {'brightness': {'type': 'calculate_brightness'}}
     model = build_model(srn_opt | {'val': {'metrics': metrics}})
-    without_truth = pairs | {'type': 'SingleImageDataset', 'name': 'alone'}
-    model.feed_data(generated_batch())  # whose ground truth is not that of what is validated
+    without_truth = pairs | {'type': 'SingleImageDataset', 'name': 'no_gt'}
+    model.feed_data(generated_batch())  # its ground truth must not be used in the validation
     model.optimize_parameters(1)
     for dataset in (pairs, without_truth):
         model.validation(loader(dataset), 5, None, False)
@@ -275,7 +275,7 @@ def test_validation_of_stage_2(srn_opt, pairs):
     model = build_model(srn_opt)
     model.validation(loader(pairs), 7, None, False)
     assert 0 < model.metric_results['psnr'] < 60
-    model.feed_data(generated_batch())  # and training goes on
+    model.feed_data(generated_batch())  # training continues
     model.optimize_parameters(8)
 
 
@@ -288,11 +288,11 @@ def test_resuming_gives_the_same_weights(srn_opt, tmp_path):
             model.feed_data(batches[step - 1])
             model.optimize_parameters(step)
 
-    whole = build_model(srn_opt)
-    start = weights(whole.net_g), weights(whole.net_d)
-    train(whole, [1, 2])
-    whole.save(0, 2)
-    train(whole, [3, 4])
+    uninterrupted = build_model(srn_opt)
+    start = weights(uninterrupted.net_g), weights(uninterrupted.net_d)
+    train(uninterrupted, [1, 2])
+    uninterrupted.save(0, 2)
+    train(uninterrupted, [3, 4])
 
     paths = {f'pretrain_network_{net}': str(tmp_path / 'models' / f'net_{net}_2.pth') for net in 'gd'}
     resumed = build_model(srn_opt | {'path': srn_opt['path'] | paths})
@@ -300,7 +300,7 @@ def test_resuming_gives_the_same_weights(srn_opt, tmp_path):
     resumed.resume_training(torch.load(tmp_path / 'training_states' / '2.state', weights_only=True))
     train(resumed, [3, 4])
     for net in ('net_g', 'net_g_ema', 'net_d'):
-        assert same(getattr(whole, net).state_dict(), getattr(resumed, net).state_dict()), net
+        assert same(getattr(uninterrupted, net).state_dict(), getattr(resumed, net).state_dict()), net
     assert resumed.get_current_learning_rate() == [5e-4]
 
 

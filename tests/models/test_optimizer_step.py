@@ -1,4 +1,4 @@
-"""From losses to steps: parts, clipping, loss scales, what is left out; and when too much is."""
+"""Optimizer steps: micro-batches, clipping, loss scales, skipped updates; and the guard that counts them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ CPU = torch.device('cpu')
 
 
 def sgd(value: float) -> tuple[nn.Parameter, torch.optim.Optimizer]:
-    """Three weights of `value`, and steps of 1 along their gradient."""
+    """Three weights of `value` and SGD with a learning rate of 1."""
     parameter = nn.Parameter(torch.full((3,), float(value)))
     return parameter, torch.optim.SGD([parameter], lr=1.0)
 

@@ -27,18 +27,18 @@ from usrdu_basicsr.utils.errors import DivergenceError, InputError
 @pytest.mark.parametrize('stage', STAGES)
 def test_micro_batches_give_the_same_step(stage, tmp_path):
     batch = {name: torch.cat([value, value.flip(1)]) for name, value in STAGES[stage][1]().items()}
-    models = [model_of(stage, tmp_path, accum_iter=parts) for parts in (1, 4)]
+    models = [model_of(stage, tmp_path, accum_iter=accum_iter) for accum_iter in (1, 4)]
     for model in models:
-        model.net_d.eval()  # its spectral norms advance with each look, so they would with each part
+        model.net_d.eval()  # the spectral norms advance with each forward pass, so with each micro-batch
     for current_iter in (1, 2):
-        whole, parts = (step(model, batch, current_iter) for model in models)
-        assert list(whole) == list(parts)
-        for name in whole:
-            assert parts[name] == pytest.approx(whole[name], rel=1e-4, abs=1e-6), name
+        full, accumulated = (step(model, batch, current_iter) for model in models)
+        assert list(full) == list(accumulated)
+        for name in full:
+            assert accumulated[name] == pytest.approx(full[name], rel=1e-4, abs=1e-6), name
     for first, second in zip(*(model.optimizers for model in models), strict=True):
         for one, other in zip(first.state.values(), second.state.values(), strict=True):
             torch.testing.assert_close(one['exp_avg'], other['exp_avg'], rtol=0.01, atol=1e-5)  # of gradients
-    # Adam turns rounding into steps where a gradient is nearly none: against a step of 1e-3
+    # Adam turns rounding into steps where a gradient is almost 0; a step is 1e-3
     for net in ('net_g', 'net_d', 'net_g_ema'):
         assert largest_difference(*(getattr(model, net) for model in models)) < 2e-5, net
 
@@ -137,17 +137,17 @@ def resumed(stage: str, folder: Path, current_iter: int, drop: tuple[str, ...] =
 @pytest.mark.parametrize('stage', STAGES)
 def test_resuming_in_another_memory_format(stage, tmp_path):
     batches = [STAGES[stage][1]() for _ in range(3)]
-    whole = model_of(stage, tmp_path, channels_last=True)
-    step(whole, batches[0])
-    step(whole, batches[1], 2)
-    whole.save(0, 2)
-    step(whole, batches[2], 3)
+    uninterrupted = model_of(stage, tmp_path, channels_last=True)
+    step(uninterrupted, batches[0])
+    step(uninterrupted, batches[1], 2)
+    uninterrupted.save(0, 2)
+    step(uninterrupted, batches[2], 3)
     other = resumed(stage, tmp_path, 2, drop=('optimizer_steps',), channels_last=False)
     for optimizer in other.optimizers:
         for parameter, state in optimizer.state.items():
             assert state['exp_avg'].stride() == parameter.stride()
     step(other, batches[2], 3)
-    assert largest_difference(whole.net_g, other.net_g) < 2e-5
+    assert largest_difference(uninterrupted.net_g, other.net_g) < 2e-5
 
 
 def test_resuming_from_a_state_of_unfused_optimizers(tmp_path):

@@ -1,4 +1,4 @@
-"""What validations measured, and which checkpoints are kept by it."""
+"""History of the validations, and the removal of old checkpoints."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def test_best_checkpoint_is_by_first_metric_and_first_dataset(tmp_path: Path):
     assert history.best([5, 10, 15, 20, 25], PSNR) == 20
     assert history.best([5, 10, 15, 25, 99], PSNR | NLL) == 10
     assert history.best([15, 99], PSNR) is None and history.best([5], {}) is None
-    assert history.best([5, 10], NLL) is None  # which was not measured then
+    assert history.best([5, 10], NLL) is None  # not measured
     assert history_of(tmp_path / 'nll', values, 'nll').best([5, 10, 25], NLL) == 5
     assert ValidationHistory(tmp_path / 'none.jsonl').best([5], PSNR) is None
 
@@ -56,8 +56,8 @@ def test_old_checkpoints_are_removed(tmp_path: Path, keep: int, best: int | None
         (tmp_path / f'{iteration}.state').touch()
         for net in 'gd':
             (tmp_path / f'net_{net}_{iteration}.pth').touch()
-    others = {'net_g_latest.pth', 'net_d_latest.pth', 'mine.pth', 'best.state', '50.state', 'net_g_60.pth'}
-    for name in (*others, 'net_g_35.pth'):  # the last is of a save that was interrupted
+    others = {'net_g_latest.pth', 'net_d_latest.pth', 'other.pth', 'best.state', '50.state', 'net_g_60.pth'}
+    for name in (*others, 'net_g_35.pth'):  # the last is of an interrupted save
         (tmp_path / name).touch()
     remove_old_checkpoints(tmp_path, tmp_path, 40, keep, lambda iterations: best)
     expected = {name.format(i) for i in kept for name in ('{}.state', 'net_g_{}.pth', 'net_d_{}.pth')}
