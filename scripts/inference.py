@@ -78,10 +78,9 @@ def main() -> int:
     network = load_generator(args.model_path, device, described)
     precision = Precision(args.precision, device)
     upscaler = Upscaler(network, precision, args.tile, args.overlap, args.self_ensemble, args.outscale)
-    scale = args.outscale or upscaler.scale
     newer_than = Path(args.model_path).expanduser().stat().st_mtime
     report = upscale_files(
-        upscaler, args.input, args.output, naming, newer_than, scale, args.overwrite, args.workers, share
+        upscaler, args.input, args.output, naming, newer_than, upscaler.outscale, args.overwrite, args.workers, share
     )
     print(report.summary())
     return exit_status(bool(report.failed), share)

@@ -11,7 +11,7 @@ from tiny_runs import ADAM, DISCRIMINATOR, DSN, GAN, SRN
 from usrdu_basicsr.storage.generated_set import write_log_scale
 
 SAVE_FREQ = 3
-TOTAL = {'dsn': 30, 'srn': 300}  # iterations
+TOTAL = {'dsn': 30, 'srn': 150}  # iterations
 
 
 def options(name: str, stage: str, workers: int = 2, dsn: str = 'SmallDSN') -> dict:

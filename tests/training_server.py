@@ -1,7 +1,8 @@
-"""Started by `trainings`: forks a process for each training, as importing what one needs takes far longer than it."""
+"""Started by `trainings`: forks a process for each training, because imports take far longer than the training."""
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import sys
@@ -20,7 +21,7 @@ from usrdu_basicsr.archs.dsn_arch import UncertaintyDSN  # noqa: E402
 
 @ARCH_REGISTRY.register()
 class SmallDSN(UncertaintyDSN):
-    """Without the 512 channels of the feature head, which make a checkpoint of 68 MB."""
+    """DSN without the 512 channels of the feature head, which make a checkpoint of 68 MB."""
 
     def __init__(self, num_feat: int, num_block: int, scale: int) -> None:
         super().__init__(num_feat=num_feat, num_block=num_block, scale=scale)
@@ -28,7 +29,7 @@ class SmallDSN(UncertaintyDSN):
 
 
 def child_of(request: dict) -> int:
-    """0 in the forked process, with the folder, output and arguments of the request; its ID in the server."""
+    """Return 0 in the forked process, set up for the request, and the process ID in the server."""
     if pid := os.fork():
         return pid
     os.chdir(request['folder'])
@@ -46,7 +47,8 @@ def answer(number: int) -> None:
     sys.stdout.flush()
 
 
-if __name__ == '__main__':  # not in data workers that are started afresh
+if __name__ == '__main__':  # not in spawned data workers
+    gc.freeze()
     while line := sys.stdin.readline():
         request = json.loads(line)
         if 'wait' in request:

@@ -12,7 +12,7 @@ from basicsr.utils import imwrite
 from python_process import INSTALL_HOOK, check_python
 
 
-def test_it_trains_and_resumes(tmp_path: Path):
+def test_training_and_resuming(tmp_path: Path):
     (tmp_path / 'images').mkdir()
     for name in 'ab':
         imwrite(np.random.default_rng(0).integers(0, 255, (32, 32, 3), np.uint8), str(tmp_path / f'images/{name}.png'))

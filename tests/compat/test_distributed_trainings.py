@@ -44,7 +44,7 @@ def history(experiment: Experiment) -> list[dict]:
     return [json.loads(line) for line in (experiment.folder / 'validation.jsonl').read_text().splitlines()]
 
 
-def test_two_ranks_train_as_one_process_with_their_batches(workplace: Path):
+def test_two_ranks_equal_one_process_with_the_joint_batch(workplace: Path):
     check_python(*TRAIN, run_options(workplace, 'one', 4), cwd=workplace, **ENVIRONMENT)
     one, two = (Experiment(workplace, name) for name in ('one', 'two'))
     for net in 'gd':
@@ -67,7 +67,7 @@ def wait_for_checkpoint(experiment: Experiment, process: subprocess.Popen) -> No
         time.sleep(0.01)
 
 
-def test_torchrun_is_told_to_stop_and_goes_on(workplace: Path):
+def test_torchrun_stops_on_a_signal_and_resumes(workplace: Path):
     command = [sys.executable, *TORCHRUN, *TRAIN, run_options(workplace, 'stopped', 2), '--launcher', 'pytorch']
     experiment = Experiment(workplace, 'stopped')
     with open(workplace / 'stopped.txt', 'w') as output:
@@ -90,7 +90,7 @@ def test_torchrun_is_told_to_stop_and_goes_on(workplace: Path):
         assert equal(experiment.content(iteration), Experiment(workplace, 'two').content(iteration))
 
 
-def test_slurm_stops_its_tasks(workplace: Path, tmp_path: Path):
+def test_slurm_tasks_stop_together(workplace: Path, tmp_path: Path):
     """Two tasks with SLURM's variables, and a `scontrol` that knows their host."""
     (tmp_path / 'scontrol').write_text('#!/bin/sh\necho 127.0.0.1\n')
     (tmp_path / 'scontrol').chmod(0o755)
@@ -124,7 +124,7 @@ def test_slurm_stops_its_tasks(workplace: Path, tmp_path: Path):
     assert 10 <= experiment.newest() < 30
 
 
-def test_testing_is_shared_out(workplace: Path):
+def test_testing_on_two_ranks(workplace: Path):
     opt = options('tested', 'dsn', dsn='UncertaintyDSN') | {
         'datasets': {'test_1': options('', 'dsn')['datasets']['val']}
     }
@@ -147,7 +147,7 @@ def test_testing_is_shared_out(workplace: Path):
     )
 
 
-def test_scripts_share_their_files(workplace: Path):
+def test_scripts_on_two_ranks(workplace: Path):
     model = str(Path('experiments', 'two', 'models', 'net_g_latest.pth'))
     script = str(ROOT / 'scripts' / 'generate_lr.py')
     arguments = (script, '-i', 'hr', '--model_path', model, '-o')

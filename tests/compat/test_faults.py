@@ -1,4 +1,4 @@
-"""Trainings that are killed, stopped, starved of disk space or given damaged files, each a process of its own."""
+"""Trainings that are killed, stopped, run out of disk space or find damaged files, each in its own process."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TrainingServer]
 
 @pytest.fixture(scope='module')
 def uninterrupted(server: TrainingServer) -> dict[str, Experiment]:
-    """Trainings that nothing happens to."""
+    """Trainings without a fault."""
     for stage in TOTAL:
         server.run(options(f'whole_{stage}', stage))
     return {stage: Experiment(server.folder, f'whole_{stage}') for stage in TOTAL}
@@ -41,24 +41,24 @@ def assert_as_uninterrupted(experiment: Experiment, whole: Experiment) -> None:
         assert equal(experiment.content(iteration), whole.content(iteration)), iteration
     files = [each.folder / 'validation.jsonl' for each in (experiment, whole)]
     history, expected = (file.read_text().splitlines() for file in files)
-    # a validation that was due at the very checkpoint that a training went on from is not made up for
+    # a validation due at the checkpoint that was resumed is not repeated
     assert history[-1] == expected[-1] and set(history) <= set(expected)
     assert not list(experiment.folder.rglob('*.tmp'))
 
 
-def test_trainings_that_differ_are_told_apart(server: TrainingServer, uninterrupted: dict[str, Experiment]):
-    """What the comparisons below would be worth if all trainings ended alike."""
+def test_comparison_detects_other_trainings(server: TrainingServer, uninterrupted: dict[str, Experiment]):
+    """The comparisons below would be meaningless if all trainings ended with the same weights."""
     server.run(options('other', 'dsn') | {'manual_seed': 4})
     other, whole = Experiment(server.folder, 'other').content('latest'), uninterrupted['dsn'].content('latest')
     assert not same(other['net_g_latest.pth']['params'], whole['net_g_latest.pth']['params'])
 
 
-def test_the_number_of_workers_changes_nothing(server: TrainingServer, uninterrupted: dict[str, Experiment]):
+def test_number_of_workers_has_no_effect(server: TrainingServer, uninterrupted: dict[str, Experiment]):
     server.run(options('workers', 'dsn', 0))
     assert_as_uninterrupted(Experiment(server.folder, 'workers'), uninterrupted['dsn'])
 
 
-@pytest.mark.parametrize(('stage', 'kills'), [('dsn', 4), ('srn', 24)])
+@pytest.mark.parametrize(('stage', 'kills'), [('dsn', 4), ('srn', 12)])
 def test_killed_at_random_moments(server: TrainingServer, uninterrupted: dict[str, Experiment], stage: str, kills: int):
     experiment, moments = Experiment(server.folder, f'killed_{stage}'), random.Random(1)
     opt = options(f'killed_{stage}', stage)
@@ -66,10 +66,10 @@ def test_killed_at_random_moments(server: TrainingServer, uninterrupted: dict[st
     for kill in range(kills):
         training = server.start(opt, '--auto_resume')
         reached.append(experiment.newest())
-        if kill % 2:  # wherever it is by then: starting, loading, training, saving; on a fast machine before the end
+        if kill % 2:  # at any point: starting, loading, training, saving; on a fast machine before the end
             end, far = time.monotonic() + moments.uniform(0.1, 1.5), reached[-1] + TOTAL[stage] / kills / 2
             training.wait_until(lambda end=end, far=far: time.monotonic() > end or experiment.newest() > far)
-        else:  # while it writes the first checkpoint it comes to, or shortly after
+        else:  # during or shortly after the first save
             pending = experiment.models / f'net_d_{reached[-1] + SAVE_FREQ}.pth'
             training.wait_until(lambda path=pending: path.exists() or list(experiment.models.glob('.*.tmp')))
             time.sleep(moments.uniform(0, 0.15))
@@ -84,7 +84,7 @@ def children(pid: int) -> list[int]:
 
 
 def started(server: TrainingServer, opt: dict, *arguments: str, before: str = '') -> tuple[Training, Experiment]:
-    """A training at its second new checkpoint or a little later."""
+    """Start a training and wait for its second new checkpoint."""
     experiment = Experiment(server.folder, opt['name'])
     old = experiment.newest()
     training = server.start(opt, *arguments, before=before)
@@ -92,7 +92,7 @@ def started(server: TrainingServer, opt: dict, *arguments: str, before: str = ''
     return training, experiment
 
 
-# as under `--launcher`: each imports everything, and then has threads, of which one may get a signal
+# As under `--launcher`: each worker imports everything and has threads, one of which may receive the signal
 SPAWN = """
 import multiprocessing, os
 os.environ['OMP_NUM_THREADS'] = '2'
@@ -101,14 +101,14 @@ multiprocessing.set_start_method('spawn')
 
 
 @pytest.mark.parametrize(('number', 'before'), [(signal.SIGTERM, ''), (signal.SIGINT, ''), (signal.SIGTERM, SPAWN)])
-def test_a_signal_to_all_its_processes(
+def test_signal_to_all_processes(
     server: TrainingServer, uninterrupted: dict[str, Experiment], number: signal.Signals, before: str
 ):
     opt = options('signalled', 'dsn')
     opt['datasets']['train']['persistent_workers'] = True
     training, experiment = started(server, opt, before=before)
-    assert len(children(training.pid)) == 2 + bool(before)  # and Python's resource tracker
-    os.killpg(training.pid, number)  # as a terminal does, and a scheduler
+    assert len(children(training.pid)) == 2 + bool(before)  # and the resource tracker
+    os.killpg(training.pid, number)  # as a terminal or a scheduler does
     assert training.wait() == STOPPED, training.output
     assert 'Stopped by a signal. Resume from the newest checkpoint with --auto_resume.' in training.output
     assert 'Traceback' not in training.output
@@ -131,11 +131,11 @@ os.replace = slowly
 """
 
 
-# in C, where Python calls no signal handler, as in a wait for another rank
+# Hang in C code, where Python runs no signal handler, as while waiting for another rank
 HANG = 'import ctypes; m = ctypes.create_string_buffer(64); f = ctypes.CDLL(None).pthread_mutex_lock; f(m); f(m)'
 
 
-def test_sigterm_in_the_middle_of_a_save(server: TrainingServer, uninterrupted: dict[str, Experiment]):
+def test_sigterm_during_a_save(server: TrainingServer, uninterrupted: dict[str, Experiment]):
     (server.folder / 'saving').unlink(missing_ok=True)
     opt, experiment = options('saving', 'dsn'), Experiment(server.folder, 'saving')
     training = server.start(opt, before=SLOW_STATE.format(hang='time.sleep(1)'))
@@ -147,7 +147,7 @@ def test_sigterm_in_the_middle_of_a_save(server: TrainingServer, uninterrupted: 
     assert_as_uninterrupted(experiment, uninterrupted['dsn'])
 
 
-def test_a_second_signal_ends_it_at_once(server: TrainingServer, uninterrupted: dict[str, Experiment]):
+def test_second_signal_ends_immediately(server: TrainingServer, uninterrupted: dict[str, Experiment]):
     (server.folder / 'saving').unlink(missing_ok=True)
     opt, experiment = options('twice', 'dsn'), Experiment(server.folder, 'twice')
     training = server.start(opt, before=SLOW_STATE.format(hang=HANG))
@@ -174,23 +174,21 @@ validation._validate_image = slowly
 """
 
 
-def test_a_signal_in_a_validation_does_not_wait_for_its_end(
-    server: TrainingServer, uninterrupted: dict[str, Experiment]
-):
+def test_signal_interrupts_a_validation(server: TrainingServer, uninterrupted: dict[str, Experiment]):
     (server.folder / 'validating').unlink(missing_ok=True)
     opt, experiment = options('validating', 'dsn'), Experiment(server.folder, 'validating')
     training = server.start(opt, before=SLOW_VALIDATION)
     training.wait_until((server.folder / 'validating').exists)
     os.kill(training.pid, signal.SIGTERM)
     assert training.wait() == STOPPED
-    assert experiment.newest() == 5  # which is no multiple of `save_checkpoint_freq`
+    assert experiment.newest() == 5  # not a multiple of `save_checkpoint_freq`
     assert not (experiment.folder / 'validation.jsonl').exists()
     shutil.rmtree(experiment.folder)
 
 
-def test_a_data_worker_killed_by_the_system(server: TrainingServer, uninterrupted: dict[str, Experiment]):
+def test_killed_data_worker(server: TrainingServer, uninterrupted: dict[str, Experiment]):
     opt = options('worker', 'dsn')
-    opt['datasets']['train']['persistent_workers'] = True  # else they may have just done their part of an epoch
+    opt['datasets']['train']['persistent_workers'] = True  # otherwise they may have finished their part of an epoch
     training, experiment = started(server, opt)
     os.kill(children(training.pid)[0], signal.SIGKILL)
     assert training.wait() == 1
@@ -207,8 +205,8 @@ resource.setrlimit(resource.RLIMIT_FSIZE, ({size}, {size}))
 """
 
 
-@pytest.mark.parametrize('size', [40_000, 100_000])  # less than a file of weights, less than a state
-def test_a_full_disk(server: TrainingServer, uninterrupted: dict[str, Experiment], size: int):
+@pytest.mark.parametrize('size', [40_000, 100_000])  # below the size of a weights file, below that of a state
+def test_full_disk(server: TrainingServer, uninterrupted: dict[str, Experiment], size: int):
     opt = options('full', 'dsn', 0)  # data workers write to shared memory, which the limit is for too
     training, experiment = started(server, opt)
     training.kill()
@@ -247,7 +245,7 @@ def test_damaged_checkpoints(server: TrainingServer, uninterrupted: dict[str, Ex
     assert_as_uninterrupted(experiment, uninterrupted['dsn'])
 
 
-def test_the_last_checkpoints_and_the_best_are_kept(server: TrainingServer, uninterrupted: dict[str, Experiment]):
+def test_last_and_best_checkpoints_are_kept(server: TrainingServer, uninterrupted: dict[str, Experiment]):
     opt = options('kept', 'dsn')
     opt['logger'] |= {'keep_checkpoints': 2, 'save_checkpoint_freq': 5}
     training, experiment = started(server, opt)

@@ -51,7 +51,7 @@ def test_run_as_a_module(basicsr: Path):
     assert events(code, basicsr.parent) == ['before import', 'execute', 'register', '__main__']
 
 
-def test_the_loader_keeps_what_it_offers(basicsr: Path):
+def test_loader_keeps_its_methods(basicsr: Path):
     code = """
 import basicsr, importlib, inspect, pkgutil
 assert inspect.getsource(basicsr) == 'events.append("execute")\\n'
@@ -62,7 +62,7 @@ importlib.reload(basicsr)
     assert events(code, basicsr.parent) == ['before import', 'execute', 'register', 'execute']
 
 
-def test_looking_for_basicsr_does_not_use_the_hook_up(basicsr: Path):
+def test_hook_survives_find_spec(basicsr: Path):
     code = 'import importlib.util; importlib.util.find_spec("basicsr"); importlib.util.find_spec("basicsr")'
     assert events(code + '\nassert waiting()\nimport basicsr', basicsr.parent) == [
         'before import',
@@ -71,26 +71,26 @@ def test_looking_for_basicsr_does_not_use_the_hook_up(basicsr: Path):
     ]
 
 
-def test_a_failed_import_does_not_use_the_hook_up(basicsr: Path):
+def test_hook_survives_a_failed_import(basicsr: Path):
     (basicsr / '__init__.py').write_text('events.append("execute")\nif events.count("execute") == 1: raise OSError')
     code = 'try: import basicsr\nexcept OSError: pass\nimport basicsr'
     assert events(code, basicsr.parent) == ['before import', 'execute', 'before import', 'execute', 'register']
 
 
 @pytest.mark.parametrize('missing', ['utils/registry.py', '__init__.py'])
-def test_another_package_of_this_name_is_left_alone(basicsr: Path, missing: str):
+def test_other_package_named_basicsr_is_unchanged(basicsr: Path, missing: str):
     (basicsr / missing).unlink()
     expected = ['execute'] if missing == 'utils/registry.py' else ['']
     assert events('import basicsr\nassert waiting()', basicsr.parent) == expected
 
 
-def test_too_late(basicsr: Path):
+def test_no_hook_after_the_import(basicsr: Path):
     code = 'import basicsr, usrdu_basicsr.compat.hook as hook; hook.install(); hook.install(); print(*sys.meta_path)'
     output = check_python('-c', f'import builtins, sys; builtins.events = []; {code}', cwd=basicsr.parent)
     assert 'BasicSRFinder' not in output
 
 
-def test_without_basicsr_the_usual_error(tmp_path: Path):
+def test_missing_basicsr_raises_the_usual_error(tmp_path: Path):
     result = run_python('-S', '-c', f'{INSTALL_HOOK}; import basicsr', cwd=tmp_path)
     assert result.stderr.strip().endswith("ModuleNotFoundError: No module named 'basicsr'")
 

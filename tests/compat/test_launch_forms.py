@@ -177,7 +177,7 @@ def trained(workplace: Workplace) -> Workplace:
 
 @pytest.mark.parametrize('form', FORMS)
 @pytest.mark.parametrize('stage', STAGES)
-def test_every_form_trains_below_the_current_folder(trained: Workplace, form: str, stage: str):
+def test_every_launcher_form_trains_in_the_current_folder(trained: Workplace, form: str, stage: str):
     name = f'{stage} {form}'.replace(' ', '_')
     opt = trained.write(options(stage, True) | {'name': name}, f'{name}.yml')
     trained.check(*launcher(form, 'train'), '-opt', opt)
@@ -196,7 +196,7 @@ def test_every_form_trains_below_the_current_folder(trained: Workplace, form: st
 
 @pytest.mark.parametrize('form', FORMS)
 @pytest.mark.parametrize('stage', STAGES)
-def test_every_form_tests_below_the_current_folder(trained: Workplace, form: str, stage: str):
+def test_every_launcher_form_tests_in_the_current_folder(trained: Workplace, form: str, stage: str):
     shutil.rmtree(trained.folder / 'results', ignore_errors=True)
     trained.check(*launcher(form, 'test'), '-opt', f'test_{stage}.yml')
     results = trained.folder / 'results' / f'{stage}_test'
@@ -232,7 +232,7 @@ def test_tensorboard_shows_the_runs(trained: Workplace):
         server.communicate()
 
 
-def test_resuming_on_a_cpu_with_the_dsn_on_the_fly(trained: Workplace, server: TrainingServer):
+def test_resuming_on_a_cpu_with_dsn_on_the_fly(trained: Workplace, server: TrainingServer):
     opt = options('srn', True)
     opt['name'] = 'resumed'
     opt['datasets']['train'] |= {'type': 'HRImageDataset'}
@@ -270,7 +270,7 @@ def test_inference(trained: Workplace):
     assert (trained.folder / 'one/chelsea.png').read_bytes() == (trained.folder / 'upscaled/chelsea.png').read_bytes()
 
 
-def test_scripts_tell_failures_by_their_exit_status(trained: Workplace):
+def test_exit_status_of_scripts(trained: Workplace):
     write_sample_images(trained.folder / 'some', 1)
     (trained.folder / 'some' / 'broken.png').write_bytes(b'no image')
     model = {stage: f'experiments/{stage}/models/net_g_latest.pth' for stage in STAGES}
@@ -301,7 +301,9 @@ def test_scripts_tell_failures_by_their_exit_status(trained: Workplace):
         ({'use_flip': True}, "error: options 'bad': unknown key datasets: train: use_flip: did you mean 'use_hflip'"),
     ],
 )
-def test_bad_data_ends_before_anything_is_made(trained: Workplace, server: TrainingServer, change: dict, message: str):
+def test_invalid_data_is_rejected_before_a_folder_is_created(
+    trained: Workplace, server: TrainingServer, change: dict, message: str
+):
     (trained.folder / 'empty').mkdir(exist_ok=True)
     (trained.folder / 'unreadable').mkdir(exist_ok=True)
     (trained.folder / 'unreadable' / 'a.png').write_text('no image')
@@ -312,7 +314,7 @@ def test_bad_data_ends_before_anything_is_made(trained: Workplace, server: Train
     assert not (trained.folder / 'experiments' / 'bad').exists() and not (trained.folder / 'tb_logger' / 'bad').exists()
 
 
-def test_a_run_that_diverges_names_its_losses_and_leaves_good_checkpoints(trained: Workplace, server: TrainingServer):
+def test_diverging_run_names_its_losses_and_keeps_good_checkpoints(trained: Workplace, server: TrainingServer):
     opt = options('dsn', True) | {'name': 'diverged'}
     opt['train'] |= {'total_iter': 20, 'max_nonfinite_iters': 3, 'optim_g': {'type': 'Adam', 'lr': 1e30}}
     opt['logger']['save_checkpoint_freq'] = 1
@@ -330,7 +332,7 @@ def test_a_run_that_diverges_names_its_losses_and_leaves_good_checkpoints(traine
         assert all(value.isfinite().all() for value in weights.values()), path.name
 
 
-def test_bad_checkpoints_end_before_anything_is_made(trained: Workplace, server: TrainingServer):
+def test_invalid_checkpoint_is_rejected_before_the_run(trained: Workplace, server: TrainingServer):
     opt = options('srn', True) | {'name': 'bad'}
     opt['path']['pretrain_network_g'] = 'experiments/dsn/models/net_g_latest.pth'
     line = error_of(server, opt)

@@ -38,20 +38,20 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., dict]:
 @pytest.mark.parametrize(
     ('root', 'expected'), [(str(SITE), 'here'), (str(SITE / 'basicsr' / '..'), 'here'), ('/own', '/own')]
 )
-def test_experiments_go_to_the_working_folder(run: Callable[..., dict], tmp_path: Path, root: str, expected: str):
+def test_output_folder(run: Callable[..., dict], tmp_path: Path, root: str, expected: str):
     folder = str(tmp_path) if expected == 'here' else expected
     assert run(root)['path']['models'] == f'{folder}/experiments/run/models'
     assert run(root, is_train=False)['path']['results_root'] == f'{folder}/results/run'
 
 
-def test_a_checkout_that_is_not_the_installed_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_checkout_of_basicsr(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     checkout = tmp_path / 'checkout'
     monkeypatch.setattr(sys.modules['__main__'], '__file__', str(checkout / 'basicsr' / 'train.py'), raising=False)
     assert launcher.working_root(str(checkout)) == str(tmp_path)
     assert launcher.working_root(str(tmp_path / 'other')) == str(tmp_path / 'other')
 
 
-def test_our_models_are_checked(run: Callable[..., dict], monkeypatch: pytest.MonkeyPatch):
+def test_options_of_this_package_are_checked(run: Callable[..., dict], monkeypatch: pytest.MonkeyPatch):
     def check_run(opt: dict) -> None:
         raise UserError(f'checked {opt["model_type"]} of {opt["path"]["experiments_root"]}')
 

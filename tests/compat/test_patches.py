@@ -37,14 +37,14 @@ def patched() -> list[object]:
     ]
 
 
-def test_applying_again_changes_nothing():
+def test_patches_are_idempotent():
     before = patched()
     basicsr_patches.apply_before_import()
     basicsr_patches.apply()
     assert all(new is old for new, old in zip(patched(), before, strict=True))
 
 
-def test_functional_tensor_where_missing(monkeypatch: pytest.MonkeyPatch):
+def test_functional_tensor_is_provided_if_missing(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.delitem(sys.modules, FUNCTIONAL_TENSOR)
     basicsr_patches.apply_before_import()
     from torchvision.transforms.functional_tensor import rgb_to_grayscale
@@ -53,14 +53,14 @@ def test_functional_tensor_where_missing(monkeypatch: pytest.MonkeyPatch):
     assert gray.item() == pytest.approx(0.2989 + 0.587 / 2 + 0.114 / 4, abs=1e-3)
 
 
-def test_functional_tensor_where_there(monkeypatch: pytest.MonkeyPatch):
+def test_existing_functional_tensor_is_unchanged(monkeypatch: pytest.MonkeyPatch):
     theirs = ModuleType(FUNCTIONAL_TENSOR)
     monkeypatch.setitem(sys.modules, FUNCTIONAL_TENSOR, theirs)
     basicsr_patches.apply_before_import()
     assert sys.modules[FUNCTIONAL_TENSOR] is theirs
 
 
-def test_lmdb_clients_share_what_is_open(tmp_path: Path):
+def test_lmdb_clients_share_environments(tmp_path: Path):
     path = str(tmp_path / 'a.lmdb')
     with lmdb.open(path) as environment, environment.begin(write=True) as transaction:
         transaction.put(b'key', b'value')
@@ -76,7 +76,7 @@ def test_lmdb_clients_share_what_is_open(tmp_path: Path):
         FileClient('lmdb', db_paths=str(tmp_path)).get('key')
 
 
-def test_lmdb_clients_with_settings_of_their_own(tmp_path: Path):
+def test_lmdb_clients_with_other_settings_are_unchanged(tmp_path: Path):
     path = str(tmp_path / 'a.lmdb')
     client = FileClient('lmdb', db_paths=path, readonly=False)
     assert client.get('key') is None and Path(path, 'data.mdb').is_file()
@@ -127,7 +127,7 @@ def test_init_dist_by_slurm_without_gpu(monkeypatch: pytest.MonkeyPatch, tmp_pat
     assert [os.environ[name] for name in ours] == ['node7', '1234', '4', '3', '1']
 
 
-def test_distribution_where_it_works(monkeypatch: pytest.MonkeyPatch):
+def test_working_distribution_is_unchanged(monkeypatch: pytest.MonkeyPatch):
     def mended(*_: object) -> None: ...
 
     monkeypatch.setattr(dist_util, '_init_dist_pytorch', mended)
@@ -137,7 +137,7 @@ def test_distribution_where_it_works(monkeypatch: pytest.MonkeyPatch):
     assert BaseModel.model_to_device is mended
 
 
-def test_model_to_device_on_a_gpu_is_basicsrs(monkeypatch: pytest.MonkeyPatch):
+def test_model_to_device_is_unchanged_on_a_gpu(monkeypatch: pytest.MonkeyPatch):
     def needs_gpu(self: object, net: object) -> tuple[str, object]:
         return 'BasicSR', torch.cuda.current_device
 
@@ -161,7 +161,7 @@ class Bad(torch.utils.data.Dataset):
 
 @pytest.mark.parametrize('workers', [0, 1])
 @pytest.mark.parametrize('queue', [0, 1, 5])
-def test_prefetching_ends_with_its_error(workers: int, queue: int):
+def test_prefetch_errors_are_raised(workers: int, queue: int):
     fork = {'num_workers': workers, 'multiprocessing_context': 'fork'} if workers else {}
     batches = iter(PrefetchDataLoader(queue, dataset=Bad(), **fork))
     assert [next(batches).item(), next(batches).item()] == [0, 1]
@@ -170,7 +170,7 @@ def test_prefetching_ends_with_its_error(workers: int, queue: int):
     assert [batch.item() for batch in PrefetchDataLoader(queue, dataset=range(3))] == [0, 1, 2]
 
 
-def test_everyone_holds_the_same_parse_options():
+def test_all_modules_have_the_patched_parse_options():
     assert options.parse_options.__module__ == 'usrdu_basicsr.compat.basicsr_patches'
     for module in (basicsr, basicsr.train, basicsr.test):
         assert module.parse_options is options.parse_options
@@ -183,7 +183,7 @@ def fake_launcher(load_resume_state: object) -> ModuleType:
     return module
 
 
-def test_a_launcher_that_resumes_without_gpu_keeps_its_own_way(monkeypatch: pytest.MonkeyPatch):
+def test_launcher_that_resumes_without_gpu_is_unchanged(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(launcher, 'working_root', lambda root: root + '/used')
     module = fake_launcher(lambda opt: ('theirs', opt['root_path']))
     basicsr_patches._patch_resuming(module)
@@ -191,7 +191,7 @@ def test_a_launcher_that_resumes_without_gpu_keeps_its_own_way(monkeypatch: pyte
     assert module.build_dataloader(1, {'phase': 'train'}, sampler=2) == (1, {'phase': 'train'}, {'sampler': 2})
 
 
-def test_a_launcher_that_needs_a_gpu_to_resume(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+def test_launcher_that_needs_a_gpu_to_resume_is_patched(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     module = fake_launcher(lambda opt: torch.cuda.current_device())
     basicsr_patches._patch_resuming(module)
     ours = module.load_resume_state
@@ -202,7 +202,7 @@ def test_a_launcher_that_needs_a_gpu_to_resume(monkeypatch: pytest.MonkeyPatch, 
     assert ours(opt) is None
 
 
-def test_a_launcher_that_loads_data_by_basicsrs(tmp_path: Path):
+def test_launcher_that_uses_basicsrs_data_loading(tmp_path: Path):
     """Its own copy of the training, with BasicSR's `create_train_val_dataloader`: both begin at one iteration."""
     module = fake_launcher(lambda opt: torch.cuda.current_device())
     del module.build_dataloader
@@ -213,7 +213,7 @@ def test_a_launcher_that_loads_data_by_basicsrs(tmp_path: Path):
     assert basicsr.train.build_dataloader.func.__self__ is resumer and resumer.opt is opt
 
 
-def test_other_programs_are_left_alone():
+def test_other_programs_are_unchanged():
     module = ModuleType('__main__')
     module.load_resume_state = before = lambda: torch.cuda.current_device()
     basicsr_patches._patch_resuming(module)

@@ -40,7 +40,7 @@ def resume_options(folder: Path, auto_resume: bool, **path: str) -> dict:
     return {'network_g': {}, 'auto_resume': auto_resume, 'rank': 0, 'manual_seed': 1, 'path': paths}
 
 
-def test_the_newest_state(tmp_path: Path):
+def test_newest_state_is_resumed(tmp_path: Path):
     states = tmp_path / 'training_states'
     for iteration in (5, 200, 30):
         save_state(states / f'{iteration}.state', iteration)
@@ -55,7 +55,7 @@ def test_the_newest_state(tmp_path: Path):
     assert opt['path']['resume_state'] == str(states / '200.state')
 
 
-def test_the_dsn_of_stage_2_stays_the_same(tmp_path: Path):
+def test_dsn_of_stage_2_is_unchanged(tmp_path: Path):
     save_state(tmp_path / 'training_states' / '7.state', 7)
     (tmp_path / 'dsn.pth').touch()
     dsn = {'pretrain_network_dsn': str(tmp_path / 'dsn.pth'), 'param_key_dsn': 'params_ema'}
@@ -65,7 +65,7 @@ def test_the_dsn_of_stage_2_stays_the_same(tmp_path: Path):
     assert {key: opt['path'][key] for key in dsn} == dsn
 
 
-def test_a_named_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_named_state_is_resumed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.chdir(tmp_path)
     save_state(Path('states', 'named.state'), 7)
     opt = resume_options(Path(), False, resume_state='states/named.state')
@@ -75,7 +75,7 @@ def test_a_named_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
 
 
 @pytest.mark.parametrize('auto_resume', [True, False])
-def test_nothing_to_resume_from(tmp_path: Path, auto_resume: bool):
+def test_no_state_to_resume_from(tmp_path: Path, auto_resume: bool):
     opt = resume_options(tmp_path, auto_resume)
     assert not resumes(opt) and Resumer().load_resume_state(opt) is None
 
@@ -100,7 +100,7 @@ def network_of(opt: dict, iteration: int, net: str = 'g') -> Path:
     return Path(opt['path']['models']) / f'net_{net}_{iteration}.pth'
 
 
-def test_the_newest_of_our_own(trained: dict):
+def test_newest_complete_state_is_resumed(trained: dict):
     models = Path(trained['path']['models'])
     states = Path(trained['path']['training_states'])
     left = [models / f'.net_g_8.pth.{uuid4().hex}.tmp', states / f'.8.state.{uuid4().hex}.tmp']
@@ -147,7 +147,7 @@ def of_another_network(path: Path) -> None:
         ('g', of_another_network, r"net_g_6\.pth' does not fit UncertaintyDSN: .* of another shape"),
     ],
 )
-def test_a_checkpoint_that_is_not_complete(trained: dict, net: str | None, damage, reason: str):
+def test_incomplete_checkpoint_is_skipped(trained: dict, net: str | None, damage, reason: str):
     def damage_at(iteration: int) -> None:
         damage(state_of(trained, iteration) if net is None else network_of(trained, iteration, net))
 
@@ -176,7 +176,7 @@ def test_a_checkpoint_that_is_not_complete(trained: dict, net: str | None, damag
         Resumer().load_resume_state(trained)
 
 
-def test_other_runs(trained: dict, tmp_path: Path):
+def test_states_of_other_runs_are_rejected(trained: dict, tmp_path: Path):
     named = trained['path'] | {'resume_state': str(state_of(trained, 6))}
     other_stage = srn_options(tmp_path) | {'auto_resume': False, 'path': named}
     with pytest.raises(InputError, match=r"6\.state': got model_type UncertaintyDSNModel, expected Gradient"):
@@ -191,7 +191,7 @@ def test_other_runs(trained: dict, tmp_path: Path):
     assert SRN != DSN
 
 
-def test_going_back_leaves_no_later_state_to_go_on_from(trained: dict):
+def test_later_states_are_renamed(trained: dict):
     """Or `--auto_resume` would go on from the training that was left, or from both."""
     named = trained['path'] | {'resume_state': str(state_of(trained, 2))}
     assert Resumer().load_resume_state(trained | {'auto_resume': False, 'path': named})['iter'] == 2
@@ -200,7 +200,7 @@ def test_going_back_leaves_no_later_state_to_go_on_from(trained: dict):
 
 
 @pytest.mark.parametrize('val', [{}, {'val': {'save_img': False}}, {'val': {'metrics': {'ssim': {'type': 'x'}}}}])
-def test_without_the_metrics_that_it_had(trained: dict, val: dict):
+def test_resuming_without_the_previous_metrics(trained: dict, val: dict):
     model = build_model(trained)
     model.history.add(2, 'pairs', {'psnr': 20.0})
     resumer = Resumer()
@@ -208,7 +208,7 @@ def test_without_the_metrics_that_it_had(trained: dict, val: dict):
     build_model(opt).resume_training(resumer.load_resume_state(opt))
 
 
-def test_other_models_than_ours(tmp_path: Path):
+def test_models_of_other_packages(tmp_path: Path):
     """Which networks they have, and whether they read them, is not known; what is damaged is told all the same."""
     for iteration in (3, 6):
         save_state(tmp_path / 'training_states' / f'{iteration}.state', iteration)
@@ -220,7 +220,7 @@ def test_other_models_than_ours(tmp_path: Path):
     assert (tmp_path / 'training_states' / '6.state').is_file()
 
 
-def test_a_training_keeps_its_seed(trained: dict):
+def test_seed_of_the_training_is_kept(trained: dict):
     resumer = Resumer()
     opt = trained | {'manual_seed': 1234}  # as BasicSR draws one where the options have none
     resumer.load_resume_state(opt)

@@ -31,7 +31,7 @@ def names(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
 
 
-def test_as_a_user(tmp_path: Path):
+def test_script(tmp_path: Path):
     write_sample_images(tmp_path / 'hr', 3)
     output = check_script(SCRIPT, '-i', 'hr', '--workers', '2', '--compression', '9', cwd=tmp_path)
     assert output == 'hr.lmdb\n'
@@ -71,7 +71,7 @@ def turned(path: Path) -> None:
     image.save(path, exif=exif)
 
 
-def test_turned_gray_and_lossy_photos_keep_their_pixels(tmp_path: Path):
+def test_rotated_gray_and_lossy_images_keep_their_pixels(tmp_path: Path):
     turned(tmp_path / 'in' / 'turned.jpg')
     cv2.imwrite(str(tmp_path / 'in' / 'gray.png'), sample_image()[..., 0])
     cv2.imwrite(str(tmp_path / 'in' / 'alpha.png'), np.dstack([sample_image(), sample_image()[..., :1]]))
@@ -84,7 +84,7 @@ def test_turned_gray_and_lossy_photos_keep_their_pixels(tmp_path: Path):
 
 
 @pytest.mark.parametrize('name', ['a.jpg', 'a.png', 'zero.png'])
-def test_a_damaged_photo_leaves_no_lmdb(tmp_path: Path, name: str):
+def test_corrupt_image_leaves_no_lmdb(tmp_path: Path, name: str):
     path = write_sample_images(tmp_path / 'hr', 2)[0]
     assert cv2.imwrite(str(path.with_name(name)), sample_image())
     content = path.with_name(name).read_bytes()
@@ -94,7 +94,7 @@ def test_a_damaged_photo_leaves_no_lmdb(tmp_path: Path, name: str):
     assert names(tmp_path) == ['hr']
 
 
-def test_damage_that_only_decoding_finds(tmp_path: Path):
+def test_corruption_found_by_decoding(tmp_path: Path):
     path = write_sample_images(tmp_path / 'hr', 3)[1]
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 255
@@ -104,14 +104,14 @@ def test_damage_that_only_decoding_finds(tmp_path: Path):
     assert names(tmp_path) == ['hr']
 
 
-def test_floating_point_photos_are_refused(tmp_path: Path):
+def test_floating_point_images_are_rejected(tmp_path: Path):
     (tmp_path / 'hr').mkdir()
     assert cv2.imwrite(str(tmp_path / 'hr' / 'a.tif'), np.zeros((8, 8, 3), np.float32))
     with pytest.raises(InputError, match=r"a.tif' is float32: PNG supports uint8 and uint16"):
         create_lmdbs([tmp_path / 'hr'])
 
 
-def test_pairs_need_equal_names(tmp_path: Path):
+def test_pairs_require_equal_names(tmp_path: Path):
     write_sample_images(tmp_path / 'hr', 3)
     write_sample_images(tmp_path / 'lr', 2)
     with pytest.raises(InputError, match=r"hr/coffee.png' has no partner of the same name in '.*lr'"):
@@ -123,7 +123,7 @@ def test_pairs_need_equal_names(tmp_path: Path):
     assert names(tmp_path) == ['hr', 'hr.lmdb', 'lr', 'lr.lmdb']
 
 
-def test_names_that_clash(tmp_path: Path):
+def test_ambiguous_names_are_rejected(tmp_path: Path):
     path = write_sample_images(tmp_path / 'hr', 1)[0]
     path.with_suffix('.webp').write_bytes(path.read_bytes())
     with pytest.raises(InputError, match=r"astronaut.png' and '.*astronaut.webp' share a name"):
@@ -153,7 +153,7 @@ def start(tmp_path: Path, count: int) -> subprocess.Popen:
 
 
 @pytest.mark.parametrize('number', [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
-def test_a_killed_run_leaves_no_half_lmdb(tmp_path: Path, number: signal.Signals):
+def test_killed_run_leaves_no_partial_lmdb(tmp_path: Path, number: signal.Signals):
     process = start(tmp_path, 900)
     process.send_signal(number)
     process.communicate(timeout=60)
@@ -175,12 +175,12 @@ def kill_itself(number: int) -> int:
     return number
 
 
-def test_a_killed_worker_is_told_of():
+def test_killed_worker_is_reported():
     with pytest.raises(InputError, match='a worker process was killed'):
         list(map_in_processes(kill_itself, range(10), 2))
 
 
-def test_a_folder_that_is_no_lmdb_is_not_replaced(tmp_path: Path):
+def test_other_folders_are_not_replaced(tmp_path: Path):
     write_sample_images(tmp_path / 'hr', 1)
     write_sample_images(tmp_path / 'precious.lmdb', 2)
     with pytest.raises(InputError, match=r"precious.lmdb' contains no meta_info.txt, so this script did not write it"):
@@ -188,7 +188,7 @@ def test_a_folder_that_is_no_lmdb_is_not_replaced(tmp_path: Path):
     assert len(names(tmp_path / 'precious.lmdb')) == 2
 
 
-def test_a_full_disk_leaves_what_was_there(tmp_path: Path):
+def test_full_disk_leaves_the_existing_lmdb(tmp_path: Path):
     """A limit on the size of files stands in for it."""
     write_sample_images(tmp_path / 'hr', 4)
     create_lmdbs([tmp_path / 'hr'])
@@ -205,14 +205,14 @@ runpy.run_path({str(SCRIPT)!r}, run_name='__main__')
     assert names(tmp_path) == ['hr', 'hr.lmdb'] and (tmp_path / 'hr.lmdb' / 'data.mdb').read_bytes() == before
 
 
-def test_a_stray_map_does_not_hide_the_photos(tmp_path: Path):
+def test_stray_log_scale_map_is_ignored(tmp_path: Path):
     write_sample_images(tmp_path / 'hr', 2)
     np.save(tmp_path / 'hr' / 'notes.npy', np.zeros(3))
     create_lmdbs([tmp_path / 'hr'])
     assert len(open_source(tmp_path / 'hr.lmdb', IMAGE)) == 2
 
 
-def test_folders_by_their_dots_and_names_in_other_codes(tmp_path: Path):
+def test_dotted_folders_and_non_ascii_names(tmp_path: Path):
     hr = tmp_path / 'hr'
     path = write_sample_images(hr, 1)[0]
     os.rename(path, os.fsencode(hr) + b'/F\xf6to.png')  # Latin-1, as old archives have it
@@ -222,14 +222,14 @@ def test_folders_by_their_dots_and_names_in_other_codes(tmp_path: Path):
     np.testing.assert_array_equal(plain.read(0), packed.read(0))
 
 
-def test_a_name_of_many_letters_outside_ascii(tmp_path: Path):
+def test_long_non_ascii_name(tmp_path: Path):
     path = write_sample_images(tmp_path / 'hr', 1)[0]
     path.rename(path.with_name('写' * 60 + '.png'))
     with pytest.raises(InputError, match=r'got 540 bytes .* expected at most 511. Shorten the name'):
         create_lmdbs([tmp_path / 'hr'])
 
 
-def test_a_linked_lmdb_is_replaced_where_it_is(tmp_path: Path):
+def test_target_of_a_linked_lmdb_is_replaced(tmp_path: Path):
     write_sample_images(tmp_path / 'hr', 1)
     create_lmdbs([tmp_path / 'hr'], tmp_path / 'disk' / 'a.lmdb')
     (tmp_path / 'a.lmdb').symlink_to(tmp_path / 'disk' / 'a.lmdb')
@@ -239,7 +239,7 @@ def test_a_linked_lmdb_is_replaced_where_it_is(tmp_path: Path):
     assert names(tmp_path / 'disk') == ['a.lmdb']
 
 
-def test_what_comes_to_be_there_meanwhile_is_kept(tmp_path: Path):
+def test_output_created_in_the_meantime_is_kept(tmp_path: Path):
     with pytest.raises(InputError, match=r"'.*out' already exists"), atomic_dir(tmp_path / 'out', 'mark') as folder:
         (folder / 'mark').touch()
         (tmp_path / 'out').mkdir()

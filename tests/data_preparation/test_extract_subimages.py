@@ -49,11 +49,11 @@ def sets(tmp_path: Path) -> Path:
         (200, 48, 100, [0, 100, 152]),
     ],
 )
-def test_starts(length: int, crop: int, step: int, starts: list[int]):
+def test_subimage_starts(length: int, crop: int, step: int, starts: list[int]):
     assert subimage_starts(length, crop, step) == starts
 
 
-def test_tiles_put_together_again_are_the_photo(tmp_path: Path):
+def test_subimages_reassemble_to_the_image(tmp_path: Path):
     write_sample_images(tmp_path / 'hr', 1, 100, 112)
     assert extract_subimages(tmp_path / 'hr', tmp_path / 'tiles', 48, 32) == 9
     whole = cv2.imread(str(tmp_path / 'hr' / 'astronaut.png'))
@@ -101,7 +101,7 @@ def options(root: Path, suffix: str) -> dict:
     }
 
 
-def test_folders_and_lmdbs_hold_the_same_tiles(sets: Path):
+def test_folders_and_lmdbs_contain_the_same_subimages(sets: Path):
     extract_generated_subimages(sets / 'hr', sets / 'set', sets / 'plain', 48, 24)
     extract_generated_subimages(sets / 'hr', sets / 'set', sets / 'packed', 48, 24, as_lmdb=True)
     plain, packed = (build_dataset(options(sets / name, end)) for name, end in (('plain', ''), ('packed', '.lmdb')))
@@ -158,7 +158,7 @@ def test_set_of_other_images_is_rejected(sets: Path):
     assert sorted(path.name for path in sets.iterdir()) == ['hr', 'set']
 
 
-def test_a_photo_that_breaks_while_it_is_cut_leaves_nothing(sets: Path, monkeypatch: pytest.MonkeyPatch):
+def test_image_corrupted_while_cropping_leaves_no_output(sets: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr('usrdu_basicsr.data_preparation.extract_subimages.check_all', lambda *_: None)
     (sets / 'hr' / 'odd name.png').write_bytes(b'')
     for as_lmdb in (False, True):

@@ -136,7 +136,7 @@ def test_torch_export(exported: Export):
             network(torch.rand(1, 3, 9, 8))
 
 
-def test_no_file_tells_of_this_machine(exported: Export):
+def test_files_contain_no_local_paths(exported: Export):
     places = (str(Path(torch.__file__).parents[1]), str(ROOT))
     for file in exported.written:
         assert not any(place.encode() in file.path.read_bytes() for place in places)
@@ -192,7 +192,7 @@ def test_script(tmp_path: Path):
     assert metadata['license'] == 'MIT'
 
 
-def test_a_file_that_is_there_is_replaced_on_request_alone(tmp_path: Path):
+def test_existing_file_is_replaced_only_with_overwrite(tmp_path: Path):
     checkpoint = small_checkpoint(tmp_path)
     (file,) = export_network(checkpoint, tmp_path, ['safetensors'], 'MIT')
     with pytest.raises(InputError, match=r"net\.safetensors' already exists\. .* --overwrite"):
@@ -202,7 +202,7 @@ def test_a_file_that_is_there_is_replaced_on_request_alone(tmp_path: Path):
     assert read_metadata(file.path)['license'] == 'not stated'
 
 
-def test_options_of_a_folder_with_several_are_not_known(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+def test_several_options_files_are_ignored(tmp_path: Path, caplog: pytest.LogCaptureFixture):
     checkpoint = save(tmp_path / 'models' / 'net.pth', NETWORKS['srvgg2'][0]())
     for name in ('a.yml', 'b.yml'):
         (tmp_path / name).write_text(OPTIONS, encoding='utf-8')
@@ -211,14 +211,14 @@ def test_options_of_a_folder_with_several_are_not_known(tmp_path: Path, caplog: 
     assert 'has several files (a.yml, b.yml). Name one with -opt' in caplog.text
 
 
-def test_options_of_a_folder_that_cannot_be_read(tmp_path: Path):
+def test_unreadable_options_of_the_experiment(tmp_path: Path):
     checkpoint = save(tmp_path / 'models' / 'net.pth', NETWORKS['srvgg2'][0]())
     (tmp_path / 'train.yml').write_text('name: [', encoding='utf-8')
     with pytest.raises(InputError, match=r'options of the experiment: .*invalid YAML.* Name another file with -opt'):
         list(export_network(checkpoint, tmp_path, ['safetensors']))
 
 
-def test_another_network_needs_its_options(tmp_path: Path):
+def test_other_network_requires_options(tmp_path: Path):
     checkpoint = save(tmp_path / 'net.pth', MSRResNet(num_feat=8, num_block=1, upscale=2))
     with pytest.raises(InputError, match='-opt'):
         list(export_network(checkpoint, tmp_path, POSSIBLE))
@@ -230,7 +230,7 @@ def test_another_network_needs_its_options(tmp_path: Path):
     assert metadata['training_options_sha256'] == options_sha256(options)
 
 
-def test_the_scale_of_a_network_that_does_not_say_it(tmp_path: Path):
+def test_scale_of_a_network_without_scale_attribute(tmp_path: Path):
     checkpoint = save(tmp_path / 'net.pth', EDSR(3, 3, 8, 1, upscale=4))
     network = {'type': 'EDSR', 'num_in_ch': 3, 'num_out_ch': 3, 'num_feat': 8, 'num_block': 1, 'upscale': 4}
     (file,) = export_network(checkpoint, tmp_path, ['safetensors'], options={'network_g': network})
@@ -238,7 +238,7 @@ def test_the_scale_of_a_network_that_does_not_say_it(tmp_path: Path):
 
 
 @needs_traces
-def test_a_network_of_one_size_has_its_weights_exported_alone(tmp_path: Path):
+def test_network_of_fixed_size_exports_only_weights(tmp_path: Path):
     network = {'img_size': 16, 'depths': [1], 'embed_dim': 8, 'num_heads': [2], 'window_size': 8, 'upscale': 2}
     network |= {'upsampler': 'pixelshuffledirect', 'mlp_ratio': 2}
     checkpoint = save(tmp_path / 'net.pth', SwinIR(**network))
@@ -251,7 +251,7 @@ def test_a_network_of_one_size_has_its_weights_exported_alone(tmp_path: Path):
 
 
 @pytest.mark.parametrize('described', [False, True])
-def test_a_dsn_is_refused(tmp_path: Path, described: bool):
+def test_dsn_is_rejected(tmp_path: Path, described: bool):
     checkpoint = save(tmp_path / 'net.pth', UncertaintyDSN(num_feat=8, num_block=1, scale=4))
     network = {'type': 'UncertaintyDSN', 'num_feat': 8, 'num_block': 1, 'scale': 4}
     options = {'network_g': network} if described else None
@@ -260,7 +260,7 @@ def test_a_dsn_is_refused(tmp_path: Path, described: bool):
     assert not (tmp_path / 'out').exists()
 
 
-def test_images_of_one_channel_are_refused(tmp_path: Path):
+def test_single_channel_network_is_rejected(tmp_path: Path):
     checkpoint = save(tmp_path / 'net.pth', SRVGGNetCompact(1, 1, num_feat=8, num_conv=1, upscale=2))
     with pytest.raises(InputError, match=r'SRVGGNetCompact cannot upscale .*expected an SR network for RGB'):
         list(export_network(checkpoint, tmp_path / 'out', POSSIBLE))
@@ -269,7 +269,7 @@ def test_images_of_one_channel_are_refused(tmp_path: Path):
 @pytest.mark.parametrize(
     ('name', 'package'), [(name, package) for name in POSSIBLE for package in FORMATS[name].packages]
 )
-def test_a_missing_package_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, package: str):
+def test_missing_package_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, package: str):
     checkpoint = small_checkpoint(tmp_path)
     monkeypatch.setitem(sys.modules, package, None)
     with pytest.raises(InputError, match=rf"format {name} needs the package {package}. Run pip install '.*\[export\]'"):
@@ -277,7 +277,7 @@ def test_a_missing_package_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert not (tmp_path / 'out').exists()
 
 
-def test_an_old_torch_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_old_torch_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     require_torch('pt2', '2.4')  # older than any here, though not as text
     checkpoint = small_checkpoint(tmp_path)
     monkeypatch.setattr(export, 'OLDEST_TORCH', '99.0')
@@ -297,9 +297,7 @@ def changed(network: nn.Module, value: float) -> nn.Module:
 
 @pytest.mark.parametrize('name', POSSIBLE)
 @pytest.mark.parametrize('value', [0.1, float('nan')])
-def test_what_computes_something_else_gets_no_file(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, value: float
-):
+def test_deviating_export_is_not_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, value: float):
     checkpoint = small_checkpoint(tmp_path)
     own = FORMATS[name]
     wrong = replace(own, write=lambda network, metadata: own.write(changed(network, value), metadata))
@@ -309,7 +307,7 @@ def test_what_computes_something_else_gets_no_file(
     assert not (tmp_path / 'out').exists()
 
 
-def test_a_file_that_fails_leaves_the_old_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_failed_export_keeps_the_existing_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     checkpoint = small_checkpoint(tmp_path)
     own = FORMATS['safetensors']
     wrong = replace(own, write=lambda network, metadata: own.write(changed(network, 1.0), metadata))
@@ -325,7 +323,7 @@ def test_a_file_that_fails_leaves_the_old_one(tmp_path: Path, monkeypatch: pytes
 
 @needs_traces
 @pytest.mark.parametrize(('write', 'run'), [(to_onnx, run_onnx), (to_torch_export, run_torch_export)])
-def test_what_takes_one_size_alone_is_told(write, run):
+def test_export_of_fixed_size_is_rejected(write, run):
     network = NETWORKS['srvgg2'][0]().eval().requires_grad_(False)
     one_size = run(write(torch.export.export(network, (torch.rand(1, 3, 8, 8),), strict=False), {}))
     assert one_size(torch.rand(1, 3, 8, 8)).shape == (1, 3, 16, 16)
@@ -333,7 +331,7 @@ def test_what_takes_one_size_alone_is_told(write, run):
         one_size(torch.rand(1, 3, 9, 8))
 
 
-def test_weights_of_half_precision_are_written_in_full(tmp_path: Path):
+def test_half_precision_weights_are_written_as_float32(tmp_path: Path):
     network = NETWORKS['srvgg2'][0]()
     checkpoint = save(tmp_path / 'net.pth', network.half())
     (file,) = export_network(checkpoint, tmp_path / 'out', ['safetensors'])

@@ -311,13 +311,13 @@ def test_valid_options_are_unchanged(dsn_opt: dict, srn_opt: dict):
         (('train', 'precision'), 'tf32', InputError, r'^train: precision: tf32 is not supported: .*\. Use fp32$'),
     ],
 )
-def test_runs_that_cannot_work(dsn_opt: dict, keys: tuple, value: object, error: type[UserError], message: str):
+def test_impossible_runs_are_rejected(dsn_opt: dict, keys: tuple, value: object, error: type[UserError], message: str):
     torch.save({'params': UncertaintyDSN(num_feat=24, num_block=3, scale=2, residual=True).state_dict()}, 'other.pth')
     with pytest.raises(error, match=message):
         check_run(changed(dsn_opt, *keys, value=value))
 
 
-def test_compiling_without_a_compiler_is_refused(tmp_path: Path):
+def test_compiling_without_a_compiler_is_rejected(tmp_path: Path):
     code = """
 import usrdu_basicsr; usrdu_basicsr.register()
 from usrdu_basicsr.options.option_rules import check_options
@@ -331,14 +331,14 @@ _check_device({'num_gpu': 0, 'dist': False, 'train': {'compile': True}})
 
 
 @pytest.mark.parametrize('train', [{'compile': True}, {'precision': 'bf16'}])
-def test_what_several_gpus_in_one_process_cannot_do_is_refused(train, monkeypatch):
+def test_options_unsupported_by_dataparallel_are_rejected(train, monkeypatch):
     monkeypatch.setattr(torch.cuda, 'get_device_capability', lambda device: (9, 0))
     with pytest.raises(InputError, match=r'need one process per GPU: use torchrun --nproc_per_node=2 '):
         _check_device({'num_gpu': 2, 'dist': False, 'train': train})
     _check_device({'num_gpu': 2, 'dist': False, 'train': {'precision': 'fp16'}})
 
 
-def test_parts_of_a_batch_need_losses_that_are_means(dsn_opt: dict):
+def test_gradient_accumulation_requires_mean_losses(dsn_opt: dict):
     opt = changed(dsn_opt, 'train', 'accum_iter', value=2)
     opt['datasets']['train']['batch_size_per_gpu'] = 2
     opt = changed(opt, 'train', 'gan_opt', 'loss_weight', value=1)
@@ -382,7 +382,7 @@ def test_pairs_for_training_are_checked(srn_opt: dict):
     pairs = {key: value for key, value in train.items() if key != 'dataroot_log_scale'}
     pairs |= {'type': 'PairedImageDataset', 'io_backend': {'type': 'disk'}}
     check_run(changed(srn_opt, 'datasets', 'train', value=pairs))
-    with pytest.raises(InputError, match='expected at least 96x96 .gt_size.'):
+    with pytest.raises(InputError, match=r'expected at least 96x96 \(gt_size\)'):
         check_run(changed(srn_opt, 'datasets', 'train', value=pairs | {'gt_size': 96}))
     write_sample_images(Path(train['dataroot_gt']), 1, 81, 96)
     with pytest.raises(InputError, match=r'got \(20, 24\) pixels .*, expected 1/4 of \(81, 96\)'):
@@ -403,7 +403,7 @@ def test_pairs_listed_in_a_meta_info_file(dsn_opt: dict, tmp_path: Path):
         check_run(dsn_opt)
 
 
-def test_a_resumed_run_needs_no_initial_weights(srn_opt: dict):
+def test_resumed_run_needs_no_initial_weights(srn_opt: dict):
     opt = changed(srn_opt, 'path', 'pretrain_network_g', value='gone.pth')
     with pytest.raises(InputNotFoundError, match=r'gone.pth'):
         check_run(opt)
@@ -417,7 +417,7 @@ def test_a_resumed_run_needs_no_initial_weights(srn_opt: dict):
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason='needs a machine without a GPU')
-def test_gpus_that_are_not_there(dsn_opt: dict):
+def test_missing_gpus_are_reported(dsn_opt: dict):
     with pytest.raises(InputError, match='num_gpu: got 1, but torch finds no CUDA GPU'):
         check_run(changed(dsn_opt, 'num_gpu', value=1))
 

@@ -9,7 +9,7 @@ import threading
 from usrdu_basicsr.utils.stop_signal import SIGNALS, StopSignal
 
 
-def test_signals_are_taken_and_given_back():
+def test_handlers_are_installed_and_restored():
     reader, writer = os.pipe()
     os.set_blocking(writer, False)
     before = [signal.getsignal(number) for number in SIGNALS]
@@ -30,7 +30,7 @@ def test_signals_are_taken_and_given_back():
             os.close(end)
 
 
-def test_another_thread_than_the_main_one_takes_none():
+def test_other_thread_installs_no_handlers():
     before = [signal.getsignal(number) for number in SIGNALS]
     request = StopSignal()
     thread = threading.Thread(target=request.install, args=(lambda: 1,))

@@ -11,14 +11,7 @@ from tqdm import tqdm
 
 from usrdu_basicsr.inference.load_network import dsn_options, load_dsn
 from usrdu_basicsr.inference.lr_sampler import LRSampler
-from usrdu_basicsr.storage.generated_set import (
-    LOG_SCALE_FOLDER,
-    LR_FOLDER,
-    log_scale_size,
-    read_description,
-    write_description,
-    write_log_scale,
-)
+from usrdu_basicsr.storage import generated_set
 from usrdu_basicsr.utils.errors import InputError
 from usrdu_basicsr.utils.file_report import FileReport
 from usrdu_basicsr.utils.files import output_folder
@@ -40,8 +33,8 @@ def generate_set(
 ) -> FileReport:
     """Generate `output/lr/NAME.png`, `output/log_scale/NAME.npy` and `output/generation.json`.
 
-    Complete existing results are skipped, so a second run completes an interrupted one. Unreadable images are logged,
-    and the run continues.
+    Existing complete results are skipped, so a second run completes an interrupted one. Unreadable images are logged
+    and skipped.
 
     Args:
         gt_folder: Folder of HR images.
@@ -74,8 +67,8 @@ def generate_set(
 
     report, cropped = FileReport(), False
     for path in tqdm(paths[share[0] :: share[1]], unit='image', disable=share[0] != 0):
-        lr_path = output / LR_FOLDER / f'{path.stem}.png'
-        log_scale_path = output / LOG_SCALE_FOLDER / f'{path.stem}.npy'
+        lr_path = output / generated_set.LR_FOLDER / f'{path.stem}.png'
+        log_scale_path = output / generated_set.LOG_SCALE_FOLDER / f'{path.stem}.npy'
         try:
             height, width = (side // scale for side in image_size(path))
             if _is_complete(path, lr_path, log_scale_path, (height, width)):
@@ -92,7 +85,7 @@ def generate_set(
         if not cropped and image.shape[:2] != (height * scale, width * scale):
             logger.warning('Images are cropped to a multiple of scale %d, first %s', scale, path.name)
             cropped = True
-        write_log_scale(log_scale_path, log_scale)
+        generated_set.write_log_scale(log_scale_path, log_scale)
         write_png(lr_path, to_8bit(mean[..., ::-1]))
         report.written.append(path.name)
     _write_description(output, description)
@@ -100,26 +93,28 @@ def generate_set(
 
 
 def _write_description(output: Path, description: dict) -> None:
-    """Write `generation.json` with the number of images, again if another process has added some meanwhile."""
+    """Write `generation.json` with the number of images, and again if other processes have added images."""
     count = None
-    while count != len(images := list((output / LR_FOLDER).glob('*.png'))):
+    while count != len(images := list((output / generated_set.LR_FOLDER).glob('*.png'))):
         count = len(images)
-        write_description(output, description | {'count': count})
+        generated_set.write_description(output, description | {'count': count})
 
 
 def _check_description(output: Path, description: dict) -> None:
     """Raise an `InputError` if the output is the set of another checkpoint or precision, or not a generated set."""
     # Before the description is read: another process of this run writes it before any image.
-    has_files = (output / LR_FOLDER).is_dir() and any((output / LR_FOLDER).iterdir())
-    old = read_description(output)
+    lr_folder = output / generated_set.LR_FOLDER
+    has_files = lr_folder.is_dir() and any(lr_folder.iterdir())
+    old = generated_set.read_description(output)
     if old is None and has_files:
-        raise InputError(f"'{output / LR_FOLDER}' has files but no generation.json. Choose another folder")
-    remedy = 'Choose another folder, or remove it'
+        raise InputError(f"'{lr_folder}' has files but no generation.json. Choose another folder")
     if old is not None and old.get('checkpoint_sha256') != description['checkpoint_sha256']:
-        raise InputError(f"'{output}' was generated with another checkpoint ({old.get('checkpoint')}). {remedy}")
+        raise InputError(
+            f"'{output}' was generated with another checkpoint ({old.get('checkpoint')}). Use another folder"
+        )
     if old is not None and (precision := old.get('precision', 'fp32')) != description['precision']:
         difference = f'precision {precision}, not {description["precision"]}'
-        raise InputError(f"'{output}' was generated with {difference}. Use --precision {precision}. {remedy}")
+        raise InputError(f"'{output}' was generated with {difference}. Use --precision {precision} or another folder")
 
 
 def _is_complete(path: Path, lr: Path, log_scale: Path, size: tuple[int, int]) -> bool:
@@ -127,6 +122,6 @@ def _is_complete(path: Path, lr: Path, log_scale: Path, size: tuple[int, int]) -
     if not lr.is_file() or not log_scale.is_file() or lr.stat().st_mtime < path.stat().st_mtime:
         return False
     try:
-        return image_size(lr) == size and log_scale_size(log_scale) == size
+        return image_size(lr) == size and generated_set.log_scale_size(log_scale) == size
     except InputError:
         return False

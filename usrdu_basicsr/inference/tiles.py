@@ -46,7 +46,7 @@ def _ramp(length: int) -> Tensor:
 def upscale_rows(
     run: Callable[[slice, slice], Tensor], size: tuple[int, int], scale: int, tile: int, overlap: int
 ) -> Iterator[Tensor]:
-    """Upscale an image in blended tiles and yield the finished rows. Memory holds one row of tiles, not the image.
+    """Upscale an image in blended tiles and yield the finished rows, so memory contains one row of tiles only.
 
     Args:
         run: Function that upscales the given rows and columns of the image to `(C, h * scale, w * scale)`.
@@ -72,13 +72,12 @@ def upscale_rows(
 
 def _upscale_band(run: Callable[[slice, slice], Tensor], row: slice, columns: list[slice], scale: int) -> Tensor:
     """One row of tiles, blended horizontally, `(C, h * scale, W * scale)`."""
+    output = run(row, columns[0])
     if len(columns) == 1:
-        return run(row, columns[0])
-    band = torch.empty(0)
+        return output
+    band = output.new_zeros(*output.shape[:2], columns[-1].stop * scale)
     for index, column in enumerate(columns):
-        output = run(row, column)
-        if index == 0:
-            band = output.new_zeros(*output.shape[:2], columns[-1].stop * scale)
+        output = run(row, column) if index else output
         weights = blend_weights(columns, index, scale).to(output.device)
         band[..., column.start * scale : column.stop * scale] += output * weights
     return band

@@ -44,6 +44,7 @@ class Upscaler:
 
     Attributes:
         scale: Scale of the network.
+        outscale: Scale of the result.
 
     Raises:
         InputError: If the network is not for RGB images, or a tile, overlap or outscale is invalid.
@@ -73,8 +74,8 @@ class Upscaler:
         self.tile = tile
         self.overlap = overlap
         self.run = with_self_ensemble(self._run_network) if self_ensemble else self._run_network
-        self.outscale = outscale
         self.scale, self.bytes_per_pixel = probe(self._run_network, network, self.device)
+        self.outscale = outscale or self.scale
         self._max_tile = math.inf  # tile size after memory ran out
 
     def __call__(self, image: np.ndarray) -> np.ndarray:
@@ -93,7 +94,7 @@ class Upscaler:
         """
         check_image(image)
         pixels = image if image.ndim == 3 else image[..., None]
-        size = scaled_size(pixels.shape[:2], self.outscale or self.scale)
+        size = scaled_size(pixels.shape[:2], self.outscale)
         self._check_memory(pixels, size)
         result = resize(self._upscale(pixels[..., :3]), size)
         if pixels.shape[2] == 4:
@@ -113,7 +114,10 @@ class Upscaler:
         """Upscale `(H, W, 1 or 3)` by the scale of the network."""
         height, width, channels = pixels.shape
         shape = (height * self.scale, width * self.scale, channels)
-        output = np.empty(shape, pixels.dtype if pixels.dtype.kind == 'u' else np.float32)
+        try:
+            output = np.empty(shape, pixels.dtype if pixels.dtype.kind == 'u' else np.float32)
+        except MemoryError as error:
+            raise InputError(f'the upscaled image of {shape[1]}x{shape[0]} pixels does not fit into memory') from error
         tile = self._choose_tile(pixels, output.nbytes)
         while True:
             try:

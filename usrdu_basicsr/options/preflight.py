@@ -79,8 +79,8 @@ def _check_device(opt: Mapping[str, Any]) -> None:
         except RuntimeError as error:  # base class of the compiler errors
             reason = first_line(error)
             raise InputError(
-                f'train: compile: torch.compile fails on {device.type} ({reason}). Install a C++ compiler, and Triton for'
-                ' a GPU, or use compile: false'
+                f'train: compile: torch.compile fails on {device.type} ({reason}). Install a C++ compiler, and Triton'
+                ' for a GPU, or use compile: false'
             ) from error
 
 
