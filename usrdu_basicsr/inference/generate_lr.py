@@ -108,13 +108,14 @@ def _check_description(output: Path, description: dict) -> None:
     old = generated_set.read_description(output)
     if old is None and has_files:
         raise InputError(f"'{lr_folder}' has files but no generation.json. Choose another folder")
+    generated = f"'{output}' was generated with"
     if old is not None and old.get('checkpoint_sha256') != description['checkpoint_sha256']:
         raise InputError(
-            f"'{output}' was generated with another checkpoint ({old.get('checkpoint')}). Use another folder"
+            f'{generated} another checkpoint ({old.get("checkpoint")}). Choose another folder, or remove it'
         )
     if old is not None and (precision := old.get('precision', 'fp32')) != description['precision']:
-        difference = f'precision {precision}, not {description["precision"]}'
-        raise InputError(f"'{output}' was generated with {difference}. Use --precision {precision} or another folder")
+        remedy = f'Use --precision {precision}, choose another folder, or remove it'
+        raise InputError(f'{generated} precision {precision}, not {description["precision"]}. {remedy}')
 
 
 def _is_complete(path: Path, lr: Path, log_scale: Path, size: tuple[int, int]) -> bool:
