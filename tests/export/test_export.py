@@ -282,7 +282,7 @@ def test_old_torch_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     checkpoint = small_checkpoint(tmp_path)
     monkeypatch.setattr(export, 'OLDEST_TORCH', '99.0')
     for name in ('onnx', 'pt2'):
-        with pytest.raises(InputError, match=rf'format {name} got torch .*, expected 99\.0 or newer'):
+        with pytest.raises(InputError, match=rf'format {name}: got torch .*, expected 99\.0 or newer'):
             list(export_network(checkpoint, tmp_path / 'out', [name]))
     assert len(list(export_network(checkpoint, tmp_path / 'out', ['safetensors']))) == 1
 

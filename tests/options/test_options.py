@@ -327,7 +327,7 @@ _check_device({'num_gpu': 0, 'dist': False, 'train': {'compile': True}})
     none = str(tmp_path / 'none')
     result = run_python('-c', code, cwd=tmp_path, CXX=none, PATH=none, TORCHINDUCTOR_CACHE_DIR=str(tmp_path / 'cache'))
     line = result.stderr.strip().splitlines()[-1]
-    assert 'InputError: train: compile: torch.compile fails on cpu' in line and 'or write false' in line
+    assert 'InputError: train: compile: torch.compile fails on cpu' in line and 'or use compile: false' in line
 
 
 @pytest.mark.parametrize('train', [{'compile': True}, {'precision': 'bf16'}])
