@@ -154,6 +154,7 @@ def run_blocks(blocks: list[list[str]], folder: Path, bin_folder: Path) -> str:
     return result.stdout
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(('page', 'name'), [('README', 'quickstart'), ('quickstart', 'own-data')])
 def test_own_data_from_training_to_inference(page: str, name: str, checkout: Path, bin_folder: Path):
     output = run_blocks(BLOCKS[page, name], checkout, bin_folder)
@@ -168,6 +169,7 @@ def test_own_data_from_training_to_inference(page: str, name: str, checkout: Pat
         assert cv2.imread(str(checkout / 'large.png')).shape == (128, 128, 3)
 
 
+@pytest.mark.slow
 def test_quoted_error_message(checkout: Path):
     message = re.search(r'`error: (.+)`', (ROOT / 'README.md').read_text()).group(1)
     options = checkout / 'options/track1/train_dsn.yml'
@@ -177,6 +179,7 @@ def test_quoted_error_message(checkout: Path):
     assert not (checkout / 'experiments').exists()
 
 
+@pytest.mark.slow
 def test_dataset_commands(checkout: Path, bin_folder: Path):
     torch.save({'params': UncertaintyDSN(num_feat=4, num_block=1, scale=4).state_dict()}, checkout / 'dsn.pth')
     arguments = ['-i', 'datasets/mine/HR', '-o', 'datasets/mine/generated', '--model_path', 'dsn.pth']

@@ -17,6 +17,8 @@ import pytest
 
 from python_process import ROOT, check_python, run_python
 
+pytestmark = pytest.mark.slow
+
 PTH = 'usrdu_basicsr.pth'
 FINDERS = 'import sys; print(*(type(finder).__name__ for finder in sys.meta_path))'
 

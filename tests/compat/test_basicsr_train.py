@@ -6,10 +6,13 @@ from pathlib import Path
 
 import basicsr
 import numpy as np
+import pytest
 import yaml
 from basicsr.utils import imwrite
 
 from python_process import INSTALL_HOOK, check_python
+
+pytestmark = pytest.mark.slow
 
 
 def test_training_and_resuming(tmp_path: Path):

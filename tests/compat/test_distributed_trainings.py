@@ -18,6 +18,8 @@ from experiments import Experiment, equal, options, write_data
 from python_process import ROOT, check_python
 from usrdu_basicsr.utils.stop_signal import STOPPED
 
+pytestmark = pytest.mark.slow
+
 ENVIRONMENT = {'CUDA_VISIBLE_DEVICES': '', 'PYTHONPATH': str(ROOT)}
 TRAIN = ('-m', 'usrdu_basicsr.train', '-opt')
 TORCHRUN = ('-m', 'torch.distributed.run', '--standalone', '--nproc_per_node', '2')

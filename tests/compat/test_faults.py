@@ -18,6 +18,8 @@ from tiny_runs import same
 from trainings import Training, TrainingServer
 from usrdu_basicsr.utils.stop_signal import STOPPED
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope='module')
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TrainingServer]:

@@ -1,4 +1,4 @@
-"""The whole way as a user walks it, each step a process: train, generate, train, test, upscale; and what goes wrong."""
+"""Training, generation, testing and inference, run in processes as a user runs them, and their errors."""
 
 from __future__ import annotations
 
@@ -21,9 +21,11 @@ import pytest
 import torch
 import yaml
 
-from python_process import INSTALL_HOOK, ROOT
+from python_process import INSTALL_HOOK, ROOT, run_script
 from sample_images import downsample_images, write_sample_images
 from trainings import TrainingServer
+
+pytestmark = pytest.mark.slow
 
 STAGES = ('dsn', 'srn')
 
@@ -33,7 +35,7 @@ def loss(kind: str, weight: float = 1) -> dict:
 
 
 def options(stage: str, is_train: bool) -> dict:
-    """Smallest options of a stage, on photos below the current folder."""
+    """Smallest options of a stage, on images below the current folder."""
     pairs = {
         'name': 'pairs',
         'type': 'PairedImageDataset',
@@ -287,7 +289,9 @@ def test_exit_status_of_scripts(trained: Workplace):
         ((*INFER, '-i', 'hr', '-o', 'x', '--model_path', model['srn'], '-opt', 'none.yml'), 'none.yml'),
         ((*GENERATE, '-i', 'hr', '-o', 'x', '--model_path', model['dsn'], '--tile', '0'), '--tile must be at least 1'),
     ):
-        assert message in trained.error(*arguments)
+        result = run_script(*arguments, cwd=trained.folder)
+        assert result.returncode != 0 and 'Traceback' not in result.stderr
+        assert message in result.stderr.splitlines()[-1]
         assert not (trained.folder / 'x').exists()
 
 

@@ -159,6 +159,7 @@ class Bad(torch.utils.data.Dataset):
         return index
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('workers', [0, 1])
 @pytest.mark.parametrize('queue', [0, 1, 5])
 def test_prefetch_errors_are_raised(workers: int, queue: int):

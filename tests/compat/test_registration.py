@@ -6,11 +6,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from basicsr.utils import registry
 
 import usrdu_basicsr
 from python_process import INSTALL_HOOK, ROOT, check_python
 from usrdu_basicsr.compat import registration
+
+pytestmark = pytest.mark.slow
 
 REGISTRIES = {
     'archs': registry.ARCH_REGISTRY,

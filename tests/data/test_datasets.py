@@ -244,7 +244,7 @@ def test_bad_images_at_the_start_are_skipped_and_counted(folders: Path, caplog: 
         build_dataset(skipping(folders))
 
 
-@pytest.mark.parametrize(('method', 'workers'), [('fork', 2), ('spawn', 1)])
+@pytest.mark.parametrize(('method', 'workers'), [('fork', 2), pytest.param('spawn', 1, marks=pytest.mark.slow)])
 def test_bad_images_found_by_a_worker_are_skipped_by_all(folders: Path, method: str, workers: int):
     opt = skipping(folders, num_worker_per_gpu=workers, batch_size_per_gpu=1)
     dataset = build_dataset(opt)
@@ -339,6 +339,7 @@ def test_broken_connection_to_a_worker_is_reported_as_its_death():
         next(batches)
 
 
+@pytest.mark.slow
 def test_killed_worker_is_reported_when_a_batch_is_awaited():
     batches = iter(TrainDataLoader(DataLoader(range(100), num_workers=1, batch_size=None)))
     assert next(batches) == 0
@@ -354,6 +355,7 @@ def test_killed_worker_is_reported_when_a_batch_is_awaited():
         list(batches)
 
 
+@pytest.mark.slow
 def test_hanging_worker_is_killed():
     batches = iter(TrainDataLoader(DataLoader(Hanging(), num_workers=1, batch_size=None)))
     (worker,) = multiprocessing.active_children()

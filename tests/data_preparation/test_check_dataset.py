@@ -108,6 +108,7 @@ def test_pairs_of_basicsr(sets: Path):
     assert check_dataset(pairs | {'filename_tmpl': '{}x4', 'phase': 'val'}).problems == []
 
 
+@pytest.mark.slow
 def test_script(sets: Path):
     output = check_script(SCRIPT, '--gt', 'hr', '--lq', 'camera', '--gt_size', '96', cwd=sets)
     assert output == (

@@ -92,7 +92,9 @@ class Export:
         }
 
 
-@pytest.fixture(scope='module', params=NETWORKS)
+@pytest.fixture(
+    scope='module', params=[pytest.param(name, marks=[pytest.mark.slow] * name.startswith('rrdb')) for name in NETWORKS]
+)
 def exported(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Export:
     return Export(request.param, tmp_path_factory.mktemp(request.param))
 
@@ -176,6 +178,7 @@ def read_metadata(path: Path) -> dict[str, str]:
         return file.metadata()
 
 
+@pytest.mark.slow
 def test_script(tmp_path: Path):
     experiment = tmp_path / 'experiments' / 'run'
     save(experiment / 'models' / 'net_g_latest.pth', NETWORKS['srvgg2'][0]())
@@ -218,6 +221,7 @@ def test_unreadable_options_of_the_experiment(tmp_path: Path):
         list(export_network(checkpoint, tmp_path, ['safetensors']))
 
 
+@pytest.mark.slow
 def test_other_network_requires_options(tmp_path: Path):
     checkpoint = save(tmp_path / 'net.pth', MSRResNet(num_feat=8, num_block=1, upscale=2))
     with pytest.raises(InputError, match='-opt'):
@@ -237,6 +241,7 @@ def test_scale_of_a_network_without_scale_attribute(tmp_path: Path):
     assert read_metadata(file.path)['scale'] == '4'
 
 
+@pytest.mark.slow
 @needs_traces
 def test_network_of_fixed_size_exports_only_weights(tmp_path: Path):
     network = {'img_size': 16, 'depths': [1], 'embed_dim': 8, 'num_heads': [2], 'window_size': 8, 'upscale': 2}

@@ -348,12 +348,14 @@ def upscale_in_limited_memory(folder: Path, **settings: int | None) -> str:
     return result.stderr
 
 
+@pytest.mark.slow
 def test_large_image_in_little_memory(tmp_path: Path):
     """4 megapixels as a whole take more than 700 MB; the result takes 49 MB."""
     errors = upscale_in_limited_memory(tmp_path, tile=None, features=16, height=2000, width=8, limit=250)
     assert 'retrying' not in errors
 
 
+@pytest.mark.slow
 def test_out_of_memory_on_a_cpu(tmp_path: Path):
     errors = upscale_in_limited_memory(tmp_path, tile=750, features=64, height=750, width=3, limit=130)
     assert 'retrying with tiles of 375 pixels' in errors

@@ -311,6 +311,7 @@ def test_script(camera: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, c
         run_main(lambda: run('-i', 'camera', '-o', 'camera/coffee.png')[0])
 
 
+@pytest.mark.slow
 def test_script_process(tmp_path: Path):
     """Default settings of the script, except for fewer iterations and runs."""
     write_sample_images(tmp_path / 'camera', 1, 84, 84)
@@ -319,6 +320,7 @@ def test_script_process(tmp_path: Path):
     assert (result.returncode, result.stdout[:9]) in ((0, '1 written'), (1, '0 written')), result.stderr
 
 
+@pytest.mark.slow
 def test_two_processes_share_the_images(camera: Path, tmp_path: Path, quick_script: Path):
     launcher = ('-m', 'torch.distributed.run', '--standalone', '--nproc_per_node', '2')
     arguments = ('-i', 'camera', '-o', 'kernels', '--runs', '2', '--iterations', '4', '--device', 'cpu')
@@ -336,6 +338,7 @@ def test_two_processes_share_the_images(camera: Path, tmp_path: Path, quick_scri
     assert len((tmp_path / 'kernels/kernels.jsonl').read_text().splitlines()) == 3
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == 'win32', reason='SIGKILL')
 def test_killed_run_is_resumed(camera: Path, tmp_path: Path, quick_script: Path):
     command = [sys.executable, quick_script, '-i', 'camera', '-o', 'kernels', '--runs', '2', '--iterations', '40']

@@ -84,6 +84,7 @@ def test_40_iterations_match_published_values(vectors):
     assert relative_error(gans.kernels[0].detach(), vectors['effective_kernel']) < CHAOS
 
 
+@pytest.mark.slow
 def test_training_matches_layered_implementation():
     gans = published_gans(torch.float64)
     layers = LayeredKernelGAN(gans)
@@ -287,6 +288,7 @@ class AllConstraints(LossWeights):
         self.sparse += 5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('weights', [LossWeights, AllConstraints])
 def test_kernel_does_not_depend_on_the_batch(small_images, weights: type, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(training, 'LossWeights', weights)

@@ -12,6 +12,8 @@ from torch import Tensor, nn
 
 from tiny_runs import STAGES, largest_difference, step
 
+pytestmark = pytest.mark.slow
+
 
 class TinyDiscriminator(nn.Module):
     """A convolution with spectral norm, as in BasicSR's U-Net, but with few kernels to compile."""

@@ -13,6 +13,8 @@ from sample_images import write_sample_images
 from two_ranks import trained
 from usrdu_basicsr.data_preparation.create_lmdb import create_lmdbs
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope='module')
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:

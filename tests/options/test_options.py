@@ -87,6 +87,7 @@ def make_checkpoints(opt: dict) -> None:
             torch.save({'params': build_network(opt[f'network_{net}']).state_dict()}, path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('path', FILES, ids=lambda path: f'{path.parent.name}/{path.stem}')
 def test_every_recipe_is_built_and_stepped(path: Path, parse, monkeypatch: pytest.MonkeyPatch):
     opt = read(path)
@@ -317,6 +318,7 @@ def test_impossible_runs_are_rejected(dsn_opt: dict, keys: tuple, value: object,
         check_run(changed(dsn_opt, *keys, value=value))
 
 
+@pytest.mark.slow
 def test_compiling_without_a_compiler_is_rejected(tmp_path: Path):
     code = """
 import usrdu_basicsr; usrdu_basicsr.register()

@@ -9,6 +9,8 @@ import pytest
 
 from python_process import ROOT, check_python
 
+pytestmark = pytest.mark.slow
+
 SETTINGS = ('--images', '1', '--batch', '2', '--workers', '1', '--seconds', '1', '--rounds', '1', '--passes', '2')
 
 

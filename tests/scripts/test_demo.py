@@ -8,8 +8,11 @@ import sys
 from pathlib import Path
 
 import cv2
+import pytest
 
 from python_process import ROOT
+
+pytestmark = pytest.mark.slow
 
 
 def run_demo(folder: Path, change: str) -> subprocess.CompletedProcess:

@@ -12,6 +12,8 @@ from basicsr.archs.srvgg_arch import SRVGGNetCompact
 
 from python_process import ROOT, check_python
 
+pytestmark = pytest.mark.slow
+
 
 def test_prints_and_writes_a_row_per_variant(tmp_path: Path):
     torch.save({'params': SRVGGNetCompact(num_feat=16, num_conv=2, upscale=2).state_dict()}, tmp_path / 'net.pth')

@@ -24,6 +24,7 @@ def rows(output: str) -> dict[str, list[float]]:
     }
 
 
+@pytest.mark.slow
 def test_recovery(tmp_path: Path):
     arguments = ('--iterations', '2', '--seeds', '2', '--runs', '1', '--device', 'cpu', '-o', 'out')
     output = check_python(SCRIPTS / 'benchmark_kernel_recovery.py', *arguments, cwd=tmp_path)
@@ -38,6 +39,7 @@ def test_recovery(tmp_path: Path):
     assert cv2.imread(str(tmp_path / 'out/kernels.png')) is not None
 
 
+@pytest.mark.slow
 def test_speed(tmp_path: Path):
     arguments = ('--batch', '2', '--rounds', '1', '--device', 'cpu')
     output = check_python(SCRIPTS / 'benchmark_kernelgan.py', *arguments, cwd=tmp_path)

@@ -10,6 +10,8 @@ import pytest
 
 from python_process import ROOT, check_python
 
+pytestmark = pytest.mark.slow
+
 SETTINGS = (
     *('--device', 'cpu', '--steps', '1', '--rounds', '1', '--gt_size', '64', '--batch', '1', '--num_block', '1', '1'),
     *('--image_size', '64', '96', '--json', 'figures.json'),

@@ -113,7 +113,7 @@ def test_lmdbs_of_basicsr_are_read(tmp_path: Path):
         np.testing.assert_array_equal(source.read(i), cv2.imread(str(tmp_path / 'hr' / name)))
 
 
-@pytest.mark.parametrize(('method', 'workers'), [('fork', 2), ('spawn', 1)])
+@pytest.mark.parametrize(('method', 'workers'), [('fork', 2), pytest.param('spawn', 1, marks=pytest.mark.slow)])
 def test_each_worker_opens_the_lmdb(sets: Path, method: str, workers: int):
     """Also if the main process has read it before and two datasets share it."""
     dataset = build_dataset(options(sets, '.lmdb'))

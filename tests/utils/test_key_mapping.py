@@ -91,6 +91,7 @@ def test_real_esrgan_checkpoints(tmp_path: Path):
         assert torch.equal(load_generator(written, CPU)(x), outputs(net.eval(), x))
 
 
+@pytest.mark.slow
 def test_conversion_script(tmp_path: Path):
     saved(tmp_path / 'track1.pth', dsn_file())
     saved(tmp_path / 'ep420.pth', srn_file())
