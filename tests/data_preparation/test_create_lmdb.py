@@ -1,4 +1,4 @@
-"""scripts/create_lmdb.py as a user runs it: whole LMDBs or none, and what is wrong named."""
+"""scripts/create_lmdb.py: LMDBs are complete or missing, and errors name the file."""
 
 from __future__ import annotations
 
@@ -48,7 +48,10 @@ def test_script(tmp_path: Path):
     assert len(open_source(tmp_path / 'hr.lmdb', IMAGE)) == 4
     assert names(tmp_path) == ['hr', 'hr.lmdb']
     assert run_script(SCRIPT, '-i', 'hr', 'hr', '-o', 'x.lmdb', cwd=tmp_path).stderr.endswith('-o is for one input\n')
-    for wrong, message in (('nowhere', "folder 'nowhere' does not exist"), ('hr.lmdb', "'hr.lmdb' is already an LMDB")):
+    for wrong, message in (
+        ('nowhere', "folder 'nowhere' does not exist"),
+        ('hr.lmdb', "'hr.lmdb' is an LMDB, expected a folder of images"),
+    ):
         assert message in run_script(SCRIPT, '-i', wrong, cwd=tmp_path).stderr
 
 
@@ -60,8 +63,8 @@ def test_more_workers_write_the_same_file(tmp_path: Path):
     assert one == two
 
 
-def turned(path: Path) -> None:
-    """A photo that its EXIF data turn."""
+def write_rotated(path: Path) -> None:
+    """Write an image with an EXIF orientation."""
     from PIL import Image
 
     image = Image.fromarray(sample_image(height=40, width=60)[..., ::-1])
@@ -72,7 +75,7 @@ def turned(path: Path) -> None:
 
 
 def test_rotated_gray_and_lossy_images_keep_their_pixels(tmp_path: Path):
-    turned(tmp_path / 'in' / 'turned.jpg')
+    write_rotated(tmp_path / 'in' / 'rotated.jpg')
     cv2.imwrite(str(tmp_path / 'in' / 'gray.png'), sample_image()[..., 0])
     cv2.imwrite(str(tmp_path / 'in' / 'alpha.png'), np.dstack([sample_image(), sample_image()[..., :1]]))
     create_lmdbs([tmp_path / 'in'])
@@ -131,7 +134,7 @@ def test_ambiguous_names_are_rejected(tmp_path: Path):
 
 
 def start(tmp_path: Path, count: int) -> subprocess.Popen:
-    """A run that is at work on its LMDB."""
+    """Start a run and wait until it is writing its LMDB."""
     (tmp_path / 'hr').mkdir()
     noise = np.random.default_rng(0).integers(0, 256, (600, 600, 3), np.uint8)
     assert cv2.imwrite(str(tmp_path / 'hr' / '000.png'), noise)
@@ -189,7 +192,7 @@ def test_other_folders_are_not_replaced(tmp_path: Path):
 
 
 def test_full_disk_leaves_the_existing_lmdb(tmp_path: Path):
-    """A limit on the size of files stands in for it."""
+    """Simulated by a limit on the file size."""
     write_sample_images(tmp_path / 'hr', 4)
     create_lmdbs([tmp_path / 'hr'])
     before = (tmp_path / 'hr.lmdb' / 'data.mdb').read_bytes()
@@ -215,7 +218,7 @@ def test_stray_log_scale_map_is_ignored(tmp_path: Path):
 def test_dotted_folders_and_non_ascii_names(tmp_path: Path):
     hr = tmp_path / 'hr'
     path = write_sample_images(hr, 1)[0]
-    os.rename(path, os.fsencode(hr) + b'/F\xf6to.png')  # Latin-1, as old archives have it
+    os.rename(path, os.fsencode(hr) + b'/F\xf6to.png')  # Latin-1, as in old archives
     check_script(SCRIPT, '-i', '.', cwd=hr)
     plain, packed = open_source(hr, IMAGE), open_source(tmp_path / 'hr.lmdb', IMAGE)
     assert packed.keys.tolist() == ['F%F6to'] and plain.stems() == packed.stems()

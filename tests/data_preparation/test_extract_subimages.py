@@ -1,4 +1,4 @@
-"""scripts/extract_subimages.py: aligned tiles that cover the photos, alike in folders and LMDBs."""
+"""scripts/extract_subimages.py: aligned sub-images that cover the images, the same in folders and LMDBs."""
 
 from __future__ import annotations
 
@@ -13,8 +13,11 @@ from basicsr.data import build_dataset
 
 from python_process import ROOT, check_script, run_script
 from sample_images import downsample_images, sample_image, write_sample_images
-from usrdu_basicsr.data_preparation.crop_subimages import subimage_starts
-from usrdu_basicsr.data_preparation.extract_subimages import extract_generated_subimages, extract_subimages
+from usrdu_basicsr.data_preparation.extract_subimages import (
+    extract_generated_subimages,
+    extract_subimages,
+    subimage_starts,
+)
 from usrdu_basicsr.storage.generated_set import write_description, write_log_scale
 from usrdu_basicsr.storage.open_source import open_source
 from usrdu_basicsr.storage.source import IMAGE, LOG_SCALE
@@ -25,7 +28,7 @@ SCRIPT = ROOT / 'scripts' / 'extract_subimages.py'
 
 @pytest.fixture
 def sets(tmp_path: Path) -> Path:
-    """Photos of mixed sizes, one not a multiple of the scale, with a set whose log-scales follow the LR images."""
+    """Images of mixed sizes, one not a multiple of the scale, and a set whose log-scales follow the LR images."""
     write_sample_images(tmp_path / 'hr', 2)
     assert cv2.imwrite(str(tmp_path / 'hr' / 'odd name.png'), sample_image('coffee', 99, 70))
     downsample_images(tmp_path / 'hr', tmp_path / 'set' / 'lr')
@@ -68,7 +71,7 @@ def test_subimages_reassemble_to_the_image(tmp_path: Path):
 
 
 def test_subimages_of_a_generated_set_are_aligned(sets: Path):
-    """Each LR tile and its log-scales are those of the HR tile: area reduction of a tile is the tile of the area."""
+    """Each LR sub-image is the area average of the HR sub-image, and its log-scales belong to it."""
     count = extract_generated_subimages(sets / 'hr', sets / 'set', sets / 'sub', 48, 40)
     hr, lr = (open_source(sets / 'sub' / name, IMAGE) for name in ('hr', 'lr'))
     log_scale = open_source(sets / 'sub' / 'log_scale', LOG_SCALE)

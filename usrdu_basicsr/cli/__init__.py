@@ -1,1 +1,1 @@
-"""What the command-line scripts share."""
+"""Shared parts of the command-line scripts."""

@@ -1,4 +1,4 @@
-"""Options, logging and error reporting that the scripts share."""
+"""Options, logging and error reporting of the scripts."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import os
 import signal
 import sys
 from collections.abc import Callable
-from types import FrameType
 
 from usrdu_basicsr.data_preparation.packing import PackingSettings
 from usrdu_basicsr.utils.errors import UserError
@@ -61,15 +60,11 @@ def exit_status(failed: bool, share: tuple[int, int]) -> int:
     return 1 if failed and share[1] == 1 else 0
 
 
-def _exit_on_signal(number: int, frame: FrameType | None) -> None:
-    """Raise SystemExit, so that `finally` blocks remove temporary files."""
-    sys.exit(128 + number)  # exit status of a shell after a signal
-
-
 def run_script(main: Callable[[], int]) -> None:
     """Run the `main` function of a script and exit with its status. A `UserError` becomes one line and status 1."""
     logging.basicConfig(level=logging.INFO, format='%(levelname)s: %(message)s')
-    signal.signal(signal.SIGTERM, _exit_on_signal)
+    # SystemExit lets `finally` blocks remove temporary files. The status is that of a shell after a signal.
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     try:
         sys.exit(main())
     except UserError as error:

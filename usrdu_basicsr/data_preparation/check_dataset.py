@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from statistics import median
-from typing import Any, NamedTuple
+from typing import Any
 
 from tqdm import tqdm
 
@@ -46,18 +46,6 @@ class DatasetReport:
     problems: list[str] = field(default_factory=list)
 
 
-class InspectedSource(NamedTuple):
-    """Files of a `dataroot_*` option and their properties."""
-
-    option: str
-    source: Source
-    infos: list[ImageInfo]
-
-    def sizes(self) -> list[tuple[int, int] | None]:
-        """Return the `(height, width)` of each file, None if it is unreadable."""
-        return [info.size for info in self.infos]
-
-
 def check_dataset(dataset: Mapping[str, Any], workers: int = 1) -> DatasetReport:
     """Check the folders and LMDBs of a section of `datasets`.
 
@@ -71,29 +59,31 @@ def check_dataset(dataset: Mapping[str, Any], workers: int = 1) -> DatasetReport
     report = DatasetReport(problems=_option_problems(dataset))
     if report.problems:
         return report
-    inspected: dict[str, InspectedSource] = {}
+    sources: dict[str, Source] = {}
+    sizes: dict[str, list[tuple[int, int] | None]] = {}
     for option in ROOTS[dataset['type']]:
         try:
-            source = _open(dataset, option)
+            source = sources[option] = _open(dataset, option)
         except UserError as error:
             report.problems.append(f'{option}: {error}')
             continue
         with ThreadPoolExecutor(workers) as threads:
-            infos = threads.map(partial(inspect_image, source), range(len(source)))
-            inspected[option] = InspectedSource(option, source, list(tqdm(infos, option, len(source), unit=' files')))
-        report.summary.append(_summary(inspected[option]))
-        report.notes += filter(None, (info.note for info in inspected[option].infos))
-        report.problems += filter(None, (info.problem for info in inspected[option].infos))
-        report.problems += _small_images(inspected[option], dataset)
-    if dataset['type'] in (PAIRED, UNCERTAINTY_PAIRED) and GT in inspected:
-        gt = inspected.pop(GT)
-        for lq in inspected.values():
-            problems, notes = check_pairs(dataset, gt.source, lq.source, gt.sizes(), lq.sizes())
+            inspected = threads.map(partial(inspect_image, source), range(len(source)))
+            infos = list(tqdm(inspected, option, len(source), unit=' files'))
+        sizes[option] = [info.size for info in infos]
+        report.summary.append(f'{option} {source.root}: {_summary(source, infos)}')
+        report.notes += filter(None, (info.note for info in infos))
+        report.problems += filter(None, (info.problem for info in infos))
+        report.problems += _small_images(dataset, option, source, sizes[option])
+    if dataset['type'] in (PAIRED, UNCERTAINTY_PAIRED) and GT in sources:
+        gt = sources.pop(GT)
+        for option, lq in sources.items():
+            problems, notes = check_pairs(dataset, gt, lq, sizes[GT], sizes[option])
             report.problems += problems
             report.notes += notes
-    if {LQ, LOG_SCALES} <= inspected.keys():
+    if {LQ, LOG_SCALES} <= sources.keys():
         try:
-            check_generated_scale(inspected[LQ].source.root.parent, dataset['scale'])
+            check_generated_scale(sources[LQ].root.parent, dataset['scale'])
         except UserError as error:
             report.problems.append(str(error))
     return report
@@ -120,29 +110,29 @@ def _open(dataset: Mapping[str, Any], option: str) -> Source:
     return open_source(dataset[option], LOG_SCALE if option == LOG_SCALES else IMAGE, meta_info_file)
 
 
-def _summary(inspected: InspectedSource) -> str:
-    source = inspected.source
+def _summary(source: Source, infos: Sequence[ImageInfo]) -> str:
     parts = [f'{len(source)} {source.format.noun}s']
-    if sizes := [size for size in inspected.sizes() if size is not None]:
+    if sizes := [info.size for info in infos if info.size is not None]:
         smallest, middle, largest = (
             'x'.join(str(int(select(size[axis] for size in sizes))) for axis in (0, 1)) for select in (min, median, max)
         )
         size_range = f'{smallest} to {largest}, median {middle} (height x width)'
         parts.append(smallest if smallest == largest else size_range)
-    if counts := Counter(info.channels for info in inspected.infos if info.channels).most_common():
+    if counts := Counter(info.channels for info in infos if info.channels).most_common():
         parts.append(', '.join(f'{count} {channels}' if len(counts) > 1 else channels for channels, count in counts))
     if isinstance(source, FolderSource):
         ignored = sum(path.is_file() for path in source.root.iterdir()) - len(source)
         if ignored > 0:
             parts.append(f'{ignored} other file{"s" * (ignored > 1)} ignored')
-    return f'{inspected.option} {source.root}: {"; ".join(parts)}'
+    return '; '.join(parts)
 
 
-def _small_images(inspected: InspectedSource, dataset: Mapping[str, Any]) -> Iterator[str]:
+def _small_images(
+    dataset: Mapping[str, Any], option: str, source: Source, sizes: Sequence[tuple[int, int] | None]
+) -> Iterator[str]:
     if dataset.get('phase') != 'train' or dataset.get('gt_size') is None:
         return
-    patch = dataset['gt_size'] if inspected.option == GT else dataset['gt_size'] // dataset['scale']
-    for index, size in enumerate(inspected.sizes()):
+    patch = dataset['gt_size'] if option == GT else dataset['gt_size'] // dataset['scale']
+    for index, size in enumerate(sizes):
         if size is not None and min(size) < patch:
-            name = inspected.source.name(index)
-            yield f"'{name}' is {size[0]}x{size[1]} pixels, too small for patches of {patch}x{patch}"
+            yield f"'{source.name(index)}' is {size[0]}x{size[1]} pixels, too small for patches of {patch}x{patch}"

@@ -5,27 +5,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
 
 from tqdm import tqdm
 
-from usrdu_basicsr.data_preparation.packing import DEFAULT_PACKING, PackingSettings, encode_value
+from usrdu_basicsr.data_preparation.packing import DEFAULT_PACKING, PackingSettings, encode_value, open_folder
 from usrdu_basicsr.data_preparation.process_pool import map_in_processes
 from usrdu_basicsr.storage.generated_set import DESCRIPTION, LOG_SCALE_FOLDER, LR_FOLDER
 from usrdu_basicsr.storage.lmdb_writer import LmdbWriter, Value, check_key
 from usrdu_basicsr.storage.meta_info import META_INFO
-from usrdu_basicsr.storage.open_source import LMDB_SUFFIX, default_lmdb_path, open_source
+from usrdu_basicsr.storage.open_source import LMDB_SUFFIX, default_lmdb_path
 from usrdu_basicsr.storage.pairs import partner_indices
 from usrdu_basicsr.storage.source import IMAGE, LOG_SCALE, FolderSource, Format, check_all
 from usrdu_basicsr.utils.errors import InputError
 from usrdu_basicsr.utils.files import atomic_dir, check_overwrite, input_folder, read_bytes
-
-
-class PackingJob(NamedTuple):
-    """Folder to pack and path of its LMDB."""
-
-    source: FolderSource
-    output: Path
 
 
 def create_lmdbs(
@@ -54,41 +46,32 @@ def create_lmdbs(
         InputError: If a folder is empty, an image is unreadable, names do not match or are not unique, or an LMDB
             already exists.
     """
-    jobs: list[PackingJob] = []
-    for folder in map(input_folder, inputs):
-        jobs += _jobs(folder, None if output is None else Path(output))
-    for job in jobs:
-        check_overwrite(job.output, META_INFO, settings.overwrite)
-        _check_names(jobs[0].source if pair else job.source, job.source)
-        for stem in job.source.stems():
+    sources = [source for folder in inputs for source in _open_input(input_folder(folder), output)]
+    targets = [default_lmdb_path(source.root) if output is None else Path(output) for source in sources]
+    for source, target in zip(sources, targets, strict=True):
+        if target.suffix != LMDB_SUFFIX:
+            raise InputError(f"output '{target}': expected a name that ends in {LMDB_SUFFIX}")
+        check_overwrite(target, META_INFO, settings.overwrite)
+        _check_names(sources[0] if pair else source, source)
+        for stem in source.stems():
             check_key(stem)
-        check_all(len(job.source), job.source.size)
-    for job in jobs:
-        _pack(job, settings)
-    return [job.output for job in jobs]
+        check_all(len(source), source.size)
+    for source, target in zip(sources, targets, strict=True):
+        _pack(source, target, settings)
+    return targets
 
 
-def _jobs(folder: Path, output: Path | None) -> list[PackingJob]:
-    """Jobs of one input folder: two for a generated set, otherwise one."""
+def _open_input(folder: Path, output: str | Path | None) -> list[FolderSource]:
+    """Open the two folders of a generated set, or a folder of images or log-scale maps."""
     if (folder / DESCRIPTION).is_file():
         if output is not None:
             raise InputError(f"'{folder}' is a generated set, which is packed into two LMDBs. Remove -o")
-        lr, log_scale = _job(folder / LR_FOLDER, None, IMAGE), _job(folder / LOG_SCALE_FOLDER, None, LOG_SCALE)
-        _check_names(lr.source, log_scale.source)
+        lr, log_scale = open_folder(folder / LR_FOLDER, IMAGE), open_folder(folder / LOG_SCALE_FOLDER, LOG_SCALE)
+        _check_names(lr, log_scale)
         return [lr, log_scale]
     extensions = {path.suffix.lower() for path in folder.iterdir()}
     is_log_scale = LOG_SCALE.extensions & extensions and not IMAGE.extensions & extensions
-    return [_job(folder, output, LOG_SCALE if is_log_scale else IMAGE)]
-
-
-def _job(folder: Path, output: Path | None, file_format: Format) -> PackingJob:
-    output = output or default_lmdb_path(folder)
-    if output.suffix != LMDB_SUFFIX:
-        raise InputError(f"output '{output}': expected a name that ends in {LMDB_SUFFIX}")
-    source = open_source(folder, file_format)
-    if not isinstance(source, FolderSource):
-        raise InputError(f"'{folder}' is already an LMDB, expected a folder")
-    return PackingJob(source, output)
+    return [open_folder(folder, LOG_SCALE if is_log_scale else IMAGE)]
 
 
 def _check_names(first: FolderSource, second: FolderSource) -> None:
@@ -97,21 +80,16 @@ def _check_names(first: FolderSource, second: FolderSource) -> None:
     partner_indices(second, first)
 
 
-def _pack(job: PackingJob, settings: PackingSettings) -> None:
-    source = job.source
+def _pack(source: FolderSource, target: Path, settings: PackingSettings) -> None:
     paths = [source.path(index) for index in range(len(source))]
-    encode = partial(encode_file, file_format=source.format, compression=settings.compression)
-    with atomic_dir(job.output, META_INFO, settings.overwrite) as folder, LmdbWriter(folder) as writer:
+    encode = partial(_encode_file, file_format=source.format, compression=settings.compression)
+    with atomic_dir(target, META_INFO, settings.overwrite) as folder, LmdbWriter(folder) as writer:
         values = map_in_processes(encode, paths, settings.workers)
-        progress = tqdm(values, job.output.name, len(paths), unit=' files')
+        progress = tqdm(values, target.name, len(paths), unit=' files')
         for stem, value in zip(source.stems(), progress, strict=True):
             writer.put(stem, value)
 
 
-def encode_file(path: Path, file_format: Format, compression: int) -> Value:
-    """Decode a file and encode it for an LMDB.
-
-    Raises:
-        InputError: If the file is corrupt, or PNG does not support its data type.
-    """
-    return encode_value(file_format.decode(read_bytes(path), str(path)), str(path), file_format, compression)
+def _encode_file(path: Path, file_format: Format, compression: int) -> Value:
+    array = file_format.decode(read_bytes(path), str(path))
+    return encode_value(array, str(path), file_format, compression)

@@ -3,30 +3,24 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from functools import partial
+from itertools import product
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
 from tqdm import tqdm
 
-from usrdu_basicsr.data_preparation.crop_subimages import LayerFile, crop_subimages
-from usrdu_basicsr.data_preparation.packing import DEFAULT_PACKING, PackingSettings
+from usrdu_basicsr.data_preparation.packing import DEFAULT_PACKING, PackingSettings, encode_value, open_folder
 from usrdu_basicsr.data_preparation.process_pool import map_in_processes
-from usrdu_basicsr.storage.generated_set import (
-    LOG_SCALE_FOLDER,
-    LR_FOLDER,
-    read_description,
-    write_description,
-)
+from usrdu_basicsr.storage.generated_set import LOG_SCALE_FOLDER, LR_FOLDER, read_description, write_description
 from usrdu_basicsr.storage.lmdb_writer import LmdbWriter, Value
-from usrdu_basicsr.storage.open_source import LMDB_SUFFIX, open_source
+from usrdu_basicsr.storage.open_source import LMDB_SUFFIX
 from usrdu_basicsr.storage.pairs import check_lr_size, partner_indices
 from usrdu_basicsr.storage.source import IMAGE, LOG_SCALE, FolderSource, Format, check_all
 from usrdu_basicsr.utils.errors import InputError
-from usrdu_basicsr.utils.files import atomic_dir, input_folder, write_text
+from usrdu_basicsr.utils.files import atomic_dir, input_folder, read_bytes, write_text
 
 HR_FOLDER = 'hr'
 SUBIMAGES_FILE = '.subimages.json'  # hidden, because BasicSR reads all other files of a folder as images
@@ -36,14 +30,12 @@ class Layer(NamedTuple):
     """Files that are cropped at the same positions: HR images, LR images or log-scale maps.
 
     Attributes:
-        source: Folder of the files.
-        indices: Index in `source` of the file that belongs to each HR image.
+        source: Files, in the order of the HR images.
         scale: Number of HR pixels per pixel of this layer, along each axis.
         output: Path of the sub-images relative to the output.
     """
 
     source: FolderSource
-    indices: np.ndarray
     scale: int
     output: str = ''
 
@@ -68,9 +60,7 @@ def extract_subimages(
         InputError: If the folder is empty, two files have the same name without extension, an image is unreadable or
             the output already exists.
     """
-    output, source = Path(output), _open_folder(images, IMAGE)
-    layers = [Layer(source, partner_indices(source, source), 1)]
-    return _extract(layers, output, crop, step, output.suffix == LMDB_SUFFIX, settings)
+    return _extract([_open_layer(images, IMAGE)], Path(output), crop, step, settings)
 
 
 def extract_generated_subimages(
@@ -109,25 +99,20 @@ def extract_generated_subimages(
     for name, value in (('crop', crop), ('step', step)):
         if value % scale:
             raise InputError(f"{name}: got {value}, expected a multiple of {scale}, the scale of '{generated}'")
-    hr = _open_folder(images, IMAGE)
-    lr, log_scale = _open_folder(generated / LR_FOLDER, IMAGE), _open_folder(generated / LOG_SCALE_FOLDER, LOG_SCALE)
     suffix = LMDB_SUFFIX if as_lmdb else ''
-    layers = [
-        Layer(source, partner_indices(hr, source), layer_scale, f'{name}{suffix}')
-        for source, layer_scale, name in (
-            (hr, 1, HR_FOLDER),
-            (lr, scale, LR_FOLDER),
-            (log_scale, scale, LOG_SCALE_FOLDER),
-        )
-    ]
-    return _extract(layers, Path(output), crop, step, as_lmdb, settings, description)
+    hr = _open_layer(images, IMAGE, output=f'{HR_FOLDER}{suffix}')
+    lr = _open_layer(generated / LR_FOLDER, IMAGE, scale, f'{LR_FOLDER}{suffix}', hr)
+    log_scale = _open_layer(generated / LOG_SCALE_FOLDER, LOG_SCALE, scale, f'{LOG_SCALE_FOLDER}{suffix}', hr)
+    return _extract([hr, lr, log_scale], Path(output), crop, step, settings, description)
 
 
-def _open_folder(folder: str | Path, file_format: Format) -> FolderSource:
-    source = open_source(folder, file_format)
-    if not isinstance(source, FolderSource):
-        raise InputError(f"'{folder}' is an LMDB, expected a folder of images")
-    return source
+def _open_layer(
+    folder: str | Path, file_format: Format, scale: int = 1, output: str = '', hr: Layer | None = None
+) -> Layer:
+    """Open the files that belong to the HR images; without `hr`, the HR images themselves."""
+    source = open_folder(folder, file_format)
+    partners = partner_indices(source if hr is None else hr.source, source)
+    return Layer(FolderSource(source.root, source.names[partners].tolist(), file_format), scale, output)
 
 
 def _extract(
@@ -135,18 +120,16 @@ def _extract(
     output: Path,
     crop: int,
     step: int,
-    as_lmdb: bool,
     settings: PackingSettings,
     description: dict[str, Any] | None = None,
 ) -> int:
     """Write the sub-images of all layers and the description of the generated set, if any; return their number."""
     _check_layers(layers, output)
+    as_lmdb = (output / layers[0].output).suffix == LMDB_SUFFIX
     stems = layers[0].source.stems()
-    images = [
-        [LayerFile(layer.source.path(layer.indices[i]), layer.source.format, layer.scale) for layer in layers]
-        for i in range(len(stems))
-    ]
-    work = partial(crop_subimages, crop=crop, step=step, compression=settings.compression)
+    images = [[layer.source.path(index) for layer in layers] for index in range(len(stems))]
+    kinds = [(layer.source.format, layer.scale) for layer in layers]
+    work = partial(_crop_subimages, kinds=kinds, crop=crop, step=step, compression=settings.compression)
     count = 0
     with atomic_dir(output, SUBIMAGES_FILE, settings.overwrite) as temporary:
         with ExitStack() as stack:
@@ -173,19 +156,40 @@ def _check_layers(layers: list[Layer], output: Path) -> None:
 
     def check(index: int) -> None:
         size = hr.size(index)
-        for source, indices, scale, _ in layers[1:]:
-            check_lr_size(source.name(indices[index]), source.size(indices[index]), hr.name(index), size, scale)
+        for source, scale, _ in layers[1:]:
+            check_lr_size(source.name(index), source.size(index), hr.name(index), size, scale)
 
     check_all(len(hr), check)
 
 
-def _open_writer(path: Path, as_lmdb: bool, stack: ExitStack) -> Callable[[str, Value], None]:
+def _open_writer(path: Path, as_lmdb: bool, stack: ExitStack) -> Callable[[str, Value], object]:
     """Function that writes a value under a name without extension."""
     if as_lmdb:
         return stack.enter_context(LmdbWriter(path)).put
     path.mkdir(exist_ok=True)
-    return partial(_write_file, path)
+    return lambda name, value: (path / f'{name}{value.extension}').write_bytes(value.content)
 
 
-def _write_file(folder: Path, name: str, value: Value) -> None:
-    (folder / f'{name}{value.extension}').write_bytes(value.content)
+def _crop_subimages(
+    paths: Sequence[Path], kinds: Sequence[tuple[Format, int]], crop: int, step: int, compression: int
+) -> list[list[Value]]:
+    """Crop the files of one image, with the format and scale of each, into encoded sub-images, row by row."""
+    arrays = [
+        file_format.decode(read_bytes(path), str(path)) for path, (file_format, _) in zip(paths, kinds, strict=True)
+    ]
+    largest = max(scale for _, scale in kinds)
+    height, width = (side // largest * largest for side in arrays[0].shape[:2])
+    subimages = []
+    for top, left in product(subimage_starts(height, crop, step), subimage_starts(width, crop, step)):
+        values = []
+        for array, path, (file_format, scale) in zip(arrays, paths, kinds, strict=True):
+            rows, columns = (slice(start // scale, (start + crop) // scale) for start in (top, left))
+            values.append(encode_value(array[rows, columns], str(path), file_format, compression))
+        subimages.append(values)
+    return subimages
+
+
+def subimage_starts(length: int, crop: int, step: int) -> list[int]:
+    """Positions of sub-images along a side of `length` pixels: multiples of `step`, and one that ends at the border."""
+    last = max(length - crop, 0)
+    return [*range(0, last, step), last]

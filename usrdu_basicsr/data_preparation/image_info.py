@@ -5,7 +5,8 @@ from __future__ import annotations
 import io
 from typing import NamedTuple
 
-from PIL import Image, UnidentifiedImageError
+import numpy as np
+from PIL import Image
 
 from usrdu_basicsr.storage.source import IMAGE, FolderSource, Source
 from usrdu_basicsr.utils.errors import InputError
@@ -54,18 +55,14 @@ def inspect_image(source: Source, index: int) -> ImageInfo:
         return ImageInfo(size, problem=problem)
     if source.format != IMAGE:
         return ImageInfo(size)
-    extension = source.path(index).suffix if isinstance(source, FolderSource) else ''
-    return _inspect_content(content, name, extension, size, array.dtype.name)
-
-
-def _inspect_content(content: bytes, name: str, extension: str, size: tuple[int, int], dtype: str) -> ImageInfo:
     try:
         with Image.open(io.BytesIO(content)) as image:
             mode, file_format = image.mode, FORMAT_ALIASES.get(image.format or '', image.format)
-    except (UnidentifiedImageError, Image.DecompressionBombError, OSError):
-        return ImageInfo(size, f'not supported by Pillow, {dtype}')
+    except (Image.DecompressionBombError, OSError):
+        return ImageInfo(size, f'not supported by Pillow, {array.dtype}')
     channels = MODE_NAMES.get(mode, mode)
-    if dtype == 'uint16' and 'bits' not in channels:  # Pillow converts 16-bit colour to 8 bits
+    if array.dtype == np.uint16 and 'bits' not in channels:  # Pillow converts 16-bit colour to 8 bits
         channels += ', 16 bits'
-    mismatch = Image.registered_extensions().get(extension.lower()) not in (file_format, None)
+    extension = source.path(index).suffix.lower() if isinstance(source, FolderSource) else ''
+    mismatch = Image.registered_extensions().get(extension) not in (file_format, None)
     return ImageInfo(size, channels, note=f"'{name}' is a {file_format} file despite its extension" if mismatch else '')

@@ -1,14 +1,17 @@
-"""Encoding of images and log-scale maps for LMDBs and sub-image folders."""
+"""Settings, input folders and encoding that LMDB creation and sub-image extraction share."""
 
 from __future__ import annotations
 
 import io
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
 from usrdu_basicsr.storage.lmdb_writer import Value
-from usrdu_basicsr.storage.source import LOG_SCALE, Format
+from usrdu_basicsr.storage.open_source import open_source
+from usrdu_basicsr.storage.source import LOG_SCALE, FolderSource, Format
+from usrdu_basicsr.utils.errors import InputError
 from usrdu_basicsr.utils.images import encode_png
 
 
@@ -28,6 +31,14 @@ class PackingSettings:
 
 
 DEFAULT_PACKING = PackingSettings()
+
+
+def open_folder(folder: str | Path, file_format: Format) -> FolderSource:
+    """Open the files of a folder, with an InputError if it is an LMDB."""
+    source = open_source(folder, file_format)
+    if not isinstance(source, FolderSource):
+        raise InputError(f"'{folder}' is an LMDB, expected a folder of {file_format.noun}s")
+    return source
 
 
 def encode_value(array: np.ndarray, name: str, file_format: Format, compression: int) -> Value:
