@@ -92,14 +92,14 @@ def check_dataset(dataset: Mapping[str, Any], workers: int = 1) -> DatasetReport
 def _option_problems(dataset: Mapping[str, Any]) -> list[str]:
     if dataset.get('type') not in ROOTS:
         return [f'type: got {dataset.get("type")!r}, expected one of {", ".join(sorted(ROOTS))}']
-    types: dict[str, tuple[type, ...]] = dict.fromkeys(ROOTS[dataset['type']], (str, Path)) | {'scale': (int,)}
-    if dataset.get('phase') == 'train' and dataset.get('gt_size') is not None:
-        types['gt_size'] = (int,)
-    return [
-        f'{key}: got {dataset.get(key)!r}, expected {"a path" if str in allowed else "an integer"}'
-        for key, allowed in types.items()
-        if not isinstance(dataset.get(key), allowed)
-    ]
+    integers = ['scale', 'gt_size'] if _has_patches(dataset) else ['scale']
+    invalid = [(key, 'a path') for key in ROOTS[dataset['type']] if not isinstance(dataset.get(key), str | Path)]
+    invalid += [(key, 'an integer') for key in integers if not isinstance(dataset.get(key), int)]
+    return [f'{key}: got {dataset.get(key)!r}, expected {expected}' for key, expected in invalid]
+
+
+def _has_patches(dataset: Mapping[str, Any]) -> bool:
+    return dataset.get('phase') == 'train' and dataset.get('gt_size') is not None
 
 
 def _open(dataset: Mapping[str, Any], option: str) -> Source:
@@ -130,7 +130,7 @@ def _summary(source: Source, infos: Sequence[ImageInfo]) -> str:
 def _small_images(
     dataset: Mapping[str, Any], option: str, source: Source, sizes: Sequence[tuple[int, int] | None]
 ) -> Iterator[str]:
-    if dataset.get('phase') != 'train' or dataset.get('gt_size') is None:
+    if not _has_patches(dataset):
         return
     patch = dataset['gt_size'] if option == GT else dataset['gt_size'] // dataset['scale']
     for index, size in enumerate(sizes):

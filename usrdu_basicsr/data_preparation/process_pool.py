@@ -44,9 +44,8 @@ def map_in_processes(function: Callable[[Item], Result], items: Iterable[Item], 
         while pending:
             yield pending.popleft().result()
     except BrokenProcessPool as error:
-        raise InputError(
-            'a worker process was killed, possibly for lack of memory. Run again with fewer --workers'
-        ) from error
+        problem = 'a worker process was killed, possibly for lack of memory'
+        raise InputError(f'{problem}. Run again with fewer --workers') from error
     finally:
         executor.shutdown(cancel_futures=True)
 

@@ -50,9 +50,9 @@ def generate_set(
         InputError: If the folder is empty or two of its files have the same stem, the checkpoint is not a DSN, the
             output is a file or a set of another checkpoint or precision, or the device does not support the precision.
     """
-    numeric, output, paths = Precision(precision, device), output_folder(output), list_images(gt_folder)
+    output, paths = output_folder(output), list_images(gt_folder)
     check_unique_stems(paths)
-    sampler = LRSampler(load_dsn(checkpoint, device), numeric)
+    sampler = LRSampler(load_dsn(checkpoint, device), Precision(precision, device))
     scale = sampler.scale
     description = {
         'checkpoint': Path(checkpoint).name,
@@ -106,16 +106,16 @@ def _check_description(output: Path, description: dict) -> None:
     lr_folder = output / generated_set.LR_FOLDER
     has_files = lr_folder.is_dir() and any(lr_folder.iterdir())
     old = generated_set.read_description(output)
-    if old is None and has_files:
-        raise InputError(f"'{lr_folder}' has files but no generation.json. Choose another folder")
-    generated = f"'{output}' was generated with"
-    if old is not None and old.get('checkpoint_sha256') != description['checkpoint_sha256']:
-        raise InputError(
-            f'{generated} another checkpoint ({old.get("checkpoint")}). Choose another folder, or remove it'
-        )
-    if old is not None and (precision := old.get('precision', 'fp32')) != description['precision']:
-        remedy = f'Use --precision {precision}, choose another folder, or remove it'
-        raise InputError(f'{generated} precision {precision}, not {description["precision"]}. {remedy}')
+    if old is None:
+        if has_files:
+            raise InputError(f"'{lr_folder}' has files but no generation.json. Choose another folder")
+        return
+    if old.get('checkpoint_sha256') != description['checkpoint_sha256']:
+        found = f'another checkpoint ({old.get("checkpoint")})'
+        raise InputError(f"'{output}' was generated with {found}. Choose another folder, or remove it")
+    if (precision := old.get('precision', 'fp32')) != description['precision']:
+        found = f'precision {precision}, not {description["precision"]}. Use --precision {precision}'
+        raise InputError(f"'{output}' was generated with {found}, choose another folder, or remove it")
 
 
 def _is_complete(path: Path, lr: Path, log_scale: Path, size: tuple[int, int]) -> bool:

@@ -193,12 +193,15 @@ def load_upscaler(
     self_ensemble: bool = False,
     outscale: float | None = None,
 ) -> Upscaler:
-    """Load an `Upscaler` from a checkpoint. See `Upscaler` for the other arguments.
+    """Load an `Upscaler` from a checkpoint.
 
     Args:
         path: `net_g_*.pth` of stage 2, a published SR file, or another RRDBNet or SRVGGNetCompact.
         device: `cpu`, `cuda`, `cuda:1`, ...; None for the GPU if there is one.
         precision: `fp32`, `tf32`, `bf16` or `fp16`, see `usrdu_basicsr.utils.precision`.
+        tile: Maximum side of a tile in input pixels, see `Upscaler`.
+        self_ensemble: Average over eight flips and transpositions, see `Upscaler`.
+        outscale: Scale of the result; None for the network's scale.
 
     Raises:
         InputNotFoundError: If the file does not exist.
