@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 
 from usrdu_basicsr.cli.command_line import add_packing, packing_of, positive, run_script
-from usrdu_basicsr.data_preparation.extract_subimages import extract_generated_subimages, extract_subimages
+from usrdu_basicsr.data_preparation.extract_subimages import extract_subimages
 from usrdu_basicsr.storage.open_source import LMDB_SUFFIX, default_lmdb_path
 
 
@@ -27,16 +27,11 @@ def main() -> int:
     args = parser.parse_args()
     output, settings = Path(args.output), packing_of(args)
 
-    if args.generated is not None:
-        if output.suffix == LMDB_SUFFIX:
-            parser.error('-o is the folder of three LMDBs with --generated: remove .lmdb from the name and pass --lmdb')
-        count = extract_generated_subimages(
-            args.input, args.generated, output, args.crop, args.step, args.lmdb, settings
-        )
-    else:
-        if args.lmdb and output.suffix != LMDB_SUFFIX:
-            output = default_lmdb_path(output)
-        count = extract_subimages(args.input, output, args.crop, args.step, settings)
+    if args.generated is not None and output.suffix == LMDB_SUFFIX:
+        parser.error('-o is the folder of three LMDBs with --generated: remove .lmdb from the name and pass --lmdb')
+    if args.generated is None and args.lmdb and output.suffix != LMDB_SUFFIX:
+        output = default_lmdb_path(output)
+    count = extract_subimages(args.input, output, args.crop, args.step, args.generated, args.lmdb, settings)
     print(f'{count} sub-images in {output}')
     return 0
 

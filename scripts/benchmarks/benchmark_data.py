@@ -62,7 +62,7 @@ def make_data(root: Path, count: int) -> None:
     import cv2
     from skimage import data
 
-    from usrdu_basicsr.data_preparation.extract_subimages import extract_generated_subimages
+    from usrdu_basicsr.data_preparation.extract_subimages import extract_subimages
     from usrdu_basicsr.data_preparation.packing import PackingSettings
     from usrdu_basicsr.storage.generated_set import write_description, write_log_scale
     from usrdu_basicsr.utils.images import to_8bit, write_png
@@ -85,7 +85,7 @@ def make_data(root: Path, count: int) -> None:
     write_description(root / 'set', {'scale': SCALE, 'count': count})
     for name, compression in (('subimages', 1), ('lmdb', 1), ('plain', 0)):
         settings = PackingSettings(os.cpu_count() or 1, compression)
-        extract_generated_subimages(root / 'hr', root / 'set', root / name, 480, 240, name != 'subimages', settings)
+        extract_subimages(root / 'hr', root / name, 480, 240, root / 'set', name != 'subimages', settings)
 
 
 def paired(root: Path) -> dict:

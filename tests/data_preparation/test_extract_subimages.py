@@ -13,11 +13,7 @@ from basicsr.data import build_dataset
 
 from python_process import ROOT, check_script, run_script
 from sample_images import downsample_images, sample_image, write_sample_images
-from usrdu_basicsr.data_preparation.extract_subimages import (
-    extract_generated_subimages,
-    extract_subimages,
-    subimage_starts,
-)
+from usrdu_basicsr.data_preparation.extract_subimages import extract_subimages, subimage_starts
 from usrdu_basicsr.storage.generated_set import write_description, write_log_scale
 from usrdu_basicsr.storage.open_source import open_source
 from usrdu_basicsr.storage.source import IMAGE, LOG_SCALE
@@ -72,7 +68,7 @@ def test_subimages_reassemble_to_the_image(tmp_path: Path):
 
 def test_subimages_of_a_generated_set_are_aligned(sets: Path):
     """Each LR sub-image is the area average of the HR sub-image, and its log-scales belong to it."""
-    count = extract_generated_subimages(sets / 'hr', sets / 'set', sets / 'sub', 48, 40)
+    count = extract_subimages(sets / 'hr', sets / 'sub', 48, 40, sets / 'set')
     hr, lr = (open_source(sets / 'sub' / name, IMAGE) for name in ('hr', 'lr'))
     log_scale = open_source(sets / 'sub' / 'log_scale', LOG_SCALE)
     assert len(hr) == count and hr.stems() == lr.stems() == log_scale.stems()
@@ -105,8 +101,8 @@ def options(root: Path, suffix: str) -> dict:
 
 
 def test_folders_and_lmdbs_contain_the_same_subimages(sets: Path):
-    extract_generated_subimages(sets / 'hr', sets / 'set', sets / 'plain', 48, 24)
-    extract_generated_subimages(sets / 'hr', sets / 'set', sets / 'packed', 48, 24, as_lmdb=True)
+    extract_subimages(sets / 'hr', sets / 'plain', 48, 24, sets / 'set')
+    extract_subimages(sets / 'hr', sets / 'packed', 48, 24, sets / 'set', as_lmdb=True)
     plain, packed = (build_dataset(options(sets / name, end)) for name, end in (('plain', ''), ('packed', '.lmdb')))
     assert len(plain) == len(packed) > 20
     by_name = {Path(packed[i]['gt_path']).name: packed[i] for i in range(len(packed))}
@@ -154,10 +150,10 @@ def test_script(sets: Path):
 def test_set_of_other_images_is_rejected(sets: Path):
     write_sample_images(sets / 'hr', 1, 48, 48)
     with pytest.raises(InputError, match=r"lr/astronaut.png': got \(24, 28\) pixels .*, expected 1/4 of \(48, 48\)"):
-        extract_generated_subimages(sets / 'hr', sets / 'set', sets / 'sub', 48, 48)
+        extract_subimages(sets / 'hr', sets / 'sub', 48, 48, sets / 'set')
     (sets / 'set' / 'lr' / 'chelsea.png').unlink()
     with pytest.raises(InputError, match=r"chelsea.png' has no partner of the same name in '.*lr'"):
-        extract_generated_subimages(sets / 'hr', sets / 'set', sets / 'sub', 48, 48)
+        extract_subimages(sets / 'hr', sets / 'sub', 48, 48, sets / 'set')
     assert sorted(path.name for path in sets.iterdir()) == ['hr', 'set']
 
 
@@ -166,5 +162,5 @@ def test_image_corrupted_while_cropping_leaves_no_output(sets: Path, monkeypatch
     (sets / 'hr' / 'odd name.png').write_bytes(b'')
     for as_lmdb in (False, True):
         with pytest.raises(InputError, match=r"odd name.png': the file is empty"):
-            extract_generated_subimages(sets / 'hr', sets / 'set', sets / 'sub', 48, 48, as_lmdb=as_lmdb)
+            extract_subimages(sets / 'hr', sets / 'sub', 48, 48, sets / 'set', as_lmdb=as_lmdb)
     assert sorted(path.name for path in sets.iterdir()) == ['hr', 'set']

@@ -41,56 +41,41 @@ class Layer(NamedTuple):
 
 
 def extract_subimages(
-    images: str | Path, output: str | Path, crop: int, step: int, settings: PackingSettings = DEFAULT_PACKING
-) -> int:
-    """Crop the images of a folder into sub-images named `NAME_s001`, `NAME_s002`, ... row by row, as in BasicSR.
-
-    Args:
-        images: Folder of images.
-        output: Folder of the sub-images, or an LMDB if the name ends in `.lmdb`. It is written atomically.
-        crop: Side of a sub-image in pixels. Images with a shorter side are not cropped along that side.
-        step: Distance between sub-images in pixels. A last sub-image ends at the border of the image.
-        settings: Number of processes, compression and overwriting.
-
-    Returns:
-        Number of sub-images.
-
-    Raises:
-        InputNotFoundError: If the folder does not exist.
-        InputError: If the folder is empty, two files have the same name without extension, an image is unreadable or
-            the output already exists.
-    """
-    return _extract([_open_layer(images, IMAGE)], Path(output), crop, step, settings)
-
-
-def extract_generated_subimages(
     images: str | Path,
-    generated: str | Path,
     output: str | Path,
     crop: int,
     step: int,
+    generated: str | Path | None = None,
     as_lmdb: bool = False,
     settings: PackingSettings = DEFAULT_PACKING,
 ) -> int:
-    """Crop HR images together with their generated LR images and log-scale maps into a new generated set.
+    """Crop the images of a folder into sub-images named `NAME_s001`, `NAME_s002`, ... row by row, as in BasicSR.
+
+    With a generated set, HR images are cropped together with their LR images and log-scale maps into a new set.
 
     Args:
-        images: Folder of HR images.
-        generated: Output of `scripts/generate_lr.py` for these images.
-        output: Folder of `hr`, `lr`, `log_scale`, `generation.json` and `.subimages.json`. It is written atomically.
-        crop: Side of an HR sub-image in pixels, a multiple of the scale of the set. See `extract_subimages`.
-        step: Distance between HR sub-images in pixels, a multiple of the scale.
-        as_lmdb: Write `hr.lmdb`, `lr.lmdb` and `log_scale.lmdb` instead of folders.
+        images: Folder of images; HR images if there is a generated set.
+        output: Folder of the sub-images, or an LMDB if the name ends in `.lmdb`. With a generated set, folder of `hr`,
+            `lr`, `log_scale`, `generation.json` and `.subimages.json`. It is written atomically.
+        crop: Side of a sub-image in pixels. Images with a shorter side are not cropped along that side.
+        step: Distance between sub-images in pixels. A last sub-image ends at the border of the image.
+        generated: Output of `scripts/generate_lr.py` for the images, or None. Crop and step are HR pixels, multiples
+            of its scale.
+        as_lmdb: With a generated set, write `hr.lmdb`, `lr.lmdb` and `log_scale.lmdb` instead of folders.
         settings: Number of processes, compression and overwriting.
 
     Returns:
-        Number of HR sub-images.
+        Number of sub-images of `images`.
 
     Raises:
         InputNotFoundError: If a folder does not exist.
-        InputError: As `extract_subimages`; if the set has no `generation.json` or belongs to other images, or if crop
-            or step is not a multiple of the scale.
+        InputError: If a folder is empty, two files have the same name without extension, an image is unreadable or the
+            output already exists; if the set has no `generation.json` or belongs to other images, or if crop or step
+            is not a multiple of its scale.
     """
+    output = Path(output)
+    if generated is None:
+        return _extract([_open_layer(images, IMAGE)], output, crop, step, output.suffix == LMDB_SUFFIX, settings)
     generated = input_folder(generated)
     description = read_description(generated)
     if description is None:
@@ -103,7 +88,7 @@ def extract_generated_subimages(
     hr = _open_layer(images, IMAGE, output=f'{HR_FOLDER}{suffix}')
     lr = _open_layer(generated / LR_FOLDER, IMAGE, scale, f'{LR_FOLDER}{suffix}', hr)
     log_scale = _open_layer(generated / LOG_SCALE_FOLDER, LOG_SCALE, scale, f'{LOG_SCALE_FOLDER}{suffix}', hr)
-    return _extract([hr, lr, log_scale], Path(output), crop, step, settings, description)
+    return _extract([hr, lr, log_scale], output, crop, step, as_lmdb, settings, description)
 
 
 def _open_layer(
@@ -120,12 +105,12 @@ def _extract(
     output: Path,
     crop: int,
     step: int,
+    as_lmdb: bool,
     settings: PackingSettings,
     description: dict[str, Any] | None = None,
 ) -> int:
     """Write the sub-images of all layers and the description of the generated set, if any; return their number."""
     _check_layers(layers, output)
-    as_lmdb = (output / layers[0].output).suffix == LMDB_SUFFIX
     stems = layers[0].source.stems()
     images = [[layer.source.path(index) for layer in layers] for index in range(len(stems))]
     kinds = [(layer.source.format, layer.scale) for layer in layers]

@@ -144,15 +144,14 @@ def probe(run: Callable[[Tensor], Tensor], network: nn.Module, device: torch.dev
         InputError: If the network does not take RGB images, does not upscale them by an integer, or upscales them by
             another factor than its scale attribute says.
     """
-    largest = 0
     multiple = size_multiple(network)
     side = -(-TEST_SIDE // multiple) * multiple
+    layer_bytes = [0]
     name = type(network).__name__
     expected = f'expected an SR network for RGB images, (N, 3, H, W), tested on {side}x{side} pixels'
 
     def measure(module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
-        nonlocal largest
-        largest = max(largest, sum(value.nbytes for value in (*inputs, output) if isinstance(value, Tensor)))
+        layer_bytes.append(sum(value.nbytes for value in (*inputs, output) if isinstance(value, Tensor)))
 
     hooks = [module.register_forward_hook(measure) for module in network.modules() if not list(module.children())]
     try:
@@ -169,4 +168,4 @@ def probe(run: Callable[[Tensor], Tensor], network: nn.Module, device: torch.dev
         raise InputError(f'{name} returns {result} for shape [1, 3, {side}, {side}]: {expected}')
     if scale_of(network) not in (None, scale):
         raise InputError(f'{name}: scale is {scale_of(network)}, but it upscales {scale} times. Correct its options')
-    return scale, MEMORY_FACTOR * largest // side**2
+    return scale, MEMORY_FACTOR * max(layer_bytes) // side**2

@@ -46,7 +46,7 @@ def _ramp(length: int) -> Tensor:
 def upscale_rows(
     run: Callable[[slice, slice], Tensor], size: tuple[int, int], scale: int, tile: int, overlap: int
 ) -> Iterator[Tensor]:
-    """Upscale an image in blended tiles and yield the finished rows, so memory contains one row of tiles only.
+    """Upscale an image in blended tiles and yield finished rows, so that memory contains only one row of tiles.
 
     Args:
         run: Function that upscales the given rows and columns of the image to `(C, h * scale, w * scale)`.
