@@ -1,4 +1,4 @@
-"""scripts/check_dataset.py: each fault of a dataset in one report."""
+"""scripts/check_dataset.py: one report of all problems of a dataset."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def test_lmdb_values_are_decoded(sets: Path):
     assert problem in check_dataset(dataset(sets, **roots)).problems
 
 
-def test_pairs_of_basicsr(sets: Path):
+def test_pairs_are_matched_as_in_basicsr(sets: Path):
     (sets / 'set' / 'lr' / 'coffee.png').rename(sets / 'set' / 'lr' / 'coffeex4.png')
     pairs = dataset(sets, 'PairedImageDataset', dataroot_log_scale=None)
     problems = check_dataset(pairs).problems
@@ -109,7 +109,7 @@ def test_pairs_of_basicsr(sets: Path):
 
 
 @pytest.mark.slow
-def test_script(sets: Path):
+def test_check_dataset_script(sets: Path):
     output = check_script(SCRIPT, '--gt', 'hr', '--lq', 'camera', '--gt_size', '96', cwd=sets)
     assert output == (
         'folders: UnpairedImageDataset\n'
@@ -166,7 +166,7 @@ def test_lmdbs_ignore_the_template_and_extensions_must_match(sets: Path):
     assert len(problems) == 4 and problems[-1].endswith("the first one is 'astronaut.jpg'")
 
 
-def test_missing_listed_files(sets: Path):
+def test_missing_listed_files_are_reported(sets: Path):
     (sets / 'list.txt').write_text('gone.png\nastronaut.png\nlost.png\n')
     report = check_dataset(dataset(sets, 'HRImageDataset', meta_info_file=sets / 'list.txt'))
     assert [problem[: problem.index('.png') + 5] for problem in report.problems] == [
@@ -175,7 +175,7 @@ def test_missing_listed_files(sets: Path):
     ]
 
 
-def test_files_that_basicsr_cannot_read(sets: Path):
+def test_files_that_basicsr_cannot_read_are_reported(sets: Path):
     pairs = dataset(sets, 'PairedImageDataset', dataroot_log_scale=None)
     (sets / 'hr' / 'notes.txt').touch()
     assert check_dataset(pairs).problems == [

@@ -31,7 +31,7 @@ def names(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
 
 
-def test_script(tmp_path: Path):
+def test_create_lmdb_script(tmp_path: Path):
     write_sample_images(tmp_path / 'hr', 3)
     output = check_script(SCRIPT, '-i', 'hr', '--workers', '2', '--compression', '9', cwd=tmp_path)
     assert output == 'hr.lmdb\n'
@@ -97,7 +97,7 @@ def test_corrupt_image_leaves_no_lmdb(tmp_path: Path, name: str):
     assert names(tmp_path) == ['hr']
 
 
-def test_corruption_found_by_decoding(tmp_path: Path):
+def test_corruption_is_found_by_decoding(tmp_path: Path):
     path = write_sample_images(tmp_path / 'hr', 3)[1]
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 255
@@ -215,7 +215,7 @@ def test_stray_log_scale_map_is_ignored(tmp_path: Path):
     assert len(open_source(tmp_path / 'hr.lmdb', IMAGE)) == 2
 
 
-def test_dotted_folders_and_non_ascii_names(tmp_path: Path):
+def test_dotted_folder_and_non_ascii_names_are_packed(tmp_path: Path):
     hr = tmp_path / 'hr'
     path = write_sample_images(hr, 1)[0]
     os.rename(path, os.fsencode(hr) + b'/F\xf6to.png')  # Latin-1, as in old archives
@@ -225,7 +225,7 @@ def test_dotted_folders_and_non_ascii_names(tmp_path: Path):
     np.testing.assert_array_equal(plain.read(0), packed.read(0))
 
 
-def test_long_non_ascii_name(tmp_path: Path):
+def test_too_long_name_is_rejected(tmp_path: Path):
     path = write_sample_images(tmp_path / 'hr', 1)[0]
     path.rename(path.with_name('写' * 60 + '.png'))
     with pytest.raises(InputError, match=r'got 540 bytes .* expected at most 511. Shorten the name'):

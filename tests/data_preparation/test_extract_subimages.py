@@ -48,7 +48,7 @@ def sets(tmp_path: Path) -> Path:
         (200, 48, 100, [0, 100, 152]),
     ],
 )
-def test_subimage_starts(length: int, crop: int, step: int, starts: list[int]):
+def test_subimages_reach_the_border(length: int, crop: int, step: int, starts: list[int]):
     assert subimage_starts(length, crop, step) == starts
 
 
@@ -112,7 +112,7 @@ def test_folders_and_lmdbs_contain_the_same_subimages(sets: Path):
     build_dataset(options(sets / 'packed', '.lmdb') | {'phase': 'train'})[0]
 
 
-def test_script(sets: Path):
+def test_extract_subimages_script(sets: Path):
     settings = ('--crop', '48', '--step', '48', '--workers', '2')
     output = check_script(SCRIPT, '-i', 'hr', '--generated', 'set', '-o', 'sub', '--lmdb', *settings, cwd=sets)
     assert output == '16 sub-images in sub\n'

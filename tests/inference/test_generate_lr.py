@@ -121,7 +121,7 @@ def test_cropping_is_logged_once(tmp_path: Path, caplog: pytest.LogCaptureFixtur
     ]
 
 
-def test_image_modes(tmp_path: Path):
+def test_image_modes_have_no_influence(tmp_path: Path):
     """Images of other modes give the same result as the RGB image with the same colours."""
     folder = tmp_path / 'hr'
     folder.mkdir()
@@ -173,7 +173,7 @@ def test_bf16_differs_by_a_fraction_of_a_gray_level(hr: Path, tmp_path: Path):
         generate_set(hr, sets['bf16'], checkpoint, CPU)
 
 
-def test_existing_set_of_another_checkpoint_is_refused(hr: Path, tmp_path: Path):
+def test_existing_set_of_another_checkpoint_is_rejected(hr: Path, tmp_path: Path):
     generate_set(hr, tmp_path / 'set', dsn_file(tmp_path), CPU)
     with pytest.raises(InputError, match='generated with another checkpoint'):
         generate_set(hr, tmp_path / 'set', dsn_file(tmp_path, 'other.pth'), CPU)
@@ -185,14 +185,14 @@ def test_existing_set_of_another_checkpoint_is_refused(hr: Path, tmp_path: Path)
         generate_set(hr, tmp_path / 'own', dsn_file(tmp_path), CPU)
 
 
-def test_two_images_with_the_same_stem(hr: Path, tmp_path: Path):
+def test_images_with_the_same_stem_are_rejected(hr: Path, tmp_path: Path):
     write_sample_images(hr, 1, extension='jpg')
     with pytest.raises(InputError, match=r'astronaut\.jpg. and .*astronaut\.png. would share a name'):
         generate_set(hr, tmp_path / 'set', dsn_file(tmp_path), CPU)
     assert not (tmp_path / 'set').exists()
 
 
-def test_checkpoint_is_not_a_dsn(hr: Path, tmp_path: Path):
+def test_checkpoint_of_another_network_is_rejected(hr: Path, tmp_path: Path):
     torch.save({'params': {'body.0.weight': torch.zeros(1)}}, tmp_path / 'sr.pth')
     with pytest.raises(InputError, match='is not an UncertaintyDSN'):
         generate_set(hr, tmp_path / 'set', tmp_path / 'sr.pth', CPU)

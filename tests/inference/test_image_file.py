@@ -38,7 +38,7 @@ def test_orientation_is_applied_once(tmp_path: Path, file_format: str, orientati
 
 @pytest.mark.parametrize('profile', [None, PROFILE])
 @pytest.mark.parametrize('pixels', [COLOUR, ALPHA, COLOUR.astype(np.uint16) * 257 + 3, ALPHA.astype(np.uint16) * 200])
-def test_png_round_trip(tmp_path: Path, pixels: np.ndarray, profile: bytes | None):
+def test_png_preserves_pixels_and_profile(tmp_path: Path, pixels: np.ndarray, profile: bytes | None):
     write_image_file(tmp_path / 'image.png', ImageFile(pixels, profile))
     got = read_image_file(tmp_path / 'image.png')
     np.testing.assert_array_equal(got.pixels, pixels)
@@ -60,12 +60,12 @@ def test_gray_stays_gray(tmp_path: Path):
 
 
 @pytest.mark.parametrize('name', ['image.jpg', 'image.JPEG', 'image.webp'])
-def test_lossy_formats(tmp_path: Path, name: str):
+def test_lossy_formats_preserve_colours_profile_and_alpha(tmp_path: Path, name: str):
     smooth = cv2.GaussianBlur(COLOUR, (0, 0), 3)
     write_image_file(tmp_path / name, ImageFile(smooth, PROFILE))
     got = read_image_file(tmp_path / name)
     assert got.icc_profile == PROFILE
-    assert np.abs(got.pixels.astype(int) - smooth).mean() < 3  # and blue is not red
+    assert np.abs(got.pixels.astype(int) - smooth).mean() < 3  # fails if red and blue are swapped
     if name.endswith('webp'):
         transparent = np.dstack([smooth, ALPHA[..., 3]])
         write_image_file(tmp_path / name, ImageFile(transparent))
@@ -82,13 +82,13 @@ def test_lossy_formats(tmp_path: Path, name: str):
         ('image.png', COLOUR.astype(np.float32), 'is float32: PNG supports uint8 and uint16'),
     ],
 )
-def test_unsupported_images_are_refused(tmp_path: Path, name: str, pixels: np.ndarray, message: str):
+def test_unsupported_images_are_rejected(tmp_path: Path, name: str, pixels: np.ndarray, message: str):
     with pytest.raises(InputError, match=message):
         write_image_file(tmp_path / name, ImageFile(pixels))
     assert not list(tmp_path.iterdir())
 
 
-def test_palettes_and_other_modes(tmp_path: Path):
+def test_palette_and_other_modes_are_converted(tmp_path: Path):
     rgb = Image.fromarray(COLOUR[..., ::-1])
     for mode, channels in (('P', 3), ('1', 1), ('LA', 4), ('CMYK', 3)):
         path = tmp_path / f'{mode}.{"jpg" if mode == "CMYK" else "png"}'
@@ -108,7 +108,7 @@ def test_profile_of_another_colour_space_is_reported(tmp_path: Path, caplog: pyt
     assert "print.jpg': colour profile ignored: it is for CMYK" in caplog.text
 
 
-def test_large_metadata(tmp_path: Path):
+def test_large_metadata_is_read(tmp_path: Path):
     """Pillow by default refuses large profiles and long texts, such as the workflows that some programs write."""
     texts = PngImagePlugin.PngInfo()
     texts.add_text('workflow', 'x' * 3_000_000, zip=True)
@@ -125,7 +125,7 @@ def test_large_metadata(tmp_path: Path):
     assert image_size(tmp_path / 'long.png') == (20, 12)
 
 
-def test_more_pixels_than_pillow_allows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_pixel_limit_of_pillow_is_lifted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     exif = Image.Exif()
     exif[0x0112] = 6
     Image.new('L', (135, 133)).save(tmp_path / 'large.jpg', exif=exif, icc_profile=PROFILE)
@@ -135,7 +135,7 @@ def test_more_pixels_than_pillow_allows(tmp_path: Path, monkeypatch: pytest.Monk
     assert read_image_file(tmp_path / 'large.jpg').pixels.shape == (135, 133, 1)
 
 
-def test_gray_with_transparency(tmp_path: Path):
+def test_transparency_of_gray_is_read(tmp_path: Path):
     gray = Image.fromarray(np.arange(240, dtype=np.uint8).reshape(12, 20))
     gray.save(tmp_path / 'gray.png', transparency=7)
     got = read_image_file(tmp_path / 'gray.png').pixels
@@ -150,7 +150,7 @@ def test_several_pages_are_reported(tmp_path: Path, caplog: pytest.LogCaptureFix
     assert "pages.tif' has several pages or frames: only the first one is used" in caplog.text
 
 
-def test_gray_profile_in_webp(tmp_path: Path):
+def test_webp_omits_a_gray_profile(tmp_path: Path):
     profile = PROFILE[:16] + b'GRAY' + PROFILE[20:]
     write_image_file(tmp_path / 'gray.webp', ImageFile(GRAY, profile))
     assert read_image_file(tmp_path / 'gray.webp').icc_profile is None
@@ -158,7 +158,7 @@ def test_gray_profile_in_webp(tmp_path: Path):
     assert read_image_file(tmp_path / 'gray.png').icc_profile == profile
 
 
-def test_tiffs_of_16_and_32_bits(tmp_path: Path):
+def test_tiff_keeps_16_and_32_bits(tmp_path: Path):
     pixels = COLOUR.astype(np.uint16) * 257
     assert cv2.imwrite(str(tmp_path / 'scan.tif'), pixels)
     np.testing.assert_array_equal(read_image_file(tmp_path / 'scan.tif').pixels, pixels)
@@ -166,7 +166,7 @@ def test_tiffs_of_16_and_32_bits(tmp_path: Path):
     np.testing.assert_array_equal(read_image_file(tmp_path / 'float.tif').pixels, COLOUR.astype(np.float32) / 255)
 
 
-def test_corrupt_files(tmp_path: Path):
+def test_corrupt_file_is_reported(tmp_path: Path):
     buffer = io.BytesIO()
     Image.fromarray(COLOUR).save(buffer, 'PNG')
     for content in (b'', b'text', buffer.getvalue()[:150]):

@@ -18,7 +18,7 @@ from usrdu_basicsr.utils.errors import InputError
 CPU = torch.device('cpu')
 
 
-def saved(folder: Path, net: torch.nn.Module, key: str = 'params') -> Path:
+def save_network(folder: Path, net: torch.nn.Module, key: str = 'params') -> Path:
     torch.save({key: net.state_dict()}, folder / 'net.pth')
     return folder / 'net.pth'
 
@@ -35,7 +35,7 @@ def saved(folder: Path, net: torch.nn.Module, key: str = 'params') -> Path:
 )
 @pytest.mark.parametrize('key', ['params', 'params_ema'])
 def test_network_is_detected(tmp_path: Path, net: torch.nn.Module, key: str):
-    loaded = load_generator(saved(tmp_path, net, key), CPU)
+    loaded = load_generator(save_network(tmp_path, net, key), CPU)
     assert type(loaded) is type(net)
     x = torch.rand(1, 3, 8, 12)
     with torch.no_grad():
@@ -44,8 +44,8 @@ def test_network_is_detected(tmp_path: Path, net: torch.nn.Module, key: str):
     assert scale_of(loaded) == expected.shape[-1] // 12
 
 
-def test_other_networks_need_options(tmp_path: Path):
-    path = saved(tmp_path, MSRResNet(num_feat=8, num_block=1))
+def test_other_networks_require_options(tmp_path: Path):
+    path = save_network(tmp_path, MSRResNet(num_feat=8, num_block=1))
     with pytest.raises(InputError, match='neither RRDBNet nor SRVGGNetCompact'):
         load_generator(path, CPU)
     assert scale_of(load_generator(path, CPU, {'type': 'MSRResNet', 'num_feat': 8, 'num_block': 1})) == 4
@@ -53,13 +53,13 @@ def test_other_networks_need_options(tmp_path: Path):
         load_generator(path, CPU, {'type': 'MSRResNet', 'num_feat': 16, 'num_block': 1})
 
 
-def test_dsn_is_refused_for_upscaling(tmp_path: Path):
+def test_dsn_is_rejected_for_upscaling(tmp_path: Path):
     with pytest.raises(InputError, match='is a stage 1 DSN'):
-        load_generator(saved(tmp_path, UncertaintyDSN(num_feat=4, num_block=1)), CPU)
+        load_generator(save_network(tmp_path, UncertaintyDSN(num_feat=4, num_block=1)), CPU)
 
 
-def test_invalid_network_options(tmp_path: Path):
-    path = saved(tmp_path, MSRResNet(num_feat=8, num_block=1))
+def test_invalid_network_options_are_reported(tmp_path: Path):
+    path = save_network(tmp_path, MSRResNet(num_feat=8, num_block=1))
     for network, message in (
         ({'type': 'MSRResNet', 'num_feet': 8}, "network_g: invalid settings of MSRResNet: .*'num_feet'"),
         ({'type': 'MSResNet'}, "network_g: type: got 'MSResNet', which is not registered"),
@@ -70,6 +70,6 @@ def test_invalid_network_options(tmp_path: Path):
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason='needs a machine without a GPU')
 @pytest.mark.parametrize('name', ['cuda', 'cuda:1', 'gpu', 'mps'])
-def test_unavailable_device(name: str):
+def test_unavailable_device_is_reported(name: str):
     with pytest.raises(InputError, match=f"device '{name}' is not available: (expected cpu|torch found 0 CUDA GPUs)"):
         pick_device(name)

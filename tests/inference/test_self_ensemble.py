@@ -8,7 +8,7 @@ from torch.nn import functional as F
 from usrdu_basicsr.inference.upscaler import with_self_ensemble
 
 
-def test_eight_different_inputs():
+def test_network_gets_eight_different_inputs():
     x = torch.rand(1, 3, 4, 6)
     seen = []
 

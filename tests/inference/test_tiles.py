@@ -35,7 +35,7 @@ def test_blend_weights_sum_to_one(length: int, settings: tuple[int, int], scale:
     torch.testing.assert_close(total, torch.ones_like(total))
 
 
-def test_blend_weights_of_an_overlap():
+def test_blend_weights_rise_linearly():
     """Of 8 overlapping pixels 2 have weight 0, 4 rise linearly, 2 have weight 1."""
     tiles = split_axis(56, 32, 8)
     rising = torch.tensor([0, 0, 1 / 8, 3 / 8, 5 / 8, 7 / 8, 1, 1])
@@ -64,7 +64,7 @@ def test_seams_are_exact_if_the_overlap_covers_the_receptive_field(size: tuple[i
     assert all(band.shape[1] <= 64 for band in bands)
 
 
-def test_tiles_are_blended():
+def test_blended_tiles_have_no_step():
     """Each tile returns its number; the result changes from one to the next without a step."""
     number = itertools.count()
     bands = upscale_rows(lambda *where: torch.full((1, 1, 32), float(next(number))), (1, 80), 1, 32, 8)

@@ -84,7 +84,7 @@ def test_output_folder_inside_the_input_is_ignored(images: Path):
     assert names(images / 'out') == ['astronaut.png', 'more/of/astronaut.png']
 
 
-def test_sources(images: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture):
+def test_files_patterns_and_folders_are_found(images: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture):
     """Files, patterns and folders, in the given order and without duplicates."""
     a, b = images / 'astronaut.png', images / 'more' / 'of' / 'astronaut.JPG'
     (images / 'broken.png').unlink()
@@ -109,7 +109,7 @@ def test_sources(images: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture)
 
 
 @pytest.mark.parametrize('source', ['in', 'in/*.png'])
-def test_results_in_the_input_folder(images: Path, tmp_path: Path, source: str):
+def test_results_in_the_input_folder_are_not_inputs(images: Path, tmp_path: Path, source: str):
     (images / 'broken.png').unlink()
     for count in (0, 1):
         report = upscale_files(doubled, [tmp_path / source], images, Naming('_x2'))
@@ -135,7 +135,7 @@ def test_results_of_another_size_are_recomputed(images: Path, tmp_path: Path):
         (Naming('_x2', 'auto'), ['astronaut_x2.png', 'more/of/astronaut_x2.JPG']),
     ],
 )
-def test_file_names(images: Path, tmp_path: Path, naming: Naming, expected: list[str]):
+def test_names_of_results(images: Path, tmp_path: Path, naming: Naming, expected: list[str]):
     upscale_files(doubled, [images], tmp_path / 'out', naming)
     assert names(tmp_path / 'out') == expected
     with Image.open(tmp_path / 'out' / expected[1]) as image:
@@ -183,7 +183,7 @@ def test_failed_images_are_skipped(images: Path, tmp_path: Path):
     assert names(tmp_path / 'out') == ['astronaut.jpg', 'more/of/astronaut.jpg']
 
 
-def test_disk_full(images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_full_disk_ends_the_run(images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     def full(*_: object) -> None:
         raise OSError(28, 'No space left on device')
 
@@ -193,7 +193,7 @@ def test_disk_full(images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert names(tmp_path / 'out') == []
 
 
-def test_few_results_are_in_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_number_of_results_in_memory_is_limited(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """Results of large images take gigabytes, so at most as many as workers are alive."""
     write_sample_images(tmp_path / 'in', 4, 16, 20)
     results: list[weakref.ref] = []
@@ -223,7 +223,7 @@ def test_images_are_divided_among_processes(images: Path, tmp_path: Path):
 
 
 @pytest.mark.parametrize(('workers', 'count'), [(1, 4), (3, 4), (8, 4)])
-def test_number_of_workers(tmp_path: Path, workers: int, count: int):
+def test_any_number_of_workers_gives_the_same_report(tmp_path: Path, workers: int, count: int):
     paths = write_sample_images(tmp_path / 'in', count, 16, 20)
     report = upscale_files(doubled, paths, tmp_path / 'out', workers=workers)
     assert report == FileReport(written=[str(path) for path in paths])
@@ -242,7 +242,7 @@ def test_inputs_are_not_overwritten(tmp_path: Path):
     assert len(upscale_files(doubled, [tmp_path / 'in'], tmp_path / 'out', Naming(ext='auto')).written) == 2
 
 
-def test_invalid_input(tmp_path: Path):
+def test_invalid_inputs_are_rejected(tmp_path: Path):
     (tmp_path / 'empty').mkdir()
     for source, error, message in (
         ('nowhere', InputNotFoundError, r"no file, folder or match for a pattern: '.*nowhere'"),
@@ -279,19 +279,8 @@ def test_inference_script(images: Path, tmp_path: Path):
 
     (images / 'broken.png').unlink()
     arguments = ['-i', 'in/astronaut.png', 'in/more', '-o', 'all', '--model_path', 'net.pth', '--ext', 'auto']
-    arguments += [
-        '--outscale',
-        '3',
-        '--tile',
-        '32',
-        '--overlap',
-        '8',
-        '--self_ensemble',
-        '--device',
-        'cpu',
-        '--workers',
-        '1',
-    ]
+    arguments += ['--outscale', '3', '--tile', '32', '--overlap', '8']
+    arguments += ['--self_ensemble', '--device', 'cpu', '--workers', '1']
     assert check_script(SCRIPT, *arguments, cwd=tmp_path) == '2 written, 0 skipped (already exist), 0 failed\n'
     assert names(tmp_path / 'all') == ['astronaut.png', 'of/astronaut.JPG']
     written = cv2.imread(str(tmp_path / 'all' / 'astronaut.png'))
@@ -300,7 +289,7 @@ def test_inference_script(images: Path, tmp_path: Path):
     assert check_script(SCRIPT, *arguments, cwd=tmp_path) == '0 written, 2 skipped (already exist), 0 failed\n'
 
 
-def test_inference_script_with_a_published_checkpoint(tmp_path: Path):
+def test_inference_script_reads_a_published_checkpoint(tmp_path: Path):
     torch.save(srn_file(), tmp_path / 'published.pth')
     write_sample_images(tmp_path / 'in', 1, 16, 20)
     check_script(SCRIPT, '-i', 'in', '-o', 'out', '--model_path', 'published.pth', cwd=tmp_path)

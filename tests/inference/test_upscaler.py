@@ -44,7 +44,7 @@ def psnr(first: np.ndarray, second: np.ndarray) -> float:
     return float(-10 * np.log10(((first.astype(np.float64) - second) ** 2).mean() + 1e-30))
 
 
-def test_colour(net: nn.Module):
+def test_colour_images_of_each_dtype(net: nn.Module):
     image = sample_image(height=20, width=24)
     result = expected(net, image / 255)
     upscale = Upscaler(net)
@@ -56,7 +56,7 @@ def test_colour(net: nn.Module):
         assert floats.dtype == np.float32 and np.abs(floats - result).max() < 1e-6
 
 
-def test_gray(net: nn.Module):
+def test_gray_is_the_luma_of_colour(net: nn.Module):
     image = cv2.cvtColor(sample_image(height=20, width=24), cv2.COLOR_BGR2GRAY)
     colour = expected(net, np.repeat(image[..., None], 3, axis=2) / 255)
     result = Upscaler(net)(image)
@@ -66,7 +66,7 @@ def test_gray(net: nn.Module):
 
 
 @pytest.mark.parametrize('dtype', [np.uint8, np.uint16])
-def test_transparency(net: nn.Module, dtype: type):
+def test_alpha_is_resized(net: nn.Module, dtype: type):
     """Alpha is resized and does not change the colours."""
     maximum = np.iinfo(dtype).max
     colour = (sample_image(height=20, width=24) / 255 * maximum).astype(dtype)
@@ -83,18 +83,18 @@ def test_transparency(net: nn.Module, dtype: type):
 
 
 @pytest.mark.parametrize('tile', [32, 40, 64, 1000, 0, None])
-def test_tiles(net: nn.Module, tile: int | None):
+def test_tiles_match_the_whole_image(net: nn.Module, tile: int | None):
     """An overlap of 16 pixels is exact for a receptive radius of 4; small tiles overlap by a quarter of their side."""
     image = sample_image(height=75, width=90).astype(np.float32) / 255
     exact = tile is None or tile == 0 or tile >= 64
     assert psnr(Upscaler(net, tile=tile, overlap=16)(image), expected(net, image)) > (100 if exact else 60)
 
 
-def test_tiles_of_rrdbnet_at_the_default_overlap():
-    """The weights have the magnitude of trained weights: they are those of the published test vectors."""
+def test_rrdbnet_tiles_match_at_the_default_overlap():
+    """The weights are those of the published test vectors, which have the magnitude of trained weights."""
     rrdb = load_generator(RRDBNet(3, 3, num_feat=16, num_block=2, num_grow_ch=8), rrdb_name).eval()
     image = sample_image(height=150, width=180).astype(np.float32) / 255
-    # the output is noise of any magnitude: scaled to that of an image
+    # scale the output, which is noise, to the contrast of an image
     with torch.no_grad():
         y = rrdb(torch.rand(1, 3, 32, 32))
         rrdb.conv_last.weight.mul_(0.2 / y.std())
@@ -106,7 +106,7 @@ def test_tiles_of_rrdbnet_at_the_default_overlap():
 
 @pytest.mark.parametrize('scale', [1, 2, 4])
 @pytest.mark.parametrize('tile', [0, 32])
-def test_images_of_any_size(scale: int, tile: int):
+def test_image_sizes_that_are_no_multiple(scale: int, tile: int):
     """For scales 2 and 1 RRDBNet unshuffles pixels. Images and tiles need not be a multiple of them."""
     torch.manual_seed(0)
     rrdb = RRDBNet(3, 3, scale=scale, num_feat=4, num_block=1, num_grow_ch=2).eval()
@@ -120,7 +120,7 @@ def test_images_of_any_size(scale: int, tile: int):
 
 
 @pytest.mark.parametrize(('outscale', 'size'), [(1, (20, 24)), (1.5, (30, 36)), (2, (40, 48)), (3.3, (66, 79))])
-def test_outscale(net: nn.Module, outscale: float, size: tuple[int, int]):
+def test_outscale_resizes_the_result(net: nn.Module, outscale: float, size: tuple[int, int]):
     image = sample_image(height=20, width=24)
     result = Upscaler(net, outscale=outscale)(np.dstack([image, image[..., 0]]))
     assert result.shape == (*size, 4)
@@ -129,7 +129,7 @@ def test_outscale(net: nn.Module, outscale: float, size: tuple[int, int]):
     np.testing.assert_array_equal(result[..., :3], cv2.resize(upscaled, size[::-1], interpolation=interpolation))
 
 
-def test_self_ensemble(net: nn.Module):
+def test_self_ensemble_is_the_mean_of_eight_results(net: nn.Module):
     image = sample_image(height=20, width=24).astype(np.float32) / 255
     transforms = [
         (lambda x: x, lambda x: x),
@@ -151,7 +151,7 @@ def run_unclipped(net: nn.Module, image: np.ndarray) -> np.ndarray:
 
 
 @pytest.mark.skipif(not torch.ops.mkldnn._is_mkldnn_bf16_supported(), reason='needs a CPU with bfloat16')
-def test_bf16(net: nn.Module):
+def test_bf16_is_close_to_fp32(net: nn.Module):
     torch.manual_seed(0)
     other = SRVGGNetCompact(num_feat=16, num_conv=2, upscale=2)
     other.load_state_dict(net.state_dict())
@@ -160,7 +160,7 @@ def test_bf16(net: nn.Module):
     assert 45 < got < 90
 
 
-def test_network_without_a_scale_attribute():
+def test_scale_is_measured_without_an_attribute():
     upscale = Upscaler(EDSR(3, 3, num_feat=4, num_block=1, upscale=2))
     assert upscale.scale == 2 and upscale(sample_image(height=10, width=12)).shape == (20, 24, 3)
 
@@ -170,7 +170,7 @@ class TwoOutputs(nn.Conv2d):
         return x, x
 
 
-def test_unsuitable_networks():
+def test_unsuitable_networks_are_rejected():
     with pytest.raises(InputError, match=r'RRDBNet cannot upscale .*channels.*expected an SR network for RGB'):
         Upscaler(RRDBNet(1, 1, num_feat=4, num_block=1, num_grow_ch=2))
     with pytest.raises(InputError, match=r'Conv2d returns shape \[1, 5, 32, 32\] for shape \[1, 3, 32, 32\]'):
@@ -190,7 +190,7 @@ def test_unsuitable_networks():
         ({'outscale': 1e300}, 'outscale: got 1e\\+300'),
     ],
 )
-def test_invalid_settings(net: nn.Module, settings: dict, message: str):
+def test_invalid_settings_are_rejected(net: nn.Module, settings: dict, message: str):
     with pytest.raises(InputError, match=message):
         Upscaler(net, **settings)
 
@@ -209,7 +209,7 @@ def test_invalid_settings(net: nn.Module, settings: dict, message: str):
         (np.full((3, 4), -0.1), r'from -0.1 to -0.1'),
     ],
 )
-def test_invalid_images(net: nn.Module, image: np.ndarray, message: str):
+def test_invalid_images_are_rejected(net: nn.Module, image: np.ndarray, message: str):
     with pytest.raises(InputError, match=message):
         Upscaler(net)(image)
 
@@ -258,7 +258,7 @@ def test_tiles_are_halved_when_memory_runs_out(net: nn.Module, error: Exception,
     assert max(max(size) for size in limited.seen) <= 50
 
 
-def test_out_of_memory_with_the_smallest_tile(net: nn.Module):
+def test_out_of_memory_at_the_smallest_tile_is_reported(net: nn.Module):
     upscale = Upscaler(LimitedNetwork(net, 32 * 32, MemoryError()))
     upscale.network.max_pixels = 10
     with pytest.raises(InputError, match='out of memory with the smallest tile of 32 pixels'):
@@ -287,7 +287,7 @@ def test_tile_size_follows_from_the_free_memory(net: nn.Module, monkeypatch: pyt
         assert max_tile / 2 < largest <= max_tile
 
 
-def test_result_does_not_fit_into_memory(net: nn.Module, monkeypatch: pytest.MonkeyPatch):
+def test_result_larger_than_the_memory_is_rejected(net: nn.Module, monkeypatch: pytest.MonkeyPatch):
     with pytest.raises(InputError, match=r'image of \d+x\d+ pixels needs .* GB are free. Choose a smaller outscale'):
         Upscaler(net, outscale=1e4)(sample_image())
     monkeypatch.setattr(module, 'free_memory', lambda device: None)  # unknown
@@ -295,14 +295,14 @@ def test_result_does_not_fit_into_memory(net: nn.Module, monkeypatch: pytest.Mon
         Upscaler(net, outscale=1e4)(sample_image())
 
 
-def test_non_finite_weights():
+def test_non_finite_output_is_reported():
     broken = SRVGGNetCompact(num_feat=4, num_conv=1, upscale=2)
     broken.body[0].bias.data.fill_(float('nan'))
     with pytest.raises(InputError, match='the output of the network is non-finite'):
         Upscaler(broken)(sample_image())
 
 
-def test_memory_layouts(net: nn.Module):
+def test_memory_layout_has_no_influence(net: nn.Module):
     image = sample_image(height=20, width=24)
     upscale = Upscaler(net)
     expected = upscale(image)
@@ -312,7 +312,7 @@ def test_memory_layouts(net: nn.Module):
     np.testing.assert_array_equal(upscale(deep.astype('>u2')), upscale(deep))
 
 
-def test_free_memory():
+def test_free_memory_is_below_the_total():
     free = free_memory(CPU)
     total = int(Path('/proc/meminfo').read_text().split()[1]) * 1024
     assert free is not None and total / 100 < free <= total
@@ -349,13 +349,13 @@ def upscale_in_limited_memory(folder: Path, **settings: int | None) -> str:
 
 
 @pytest.mark.slow
-def test_large_image_in_little_memory(tmp_path: Path):
+def test_large_image_fits_into_little_memory(tmp_path: Path):
     """4 megapixels as a whole take more than 700 MB; the result takes 49 MB."""
     errors = upscale_in_limited_memory(tmp_path, tile=None, features=16, height=2000, width=8, limit=250)
     assert 'retrying' not in errors
 
 
 @pytest.mark.slow
-def test_out_of_memory_on_a_cpu(tmp_path: Path):
+def test_tiles_are_halved_on_a_cpu_out_of_memory(tmp_path: Path):
     errors = upscale_in_limited_memory(tmp_path, tile=750, features=64, height=750, width=3, limit=130)
     assert 'retrying with tiles of 375 pixels' in errors
