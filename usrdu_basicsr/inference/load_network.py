@@ -22,7 +22,7 @@ from usrdu_basicsr.utils.errors import InputError, first_line
 from usrdu_basicsr.utils.registry import build_from_options
 
 Weights = Mapping[str, Tensor]
-# Any of the first two, or all of the third, identify an architecture. Missing weights are reported by check_weights.
+# One name of the first two architectures, or all names of the third, identify it. check_weights reports missing names.
 DSN_WEIGHTS = ('log_scale_head.0.weight', 'feature_head.0.weight')
 RRDB_WEIGHTS = ('body.0.rdb1.conv1.weight', 'conv_body.weight', 'conv_up1.weight')
 SRVGG_WEIGHTS = ('body.0.weight', 'body.1.weight')
