@@ -113,8 +113,11 @@ class Upscaler:
     def _upscale(self, pixels: np.ndarray) -> np.ndarray:
         """Upscale `(H, W, 1 or 3)` by the scale of the network."""
         height, width, channels = pixels.shape
-        dtype = pixels.dtype if pixels.dtype.kind == 'u' else np.float32
-        output = np.empty((height * self.scale, width * self.scale, channels), dtype)
+        shape = (height * self.scale, width * self.scale, channels)
+        try:
+            output = np.empty(shape, pixels.dtype if pixels.dtype.kind == 'u' else np.float32)
+        except MemoryError as error:
+            raise InputError(f'the upscaled image of {shape[1]}x{shape[0]} pixels does not fit into memory') from error
         tile = self._choose_tile(pixels, output.nbytes)
         while True:
             try:
