@@ -13,18 +13,17 @@ from basicsr.archs import build_network
 from basicsr.losses import build_loss
 from basicsr.models.sr_model import SRModel
 from basicsr.utils import get_root_logger
-from basicsr.utils.dist_util import master_only
 from torch import Tensor, nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
-from usrdu_basicsr.models.checkpoints import load_optimizer_states, remove_old_checkpoints
+from usrdu_basicsr.models.checkpoints import load_training_state, remove_old_checkpoints, save_checkpoint
 from usrdu_basicsr.models.discriminator_step import DiscriminatorStep
 from usrdu_basicsr.models.nonfinite_guard import NonFiniteGuard
 from usrdu_basicsr.models.optimizer_step import OptimizerStep
 from usrdu_basicsr.models.train_settings import TrainSettings
 from usrdu_basicsr.models.validation import ValidationHistory, validate_dataset
 from usrdu_basicsr.utils import dist
-from usrdu_basicsr.utils.checkpoint import check_weights, read_weights, write_checkpoint
+from usrdu_basicsr.utils.checkpoint import check_weights, read_weights
 from usrdu_basicsr.utils.device import training_device
 from usrdu_basicsr.utils.precision import AutocastModule, Precision
 from usrdu_basicsr.utils.seed import derive_seed
@@ -73,12 +72,12 @@ class USRDUBaseModel(SRModel):
     def init_training_settings(self) -> None:
         self.net_d: Any = None
         if self.opt.get('network_d') is not None:
-            paths = self.opt['path']
             self.net_d = self.model_to_device(build_network(self.opt['network_d'])).train()
             self.print_network(self.net_d)
+            paths = self.opt['path']
             if (path := paths.get('pretrain_network_d')) is not None:
-                strict, param_key = paths.get('strict_load_d', True), paths.get('param_key_d', 'params')
-                self.load_network(self.net_d, path, strict, param_key)
+                strict = paths.get('strict_load_d', True)
+                self.load_network(self.net_d, path, strict, paths.get('param_key_d', 'params'))
         super().init_training_settings()
         if self.ema_decay > 0:
             self.net_g_ema.to(memory_format=self.train_settings.memory_format)
@@ -185,13 +184,11 @@ class USRDUBaseModel(SRModel):
     @cached_property
     def history(self) -> ValidationHistory:
         """Metrics of all validations of this training."""
-        return ValidationHistory(Path(self.opt['path']['log']) / 'validation.jsonl')
+        return ValidationHistory(Path(self.opt['path']['log'], 'validation.jsonl'))
 
     def _update_best(self, current_iter: int | str, dataset_name: str, metrics: Mapping[str, float]) -> None:
-        if not self.metric_options:  # the run was resumed without metrics
-            return
-        self._initialize_best_metric_results(dataset_name)
-        for name in metrics.keys() & self.metric_options.keys():
+        for name in metrics.keys() & self.metric_options.keys():  # a resumed run may have other metrics
+            self._initialize_best_metric_results(dataset_name)
             self._update_best_metric_result(dataset_name, name, metrics[name], current_iter)
 
     def load_network(self, net: nn.Module, load_path: str, strict: bool = True, param_key: str = 'params') -> None:
@@ -205,65 +202,25 @@ class USRDUBaseModel(SRModel):
         net.load_state_dict(weights, strict=strict)
         get_root_logger().info(f'Loaded {type(net).__name__} from {load_path}.')
 
-    @master_only
-    def save_network(self, net: Any, net_label: str, current_iter: int, param_key: Any = 'params') -> None:
-        """Write `{param_key: weights}` of one or a list of networks atomically to `models/<net_label>_<iter>.pth`."""
-        nets, keys = (net, param_key) if isinstance(net, list) else ([net], [param_key])
-        content = {
-            key: {name: value.cpu().contiguous() for name, value in self.get_bare_model(each).state_dict().items()}
-            for each, key in zip(nets, keys, strict=True)
-        }
-        name = 'latest' if current_iter == -1 else current_iter
-        write_checkpoint(Path(self.opt['path']['models'], f'{net_label}_{name}.pth'), content)
-
-    @master_only
-    def save_training_state(self, epoch: int, current_iter: int) -> None:
-        """Write the training state atomically to `training_states/<iter>.state`.
-
-        It contains no random state: random numbers depend on the seed, the rank and the iteration only.
-        """
-        if current_iter == -1:
-            return
-        state: dict[str, Any] = {name: self.opt[name] for name in ('model_type', 'manual_seed')}
-        state |= {'epoch': epoch, 'iter': current_iter}
-        for name in ('optimizers', 'schedulers', 'optimizer_steps'):
-            state[name] = [each.state_dict() for each in getattr(self, name)]
-        write_checkpoint(self._state_path(current_iter), state)
-
-    def _state_path(self, current_iter: int) -> Path:
-        return Path(self.opt['path']['training_states'], f'{current_iter}.state')
-
     def save(self, epoch: int, current_iter: int) -> None:
-        """Write a checkpoint, unless the last step was non-finite, and remove old ones (`logger: keep_checkpoints`).
-
-        The training state is written last, so that each state has its networks. If a file cannot be written, a
-        WriteError is raised and the previous checkpoint is unchanged.
-        """
+        """Write a checkpoint, unless the last step was non-finite, and remove old ones (`logger: keep_checkpoints`)."""
         if names := self.nonfinite_guard.last_nonfinite():
             get_root_logger().warning(f'Checkpoint skipped: non-finite {", ".join(names)}.')
             return
-        is_main = self.opt['rank'] == 0
         if current_iter == -1:
             stop_signal.restore()  # the training is complete
-        elif is_main:  # an existing state of this iteration is of another training and must not get these networks
-            self._state_path(current_iter).unlink(missing_ok=True)
-        if self.net_d is not None:
-            self.save_network(self.net_d, 'net_d', current_iter)
-        super().save(epoch, current_iter)
+        if self.opt['rank'] == 0:
+            save_checkpoint(self, epoch, current_iter)
+            keep = self.opt['logger'].get('keep_checkpoints')
+            if keep is not None and current_iter != -1:
+                models, states = (Path(self.opt['path'][key]) for key in ('models', 'training_states'))
+                best = partial(self.history.best, metrics=self.metric_options)
+                remove_old_checkpoints(models, states, current_iter, keep, best)
         self.unsaved_iter = None
-        keep = self.opt['logger'].get('keep_checkpoints')
-        if keep is not None and current_iter != -1 and is_main:
-            models, states = (Path(self.opt['path'][key]) for key in ('models', 'training_states'))
-            best = partial(self.history.best, metrics=self.metric_options)
-            remove_old_checkpoints(models, states, current_iter, keep, best)
 
     def resume_training(self, resume_state: dict[str, Any]) -> None:
-        """Resume from a training state, which may be of another device, precision or memory format."""
-        load_optimizer_states(self.optimizers, resume_state['optimizers'])
-        for scheduler, state in zip(self.schedulers, resume_state['schedulers'], strict=True):
-            scheduler.load_state_dict(state)
-        for optimizer_step, state in zip(self.optimizer_steps, resume_state.get('optimizer_steps', []), strict=False):
-            optimizer_step.load_state_dict(state)
+        """Resume the optimizers, the schedulers and, on rank 0, the best metrics."""
+        load_training_state(self, resume_state)
         if self.opt['rank'] == 0:
             self.history.resume_from(resume_state['iter'])
             for record in self.history.records:

@@ -1,37 +1,77 @@
-"""Resuming optimizers from a training state, and removing old checkpoints."""
+"""Write the checkpoints of a training, resume from them, and remove old ones."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from usrdu_basicsr.utils.checkpoint import training_states, write_checkpoint
 from usrdu_basicsr.utils.errors import InputError
 
 
-def load_optimizer_states(optimizers: Sequence[torch.optim.Optimizer], states: Sequence[Mapping[str, Any]]) -> None:
-    """Load optimizer states of any device, implementation (`fused`, `foreach`) and memory format.
+def save_checkpoint(model: Any, epoch: int, current_iter: int) -> None:
+    """Write `models/net_*_ITERATION.pth` and `training_states/ITERATION.state` of a `USRDUBaseModel`.
+
+    The training state is written last, so that each state has its networks. It contains no random state: random numbers
+    depend on the seed, the rank and the iteration only. At the end of the training, iteration -1, only the networks
+    `net_*_latest.pth` are written.
 
     Raises:
-        InputError: If one of checkpoint and run has a discriminator and the other has none.
+        WriteError: If a file cannot be written. The previous checkpoint is unchanged.
     """
-    if len(states) != len(optimizers):
+    is_last = current_iter == -1
+    models, states = (Path(model.opt['path'][key]) for key in ('models', 'training_states'))
+    state_path = states / f'{current_iter}.state'
+    if not is_last:  # an existing state of this iteration is of another training and must not get these networks
+        state_path.unlink(missing_ok=True)
+    networks = {'net_g': {'params': model.net_g}}
+    if model.ema_decay > 0:
+        networks['net_g']['params_ema'] = model.net_g_ema
+    if model.net_d is not None:
+        networks['net_d'] = {'params': model.net_d}
+    for label, nets in networks.items():
+        content = {key: _weights(model.get_bare_model(net)) for key, net in nets.items()}
+        write_checkpoint(models / f'{label}_{"latest" if is_last else current_iter}.pth', content)
+    if not is_last:
+        state: dict[str, Any] = {name: model.opt[name] for name in ('model_type', 'manual_seed')}
+        state |= {'epoch': epoch, 'iter': current_iter}
+        for name in ('optimizers', 'schedulers', 'optimizer_steps'):
+            state[name] = [each.state_dict() for each in getattr(model, name)]
+        write_checkpoint(state_path, state)
+
+
+def _weights(net: nn.Module) -> dict[str, Tensor]:
+    return {name: value.cpu().contiguous() for name, value in net.state_dict().items()}
+
+
+def load_training_state(model: Any, state: Mapping[str, Any]) -> None:
+    """Load a training state, which may be of another device, precision, implementation of Adam or memory format.
+
+    Raises:
+        InputError: If one of state and run has a discriminator and the other has none.
+    """
+    if len(state['optimizers']) != len(model.optimizers):
         raise InputError(
-            f'cannot resume: got {len(states)} optimizers in the training state, expected {len(optimizers)}. Either the'
-            ' training state or this run has no discriminator (network_d)'
+            f'cannot resume: got {len(state["optimizers"])} optimizers in the training state, expected'
+            f' {len(model.optimizers)}. Either the training state or this run has no discriminator (network_d)'
         )
-    for optimizer, state in zip(optimizers, states, strict=True):
+    for optimizer, saved in zip(model.optimizers, state['optimizers'], strict=True):
         # Before loading, because `fused` determines the device of the loaded step counts
         implementation = {key: optimizer.defaults[key] for key in ('fused', 'foreach')}
-        optimizer.load_state_dict({**state, 'param_groups': [g | implementation for g in state['param_groups']]})
+        optimizer.load_state_dict({**saved, 'param_groups': [g | implementation for g in saved['param_groups']]})
         for parameter, values in optimizer.state.items():
             for name, value in values.items():
                 if isinstance(value, Tensor) and value.shape == parameter.shape:  # fused updates require its format
                     values[name] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
+    for scheduler, saved in zip(model.schedulers, state['schedulers'], strict=True):
+        scheduler.load_state_dict(saved)
+    for optimizer_step, saved in zip(model.optimizer_steps, state.get('optimizer_steps', []), strict=False):
+        optimizer_step.load_state_dict(saved)
 
 
 def remove_old_checkpoints(
@@ -43,9 +83,8 @@ def remove_old_checkpoints(
     checkpoints after `current_iter`, which belong to another training, are left unchanged. `best` selects the best of
     some iterations, or returns None if it is unknown.
     """
-    saved = sorted(int(path.stem) for path in states.glob('*.state') if path.stem.isdigit())
-    saved = [iteration for iteration in saved if iteration <= current_iter]
-    kept = {*saved[-keep:], best(saved)}
+    saved = [iteration for path in training_states(states) if (iteration := int(Path(path).stem)) <= current_iter]
+    kept = {*saved[:keep], best(saved)}
     for iteration in set(saved) - kept:  # states first, so that no state lacks its networks
         (states / f'{iteration}.state').unlink(missing_ok=True)
     for path in models.glob('net_*.pth'):

@@ -24,8 +24,8 @@ SHIFT_TOLERANCE = 0.25  # HR pixels, mean over a set of kernels
 class UncertaintyDSNModel(USRDUBaseModel):
     """Learns a distribution over LR images (USR-DU, IJCAI 2022).
 
-    `train:` requires `pixel_opt` (LaplaceKLLoss). Optional are `perceptual_opt` (UncertaintyPerceptualLoss) and
-    `gan_opt` with `network_d`. The discriminator sees only the high frequencies of generated means and real LR images,
+    `train:` requires `pixel_opt` (LaplaceKLLoss); `perceptual_opt` (UncertaintyPerceptualLoss) and `gan_opt` with
+    `network_d` are optional. The discriminator sees only the high frequencies of generated means and real LR images,
     amplified by `high_pass_gain`. At the published gain of 1, noise of a few gray levels amounts to a few hundredths of
     the discriminator's input, which takes thousands of iterations to learn. A higher gain suits a small budget.
 
