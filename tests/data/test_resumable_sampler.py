@@ -96,7 +96,7 @@ def sample(ranks: int, batch: int, length: int, epoch: int, seed: int = 7) -> li
         images = EnlargedSampler(range(length), ranks, rank)
         images.set_epoch(epoch)
         sampler = ResumableSampler(images, seed, -(-len(images) // batch), batch)
-        indices = [(int(index), index.seed) for index in sampler]
+        indices = list(sampler)
         assert len(indices) == len(sampler) and len(indices) % batch == 0
         for i in range(0, len(indices), batch):
             if rank == 0:
@@ -139,9 +139,9 @@ class RandomDataset(Dataset):
 def test_index_seeds_any_dataset():
     sampler = ResumableSampler(EnlargedSampler(RandomDataset(), 1, 0), 7, 4, 1)
     expected = {}
-    for index in sampler:
-        torch.manual_seed(index.seed)
-        expected[int(index)] = np.random.RandomState(index.seed).rand(), torch.rand(()).item()
+    for index, seed in sampler:
+        torch.manual_seed(seed)
+        expected[index] = np.random.RandomState(seed).rand(), torch.rand(()).item()
     for workers in (1, 2):
         loader = torch.utils.data.DataLoader(SeededDataset(RandomDataset()), 1, sampler=sampler, num_workers=workers)
         for index, _, by_numpy, by_torch in loader:
@@ -149,8 +149,7 @@ def test_index_seeds_any_dataset():
             assert by_torch.item() == pytest.approx(expected[index.item()][1])
 
     torch.manual_seed(1)
-    index = SeededIndex(2)
-    index.seed = derive_seed(1)
+    index = SeededIndex(2, derive_seed(1))
     SeededDataset(RandomDataset())[index]
     torch.manual_seed(1)
     drawn = torch.rand(())

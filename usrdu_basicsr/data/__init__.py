@@ -1,4 +1,4 @@
 """Datasets, registered in BasicSR's `DATASET_REGISTRY`, and their parts."""
 
-# First: importing BasicSR registers all modules of this package, which fails while one of them is partly imported.
+# Imported first: `import basicsr` registers all modules of this package and must not find one of them half imported.
 import basicsr  # noqa: F401

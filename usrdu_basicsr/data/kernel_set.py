@@ -93,11 +93,8 @@ def read_kernel_set(folder: str | Path, patch_size: int) -> np.ndarray:
             raise InputError(f"kernel '{path}': got {height}x{width} pixels, expected {expected}. {REMEDY}")
         kernels.append(kernel / kernel.sum())
     middle = max(max(kernel.shape) for kernel in kernels) // 2
-    padded = np.zeros((len(kernels), 2 * middle + 1, 2 * middle + 1), np.float32)
-    for canvas, kernel in zip(padded, kernels, strict=True):
-        top, left = (middle - side // 2 for side in kernel.shape)
-        canvas[top : top + kernel.shape[0], left : left + kernel.shape[1]] = kernel
-    return padded
+    padded = [np.pad(k, [(middle - side // 2, middle - (side - 1) // 2) for side in k.shape]) for k in kernels]
+    return np.stack(padded).astype(np.float32)
 
 
 def _read_array(path: Path) -> Any:

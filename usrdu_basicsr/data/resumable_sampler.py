@@ -9,7 +9,7 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator
 from itertools import cycle, islice
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -19,9 +19,10 @@ from torch.utils.data import Dataset, Sampler, get_worker_info
 from usrdu_basicsr.utils.seed import derive_seed
 
 
-class SeededIndex(int):
-    """Index of an image, with the seed of its random crop and augmentation."""
+class SeededIndex(NamedTuple):
+    """Index of an image and the seed of its random crop and augmentation."""
 
+    image: int
     seed: int
 
 
@@ -38,12 +39,12 @@ class SeededDataset(Dataset):
     def __len__(self) -> int:
         return len(self.dataset)
 
-    def __getitem__(self, index: SeededIndex) -> Any:
-        random.seed(index.seed)
-        np.random.seed(index.seed)
+    def __getitem__(self, item: SeededIndex) -> Any:
+        random.seed(item.seed)
+        np.random.seed(item.seed)
         if get_worker_info() is not None:  # in the main process, networks draw from torch
-            torch.manual_seed(index.seed)
-        return self.dataset[int(index)]
+            torch.manual_seed(item.seed)
+        return self.dataset[item.image]
 
 
 class ResumableSampler(Sampler[SeededIndex]):
@@ -77,7 +78,5 @@ class ResumableSampler(Sampler[SeededIndex]):
         epoch = self.sampler.epoch
         start = self.first_batch * self.batch_size if epoch == self.first_epoch else 0
         for position, index in enumerate(islice(cycle(self.sampler), start, len(self)), start):
-            seeded = SeededIndex(index)
             global_position = position * self.sampler.num_replicas + self.sampler.rank
-            seeded.seed = derive_seed(self.seed, epoch, global_position)
-            yield seeded
+            yield SeededIndex(index, derive_seed(self.seed, epoch, global_position))

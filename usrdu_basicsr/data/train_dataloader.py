@@ -43,13 +43,8 @@ class TrainDataLoader:
 
 
 def _read(batches: Iterator[Any]) -> Iterator[Any]:
-    while True:
-        try:
-            with _worker_errors():
-                batch = next(batches)
-        except StopIteration:
-            return
-        yield batch
+    with _worker_errors():
+        yield from batches
 
 
 @contextmanager

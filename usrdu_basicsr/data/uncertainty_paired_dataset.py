@@ -12,6 +12,7 @@ from basicsr.utils.registry import DATASET_REGISTRY
 from torch.utils.data import Dataset
 
 from usrdu_basicsr.data.bad_image_policy import BadImagePolicy, check_patch_fits
+from usrdu_basicsr.data.hr_image_dataset import HRImageDataset
 from usrdu_basicsr.storage.generated_set import check_generated_scale
 from usrdu_basicsr.storage.open_source import open_source
 from usrdu_basicsr.storage.pairs import check_lr_size, partner_indices
@@ -41,12 +42,7 @@ class UncertaintyPairedDataset(Dataset):
             was generated at another scale; or, for training, an image is smaller than `gt_size`.
     """
 
-    options = frozenset(
-        {
-            *('dataroot_gt', 'dataroot_lq', 'dataroot_log_scale', 'meta_info_file', 'gt_size', 'use_hflip', 'use_rot'),
-            *('io_backend', 'on_bad_image'),
-        }
-    )
+    options = HRImageDataset.options | {'dataroot_lq', 'dataroot_log_scale'}
 
     def __init__(self, opt: Mapping[str, Any]) -> None:
         self.opt = opt
