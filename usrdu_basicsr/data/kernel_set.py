@@ -58,8 +58,7 @@ def read_kernel(path: Path) -> np.ndarray:
     """
     kernel = _read_array(path)
     if not isinstance(kernel, np.ndarray) or kernel.ndim != 2 or kernel.dtype.kind not in 'fiu':
-        is_array = isinstance(kernel, np.ndarray)
-        actual = f'{kernel.dtype} of shape {kernel.shape}' if is_array else type(kernel).__name__
+        actual = f'{kernel.dtype} of shape {kernel.shape}' if isinstance(kernel, np.ndarray) else type(kernel).__name__
         raise InputError(f"kernel '{path}': got {actual}, expected a real matrix (rows, columns). {REMEDY}")
     kernel = kernel.astype(np.float64)
     if not np.isfinite(kernel).all():

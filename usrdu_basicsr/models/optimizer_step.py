@@ -32,9 +32,8 @@ class OptimizerStep:
         self.optimizer = optimizer
         self.settings = settings
         self.scaled = settings.precision == 'fp16'
-        growth_interval = 2000 if self.scaled else NO_GROWTH_INTERVAL
-        init_scale = 2.0**16 if self.scaled else 1.0
-        self.scaler = torch.amp.GradScaler(device.type, init_scale, growth_interval=growth_interval)
+        scale, growth_interval = (2.0**16, 2000) if self.scaled else (1.0, NO_GROWTH_INTERVAL)
+        self.scaler = torch.amp.GradScaler(device.type, scale, growth_interval=growth_interval)
         self.one = torch.ones((), device=device)
 
     def backward(self, *losses: Tensor) -> None:

@@ -6,6 +6,7 @@ import inspect
 import json
 import math
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from os import path as osp
 from pathlib import Path
 from typing import Any
@@ -97,8 +98,12 @@ class ValidationHistory:
 
     def resume_from(self, iteration: int) -> None:
         """Read the validations up to an iteration and remove later ones, which the resumed run repeats."""
-        lines = self.path.read_text().splitlines() if self.path.is_file() else []
-        self.records = [record for line in lines if (record := _parse(line)) and record['iter'] <= iteration]
+        self.records = []
+        for line in self.path.read_text().splitlines() if self.path.is_file() else []:
+            with suppress(ValueError, TypeError, KeyError):  # an invalid line is removed
+                record = json.loads(line)
+                if record['iter'] <= iteration:
+                    self.records.append(record)
         self._write()
 
     def add(self, iteration: int, dataset: str, metrics: Mapping[str, float]) -> None:
@@ -125,12 +130,3 @@ class ValidationHistory:
 
     def _write(self) -> None:
         write_text(self.path, ''.join(f'{json.dumps(record)}\n' for record in self.records))
-
-
-def _parse(line: str) -> dict[str, Any] | None:
-    """Parse a record; None if the line is invalid."""
-    try:
-        record = json.loads(line)
-    except ValueError:
-        return None
-    return record if isinstance(record, dict) and isinstance(record.get('iter'), int) else None

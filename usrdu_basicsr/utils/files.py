@@ -5,7 +5,6 @@ from __future__ import annotations
 import glob
 import logging
 import os
-import re
 import shutil
 import uuid
 from collections.abc import Callable, Collection, Iterator
@@ -109,8 +108,8 @@ def _temporary_path(path: Path) -> Path:
 
 def remove_temporaries(folder: Path) -> None:
     """Remove the temporary files of killed processes from a folder that no process is writing to."""
-    for path in folder.glob(f'.*{TEMPORARY}'):
-        if re.fullmatch(r'\..+\.[0-9a-f]{32}', path.stem) and path.is_file():
+    for path in folder.glob(f'.*.{"[0-9a-f]" * 32}{TEMPORARY}'):
+        if path.is_file():
             path.unlink(missing_ok=True)
 
 
