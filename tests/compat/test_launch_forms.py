@@ -287,7 +287,10 @@ def test_exit_status_of_scripts(trained: Workplace):
         ((*GENERATE, '-i', 'hr', '-o', 'x', '--model_path', model['srn']), 'is not an UncertaintyDSN'),
         ((*INFER, '-i', 'hr', '-o', 'x', '--model_path', model['dsn']), 'is a stage 1 DSN'),
         ((*INFER, '-i', 'hr', '-o', 'x', '--model_path', model['srn'], '-opt', 'none.yml'), 'none.yml'),
-        ((*GENERATE, '-i', 'hr', '-o', 'x', '--model_path', model['dsn'], '--tile', '0'), '--tile must be at least 1'),
+        (
+            (*GENERATE, '-i', 'hr', '-o', 'x', '--model_path', model['dsn'], '--tile', '0'),
+            '--tile: got 0, expected an integer >= 1',
+        ),
     ):
         result = run_script(*arguments, cwd=trained.folder)
         assert result.returncode != 0 and 'Traceback' not in result.stderr

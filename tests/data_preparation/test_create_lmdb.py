@@ -47,7 +47,9 @@ def test_create_lmdb_script(tmp_path: Path):
     check_script(SCRIPT, '-i', 'hr', '-o', 'hr.lmdb', '--overwrite', cwd=tmp_path)
     assert len(open_source(tmp_path / 'hr.lmdb', IMAGE)) == 4
     assert names(tmp_path) == ['hr', 'hr.lmdb']
-    assert run_script(SCRIPT, '-i', 'hr', 'hr', '-o', 'x.lmdb', cwd=tmp_path).stderr.endswith('-o is for one input\n')
+    assert run_script(SCRIPT, '-i', 'hr', 'hr', '-o', 'x.lmdb', cwd=tmp_path).stderr.endswith(
+        '-o: got 2 inputs, expected one. Omit -o or pass one input\n'
+    )
     for wrong, message in (
         ('nowhere', "folder 'nowhere' does not exist"),
         ('hr.lmdb', "'hr.lmdb' is an LMDB, expected a folder of images"),
