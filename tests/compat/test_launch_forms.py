@@ -347,5 +347,5 @@ def test_invalid_checkpoint_is_rejected_before_the_run(trained: Workplace, serve
     opt['path']['pretrain_network_g'] = None
     opt['network_g']['upscale'] = 2
     line = error_of(server, opt)
-    assert line == 'error: network_g: SRVGGNetCompact_basicsr has scale 2, the options say scale: 4'
+    assert line == 'error: network_g: got SRVGGNetCompact_basicsr of scale 2, expected scale 4 of the options'
     assert not (trained.folder / 'experiments' / 'bad').exists()

@@ -68,7 +68,7 @@ def test_options_of_this_package_are_checked(run: Callable[..., dict], monkeypat
         ('name: x\nscale: 4: 2\n', r"options.yml', line 2: invalid YAML: "),
         ('a: b: c\n', r"options.yml', line 1: invalid YAML: "),
         ('', r'got NoneType, expected a mapping of options'),
-        ('name: x\ndatasets: {}\n', r'missing num_gpu, path: expected name, num_gpu, datasets, path'),
+        ('name: x\ndatasets: {}\n', r"options file '.*options.yml': missing num_gpu, path"),
         ('name: x\nnum_gpu: 0\ndatasets: {}\npath: ~\n', r'path: got None, expected a mapping'),
         (b'name: \xff\xfe\n', r'cannot read options file'),
         (b'name: \x07\n', r'invalid YAML'),

@@ -293,7 +293,7 @@ def test_valid_options_are_unchanged(dsn_opt: dict, srn_opt: dict):
             "datasets: val: folder 'nowhere' does not exist",
         ),
         (('datasets', 'train', 'gt_size'), 512, InputError, 'datasets: train: image .* expected at least 512x512'),
-        (('network_g', 'scale'), 2, InputError, r'network_g: UncertaintyDSN has scale 2, the options say scale: 4'),
+        (('network_g', 'scale'), 2, InputError, r'network_g: got UncertaintyDSN of scale 2, expected scale 4 of the'),
         (('path', 'pretrain_network_g'), 'none.pth', InputNotFoundError, r"checkpoint 'none\.pth' does not exist"),
         (
             ('path', 'pretrain_network_g'),
@@ -335,7 +335,7 @@ _check_device({'num_gpu': 0, 'dist': False, 'train': {'compile': True}})
 @pytest.mark.parametrize('train', [{'compile': True}, {'precision': 'bf16'}])
 def test_options_unsupported_by_dataparallel_are_rejected(train, monkeypatch):
     monkeypatch.setattr(torch.cuda, 'get_device_capability', lambda device: (9, 0))
-    with pytest.raises(InputError, match=r'need one process per GPU: use torchrun --nproc_per_node=2 '):
+    with pytest.raises(InputError, match=r'need one process per GPU. Use torchrun --nproc_per_node=2 '):
         _check_device({'num_gpu': 2, 'dist': False, 'train': train})
     _check_device({'num_gpu': 2, 'dist': False, 'train': {'precision': 'fp16'}})
 
@@ -346,7 +346,8 @@ def test_gradient_accumulation_requires_mean_losses(dsn_opt: dict):
     opt = changed(opt, 'train', 'gan_opt', 'loss_weight', value=1)
     check_options(opt)
     with pytest.raises(
-        InputError, match='perceptual_opt: train: accum_iter requires a loss that is a mean over images'
+        InputError,
+        match='perceptual_opt: got a loss that is not a mean over images, expected a mean for train: accum_iter',
     ):
         check_options(changed(opt, 'train', 'perceptual_opt', value={**PERCEPTUAL, 'criterion': 'fro'}))
 
@@ -425,5 +426,7 @@ def test_missing_gpus_are_reported(dsn_opt: dict):
 
 
 def test_generator_of_another_scale(srn_opt: dict):
-    with pytest.raises(InputError, match='network_g: SRVGGNetCompact_basicsr has scale 2, the options say scale: 4'):
+    with pytest.raises(
+        InputError, match='network_g: got SRVGGNetCompact_basicsr of scale 2, expected scale 4 of the options'
+    ):
         check_run(changed(srn_opt, 'network_g', 'upscale', value=2))

@@ -72,7 +72,9 @@ def _check_device(opt: Mapping[str, Any]) -> None:
     # Threads of BasicSR's DataParallel autocast to fp16, and its replicas run the first GPU's compiled network.
     if opt['num_gpu'] > 1 and not opt['dist'] and (settings.precision == 'bf16' or settings.compile_mode is not None):
         torchrun = f'torchrun --nproc_per_node={opt["num_gpu"]} and --launcher pytorch'
-        raise InputError(f'train: precision: bf16 and compile need one process per GPU: use {torchrun}, or num_gpu: 1')
+        raise InputError(
+            f'train: precision: bf16 and train: compile need one process per GPU. Use {torchrun}, or num_gpu: 1'
+        )
     if settings.compile_mode is not None:
         try:
             torch.compile(torch.neg)(torch.ones(1, device=device))
@@ -137,7 +139,9 @@ def _check_network(opt: Mapping[str, Any], net: str, paths: Mapping[str, Any]) -
     network = build_from_options(ARCH_REGISTRY, settings, f'network_{net}: ')
     scale = scale_of(network)
     if scale is not None and scale != opt['scale']:
-        raise InputError(f'network_{net}: {settings["type"]} has scale {scale}, the options say scale: {opt["scale"]}')
+        raise InputError(
+            f'network_{net}: got {settings["type"]} of scale {scale}, expected scale {opt["scale"]} of the options'
+        )
     path = paths.get(f'pretrain_network_{net}')
     if path is None:
         return
