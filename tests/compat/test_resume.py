@@ -163,7 +163,7 @@ def test_incomplete_checkpoint_is_skipped(trained: dict, net: str | None, damage
     assert last == (logging.INFO, f"Resumed from '{state_of(trained, 4)}' at iteration 4.")
     aside = Path(f'{state_of(trained, 6)}.superseded')
     if set_aside:
-        assert set_aside[0][1] == f"Renamed '{state_of(trained, 6)}', which is later, to '6.state.superseded'."
+        assert set_aside[0][1] == f"Renamed later training state '{state_of(trained, 6)}' to '6.state.superseded'."
         aside.rename(state_of(trained, 6))
     else:
         assert not state_of(trained, 6).exists()
@@ -186,7 +186,7 @@ def test_states_of_other_runs_are_rejected(trained: dict, tmp_path: Path):
         InputError, match=r'no complete checkpoint among the 3 .*net_g_6\.pth. does not fit UncertaintyDSN'
     ):
         Resumer().load_resume_state(wider)
-    with pytest.raises(InputError, match='UncertaintyDSN has scale 2, the options say scale: 4'):
+    with pytest.raises(InputError, match='got UncertaintyDSN of scale 2, expected scale 4 of the options'):
         Resumer().load_resume_state(trained | {'network_g': DSN | {'scale': 2}})
     assert SRN != DSN
 

@@ -90,7 +90,7 @@ class Resumer:
         if reasons:
             folder = self.opt['path']['training_states']
             raise InputError(
-                f"--auto_resume: no complete checkpoint among the {len(reasons)} states in '{folder}'; newest:"
+                f"--auto_resume: no complete checkpoint among the {len(reasons)} states in '{folder}'. Newest state:"
                 f' {reasons[0]}. Omit --auto_resume to start from iteration 0'
             )
         return None
@@ -103,7 +103,7 @@ class Resumer:
         for later in map(Path, training_states(self.opt['path']['training_states'])):
             if int(later.stem) > iteration:
                 os.replace(later, f'{later}{SUPERSEDED_SUFFIX}')
-                message = f"Renamed '{later}', which is later, to '{later.name}{SUPERSEDED_SUFFIX}'."
+                message = f"Renamed later training state '{later}' to '{later.name}{SUPERSEDED_SUFFIX}'."
                 self.messages.append((logging.WARNING, message))
 
     def build_dataloader(
@@ -150,7 +150,7 @@ def check_complete(opt: Mapping[str, Any], path: str) -> None:
     for key, value in paths.items():
         if key.startswith('pretrain_network_') and value is not None and not os.path.isfile(value):
             raise InputNotFoundError(
-                f"training state '{path}': network '{value}' does not exist; resume from another state"
+                f"training state '{path}': network '{value}' does not exist. Resume from another state"
             )
 
     check_networks(opt, paths)
