@@ -195,7 +195,9 @@ def test_killed_data_worker(server: TrainingServer, uninterrupted: dict[str, Exp
     os.kill(children(training.pid)[0], signal.SIGKILL)
     assert training.wait() == 1
     last = training.output.strip().splitlines()[-1]
-    assert last.startswith('error: a data worker was killed: if memory ran out, lower datasets: train: num_worker_per')
+    assert last.startswith(
+        'error: a data worker was killed, possibly for lack of memory. Lower datasets: train: num_worker_per'
+    )
     assert last.endswith('Resume from the newest checkpoint with --auto_resume') and 'Traceback' not in training.output
     server.run(opt, '--auto_resume')
     assert_as_uninterrupted(experiment, uninterrupted['dsn'])
@@ -242,7 +244,7 @@ def test_damaged_checkpoints(server: TrainingServer, uninterrupted: dict[str, Ex
     warnings = [line for line in log.splitlines() if 'WARNING: Checkpoint skipped: ' in line]
     assert f"{newest}.state': corrupt or not a checkpoint" in warnings[0]
     assert f"net_g_{newest - SAVE_FREQ}.pth': corrupt or not a checkpoint" in warnings[1]
-    assert 'does not exist; resume from another state' in warnings[2] and len(warnings) == 3
+    assert 'does not exist. Resume from another state' in warnings[2] and len(warnings) == 3
     assert f"Resumed from '{experiment.states / str(newest - 3 * SAVE_FREQ)}.state' at iteration " in log
     assert_as_uninterrupted(experiment, uninterrupted['dsn'])
 

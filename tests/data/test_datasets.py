@@ -335,7 +335,7 @@ class BrokenConnection(DataLoader):
 def test_broken_connection_to_a_worker_is_reported_as_its_death():
     batches = iter(TrainDataLoader(BrokenConnection(Broken())))
     assert next(batches) == 0
-    with pytest.raises(WorkerDiedError, match='a data worker was killed: if memory ran out, lower'):
+    with pytest.raises(WorkerDiedError, match='a data worker was killed, possibly for lack of memory'):
         next(batches)
 
 
