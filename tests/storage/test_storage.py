@@ -233,7 +233,7 @@ def test_damaged_lmdbs_are_rejected(sets: Path, change, error: type, message: st
 
 def test_missing_key_is_reported(sets: Path):
     rename_key(sets / 'hr.lmdb')
-    with pytest.raises(InputError, match=r"LMDB '.*hr.lmdb' lacks 'other', which its meta_info.txt names"):
+    with pytest.raises(InputError, match=r"LMDB '.*hr.lmdb' lacks 'other', which its meta_info.txt lists"):
         open_source(sets / 'hr.lmdb', IMAGE).read(0)
 
 

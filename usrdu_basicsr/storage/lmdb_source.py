@@ -65,7 +65,9 @@ class LmdbSource(Source):
         if listed is not None:
             keys = [key if (key := os.path.splitext(name)[0]) in entries else key_of(key) for name in listed]
             if missing := [name for key, name in zip(keys, listed, strict=True) if key not in entries]:
-                raise InputError(f"LMDB '{root}' lacks {len(missing)} of {len(listed)} names, such as {missing[0]!r}")
+                raise InputError(
+                    f"LMDB '{root}' lacks {len(missing)} of {len(listed)} listed names, such as {missing[0]!r}"
+                )
             entries = {key: entries[key] for key in keys}
         self.keys = np.array(list(entries))
         if unsized := [entry.name for entry in entries.values() if entry.size is None]:
@@ -106,5 +108,7 @@ class LmdbSource(Source):
         except lmdb.Error as error:
             raise InputError(f"cannot read '{self.name(index)}' ({error}). Create the LMDB again") from error
         if value is None:
-            raise InputError(f"LMDB '{self.root}' lacks {str(self.keys[index])!r}, which its {META_INFO} names")
+            raise InputError(
+                f"LMDB '{self.root}' lacks {str(self.keys[index])!r}, which its {META_INFO} lists. Create it again"
+            )
         return value

@@ -58,7 +58,7 @@ def check_pairs(
     problems += [_missing(gt.name(index), lq) for name, index in gt_index.items() if name not in lq_index]
     notes: list[str] = []
     if unused := sorted(lq_index.keys() - gt_index.keys()):
-        text = f"{len(unused)} files of '{lq.root}' have no partner in '{gt.root}', the first one is {unused[0]!r}"
+        text = f"{len(unused)} files of '{lq.root}' have no partner in '{gt.root}', such as {unused[0]!r}"
         # BasicSR requires as many LR as HR images, unless a list names the HR images
         (problems if is_basicsr and meta_info_file_of(dataset) is None else notes).append(text)
     for name in sorted(gt_index.keys() & lq_index.keys()):
