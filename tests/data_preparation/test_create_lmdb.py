@@ -112,7 +112,7 @@ def test_corruption_is_found_by_decoding(tmp_path: Path):
 def test_floating_point_images_are_rejected(tmp_path: Path):
     (tmp_path / 'hr').mkdir()
     assert cv2.imwrite(str(tmp_path / 'hr' / 'a.tif'), np.zeros((8, 8, 3), np.float32))
-    with pytest.raises(InputError, match=r"a.tif' is float32: PNG supports uint8 and uint16"):
+    with pytest.raises(InputError, match=r"a.tif': got float32, expected uint8 or uint16 for PNG"):
         create_lmdbs([tmp_path / 'hr'])
 
 
@@ -170,7 +170,7 @@ def test_killed_run_leaves_no_partial_lmdb(tmp_path: Path, number: signal.Signal
     for path in list((tmp_path / 'hr').iterdir())[3:]:
         path.unlink()
     again = run_script(SCRIPT, '-i', 'hr', cwd=tmp_path)
-    assert again.returncode == 0 and 'remove it if no process is writing it' in again.stderr
+    assert again.returncode == 0 and 'Remove it if no process is writing it' in again.stderr
     assert len(read_meta_info(tmp_path / 'hr.lmdb' / 'meta_info.txt')) == 3
 
 
