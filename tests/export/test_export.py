@@ -211,13 +211,13 @@ def test_several_options_files_are_ignored(tmp_path: Path, caplog: pytest.LogCap
         (tmp_path / name).write_text(OPTIONS, encoding='utf-8')
     (file,) = export_network(checkpoint, tmp_path, ['safetensors'])
     assert read_metadata(file.path)['training_options_sha256'] == 'not known'
-    assert 'has several files (a.yml, b.yml). Name one with -opt' in caplog.text
+    assert 'has several (a.yml, b.yml). Select one with -opt' in caplog.text
 
 
 def test_unreadable_options_of_the_experiment(tmp_path: Path):
     checkpoint = save(tmp_path / 'models' / 'net.pth', NETWORKS['srvgg2'][0]())
     (tmp_path / 'train.yml').write_text('name: [', encoding='utf-8')
-    with pytest.raises(InputError, match=r'options of the experiment: .*invalid YAML.* Name another file with -opt'):
+    with pytest.raises(InputError, match=r'options of the experiment: .*invalid YAML.* Select another file with -opt'):
         list(export_network(checkpoint, tmp_path, ['safetensors']))
 
 
