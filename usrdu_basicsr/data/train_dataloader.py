@@ -62,8 +62,8 @@ def _worker_errors() -> Iterator[None]:
         if is_from_dataset or (isinstance(error, RuntimeError) and not str(error).startswith('DataLoader worker (pid')):
             raise
         raise WorkerDiedError(
-            'a data worker was killed, possibly for lack of memory. Lower datasets: train: num_worker_per_gpu, and'
-            ' resume with --auto_resume'
+            'a data worker was killed, possibly for lack of memory. Lower datasets: train: num_worker_per_gpu.'
+            ' Resume from the newest checkpoint with --auto_resume'
         ) from error
 
 
