@@ -1,4 +1,4 @@
-"""Training, generation, testing and inference, run in processes as a user runs them, and their errors."""
+"""Commands for training, LR generation, testing and inference: output files and error messages."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def loss(kind: str, weight: float = 1) -> dict:
 
 
 def options(stage: str, is_train: bool) -> dict:
-    """Smallest options of a stage, on images below the current folder."""
+    """Minimal options of a stage. Dataset paths are relative to the current folder."""
     pairs = {
         'name': 'pairs',
         'type': 'PairedImageDataset',
@@ -69,7 +69,7 @@ def options(stage: str, is_train: bool) -> dict:
     if not is_train:
         return opt | {'datasets': {'test_1': pairs}}
     adam = {'type': 'Adam', 'lr': 1e-4}
-    data |= {'name': 'photos', 'dataroot_gt': 'hr', 'gt_size': 64, 'batch_size_per_gpu': 1, 'num_worker_per_gpu': 0}
+    data |= {'name': 'images', 'dataroot_gt': 'hr', 'gt_size': 64, 'batch_size_per_gpu': 1, 'num_worker_per_gpu': 0}
     return opt | {
         'datasets': {'train': data | {'dataset_enlarge_ratio': 4}, 'val': pairs},
         'network_d': {'type': 'UNetDiscriminatorSN_basicsr', 'num_in_ch': 3, 'num_feat': 4},
@@ -86,7 +86,7 @@ def options(stage: str, is_train: bool) -> dict:
 
 
 class Workplace:
-    """A user's folder, and the environment that the README makes: the start-up hook is installed."""
+    """Working folder of a user and an environment with the start-up hook, as after `pip install`."""
 
     def __init__(self, folder: Path, site: Path) -> None:
         self.folder = folder
@@ -121,7 +121,7 @@ class Workplace:
         return result.stdout + result.stderr
 
     def error(self, *arguments: str | Path) -> str:
-        """The one line that a failing run ends with."""
+        """Last line of standard error of a command that fails without a traceback."""
         result = self.run(*arguments)
         assert result.returncode != 0
         assert 'Traceback' not in result.stderr, result.stderr
@@ -130,14 +130,14 @@ class Workplace:
 
 @pytest.fixture(scope='module')
 def server(workplace: Workplace) -> Iterator[TrainingServer]:
-    """Trains in the same folder, where how it is started does not matter."""
+    """Training server in the same folder, for tests that do not depend on the form of the launcher."""
     server = TrainingServer(workplace.folder)
     yield server
     server.stop()
 
 
 def error_of(server: TrainingServer, opt: dict) -> str:
-    """The one line that a failing training ends with."""
+    """Last line of the output of a training that fails without a traceback."""
     output = server.run(opt, status=1)
     assert 'Traceback' not in output, output
     return output.strip().splitlines()[-1]
@@ -168,7 +168,7 @@ def workplace(tmp_path_factory: pytest.TempPathFactory) -> Workplace:
 
 @pytest.fixture(scope='module')
 def trained(workplace: Workplace) -> Workplace:
-    """Stage 1, the generated set and stage 2, made once by commands."""
+    """Working folder after training stage 1, generating LR images and training stage 2."""
     workplace.check('-m', 'basicsr.train', '-opt', 'train_dsn.yml')
     model = 'experiments/dsn/models/net_g_latest.pth'
     out = workplace.check(*GENERATE, '-i', 'hr', '-o', 'set', '--model_path', model)
@@ -208,7 +208,7 @@ def test_every_launcher_form_tests_in_the_current_folder(trained: Workplace, for
 
 
 def test_tensorboard_shows_the_runs(trained: Workplace):
-    """BasicSR brings tb-nightly; where `tensorboard` is installed beside it, neither starts."""
+    """BasicSR depends on tb-nightly. TensorBoard does not start if the package `tensorboard` is installed as well."""
     with socket.socket() as free:
         free.bind(('127.0.0.1', 0))
         port = free.getsockname()[1]
@@ -226,7 +226,7 @@ def test_tensorboard_shows_the_runs(trained: Workplace):
         while 'dsn' not in runs and time.monotonic() < deadline:
             assert server.poll() is None, server.stderr.read()
             time.sleep(1)
-            with contextlib.suppress(URLError):  # not up yet
+            with contextlib.suppress(URLError):  # the server has not started yet
                 runs = json.load(urlopen(f'http://127.0.0.1:{port}/data/runs'))
         assert {'dsn', 'srn'} <= set(runs)
     finally:
@@ -257,8 +257,8 @@ def test_two_processes_train_stage_2_on_cpus(trained: Workplace):
     experiment = trained.folder / 'experiments' / 'distributed'
     assert 'World size (gpu number): 2' in next(experiment.glob('train_*.log')).read_text()
     state = torch.load(experiment / 'models' / 'net_g_latest.pth', weights_only=True)['params']
-    alone = torch.load(trained.folder / 'experiments/srn/models/net_g_latest.pth', weights_only=True)['params']
-    assert {key: value.shape for key, value in state.items()} == {key: value.shape for key, value in alone.items()}
+    single = torch.load(trained.folder / 'experiments/srn/models/net_g_latest.pth', weights_only=True)['params']
+    assert {key: value.shape for key, value in state.items()} == {key: value.shape for key, value in single.items()}
     model = 'experiments/distributed/models/net_g_latest.pth'
     trained.check(*processes, *INFER, '-i', 'camera', '-o', 'shared', '--model_path', model)
     assert len(list((trained.folder / 'shared').iterdir())) == 2

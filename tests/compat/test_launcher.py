@@ -1,4 +1,4 @@
-"""Where BasicSR's launchers write and what they say about a user's mistakes."""
+"""Output folders and error messages of BasicSR's launchers."""
 
 from __future__ import annotations
 
@@ -108,9 +108,9 @@ def test_user_errors_are_one_line(capsys: pytest.CaptureFixture[str], monkeypatc
     others: list[BaseException] = []
     monkeypatch.setattr(sys, 'excepthook', lambda kind, error, traceback: others.append(error))
     launcher.show_user_errors()
-    ours = sys.excepthook
+    installed = sys.excepthook
     launcher.show_user_errors()
-    assert sys.excepthook is ours
+    assert sys.excepthook is installed
     mistake, bug = InputNotFoundError('no such file: x.png'), ValueError('a bug')
     for error in (mistake, bug):
         sys.excepthook(type(error), error, None)
