@@ -56,7 +56,7 @@ def test_valid_set_has_no_problems(sets: Path):
 def test_all_problems_are_reported_at_once(sets: Path):
     content = (sets / 'hr' / 'astronaut.png').read_bytes()
     (sets / 'hr' / 'astronaut.png').write_bytes(content[: len(content) // 2])
-    write_sample_images(sets / 'set' / 'lr', 2, 12, 12)  # too small; chelsea's has another size
+    write_sample_images(sets / 'set' / 'lr', 2, 12, 12)  # too small; the size of chelsea also contradicts its HR image
     (sets / 'set' / 'log_scale' / 'coffee.npy').write_bytes(b'')
     (sets / 'set' / 'lr' / 'extra.png').write_bytes((sets / 'hr' / 'coffee.png').read_bytes())
     (sets / 'set' / 'lr' / 'coffee.jpg').write_bytes((sets / 'set' / 'lr' / 'coffee.png').read_bytes())
@@ -181,5 +181,5 @@ def test_files_that_basicsr_cannot_read_are_reported(sets: Path):
     assert check_dataset(pairs).problems == [
         f"dataroot_gt: folder '{sets}/hr' contains 'notes.txt', which PairedImageDataset reads as an image. Move it"
     ]
-    (sets / 'list.txt').write_text('my photo.png\n')
+    (sets / 'list.txt').write_text('my image.png\n')
     assert 'cannot read names with spaces' in check_dataset(pairs | {'meta_info_file': sets / 'list.txt'}).problems[0]

@@ -1,4 +1,4 @@
-"""scripts/create_lmdb.py: LMDBs are complete or missing, and errors name the file."""
+"""scripts/create_lmdb.py: content of the LMDBs, atomic writes and error messages."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def test_more_workers_write_the_same_file(tmp_path: Path):
 
 
 def write_rotated(path: Path) -> None:
-    """Write an image with an EXIF orientation."""
+    """Write an image with an EXIF orientation that rotates it by 90 degrees."""
     from PIL import Image
 
     image = Image.fromarray(sample_image(height=40, width=60)[..., ::-1])
@@ -136,7 +136,7 @@ def test_ambiguous_names_are_rejected(tmp_path: Path):
 
 
 def start(tmp_path: Path, count: int) -> subprocess.Popen:
-    """Start a run and wait until it is writing its LMDB."""
+    """Start the script and wait until it is writing its LMDB."""
     (tmp_path / 'hr').mkdir()
     noise = np.random.default_rng(0).integers(0, 256, (600, 600, 3), np.uint8)
     assert cv2.imwrite(str(tmp_path / 'hr' / '000.png'), noise)
@@ -194,7 +194,7 @@ def test_other_folders_are_not_replaced(tmp_path: Path):
 
 
 def test_full_disk_leaves_the_existing_lmdb(tmp_path: Path):
-    """Simulated by a limit on the file size."""
+    """The full disk is simulated by a limit on the file size."""
     write_sample_images(tmp_path / 'hr', 4)
     create_lmdbs([tmp_path / 'hr'])
     before = (tmp_path / 'hr.lmdb' / 'data.mdb').read_bytes()
