@@ -1,4 +1,4 @@
-"""Options: every shipped file is checked, built and stepped; wrong ones are refused with the remedy."""
+"""Shipped options files are checked and trained for one step; errors of invalid options."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def read(path: Path) -> dict:
 
 @pytest.fixture
 def parse(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    """Options as a launcher gets them, before or after the checks of this package."""
+    """Function that parses and checks options as a launcher does."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, 'excepthook', sys.excepthook)
 
@@ -55,7 +55,7 @@ def to_plain(value):
 
 
 def make_data(opt: dict) -> None:
-    """Small photos and log-scales wherever the options expect some."""
+    """Write small images, log-scale maps and kernels to the paths in the options."""
     if 'kernels' in opt.get('train', {}):
         write_kernel(Path(opt['train']['kernels']), 'box', np.full((5, 5), 1 / 25))
     for phase, dataset in opt['datasets'].items():
@@ -79,7 +79,7 @@ def make_data(opt: dict) -> None:
 
 
 def make_checkpoints(opt: dict) -> None:
-    """Freshly made networks wherever the options expect checkpoints."""
+    """Save randomly initialised networks to the checkpoint paths in the options."""
     for net in ('g', 'dsn'):
         path = opt['path'].get(f'pretrain_network_{net}')
         if path is not None:
@@ -120,7 +120,7 @@ def test_every_recipe_is_built_and_stepped(path: Path, parse, monkeypatch: pytes
 
 
 def demo_options(name: str, parse) -> dict:
-    """Options of the demo, with data, as a launcher completes them."""
+    """Write the data of an options file of the demo and return its options as completed by a launcher."""
     opt = read(OPTIONS / 'demo' / name)
     opt['num_gpu'] = 0
     make_data(opt)
@@ -138,7 +138,7 @@ def srn_opt(parse) -> dict:
 
 
 def changed(opt: dict, *keys: str, value: object) -> dict:
-    """A copy with one value set, or removed where the value is `...`."""
+    """Copy of the options with one value set, or removed if `value` is `...`."""
     opt = deepcopy(opt)
     section = opt
     for key in keys[:-1]:
@@ -412,7 +412,7 @@ def test_resumed_run_needs_no_initial_weights(srn_opt: dict):
         check_run(opt)
     states = Path(opt['path']['training_states'])
     states.mkdir(parents=True)
-    (states / 'notes.state').touch()  # not one of BasicSR's
+    (states / 'notes.state').touch()  # not a state file of BasicSR
     with pytest.raises(InputNotFoundError, match=r'gone.pth'):
         check_run(opt | {'auto_resume': True})
     (states / '5.state').touch()

@@ -1,4 +1,4 @@
-"""The KernelGAN benchmarks, run as a user runs them."""
+"""KernelGAN benchmark scripts and their fixed kernels."""
 
 from __future__ import annotations
 
