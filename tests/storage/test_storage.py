@@ -115,7 +115,7 @@ def test_lmdbs_of_basicsr_are_read(tmp_path: Path):
 
 @pytest.mark.parametrize(('method', 'workers'), [('fork', 2), pytest.param('spawn', 1, marks=pytest.mark.slow)])
 def test_each_worker_opens_the_lmdb(sets: Path, method: str, workers: int):
-    """Also if the main process has read it before and two datasets share it."""
+    """The main process has already read the LMDB, and two datasets share it."""
     dataset = build_dataset(options(sets, '.lmdb'))
     second = build_dataset(options(sets, '.lmdb', dataroot_gt=str(sets / 'set' / '..' / 'hr.lmdb')))
     expected = [dataset[i]['gt'] for i in range(4)]

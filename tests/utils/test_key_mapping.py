@@ -78,7 +78,7 @@ def test_original_esrgan_names(tmp_path: Path, prefix: str):
 
 
 def test_real_esrgan_checkpoints(tmp_path: Path):
-    """They use BasicSR's names: https://github.com/xinntao/Real-ESRGAN/blob/master/docs/model_zoo.md"""
+    """These checkpoints use BasicSR's names: https://github.com/xinntao/Real-ESRGAN/blob/master/docs/model_zoo.md"""
     for net, key in (
         (RRDBNet(3, 3, scale=2, num_feat=64, num_block=2, num_grow_ch=32), 'params_ema'),  # RealESRGAN_x2plus
         (RRDBNet(3, 3, scale=4, num_feat=64, num_block=6, num_grow_ch=32), 'params_ema'),  # ..._x4plus_anime_6B
