@@ -69,8 +69,8 @@ def write_data(folder: Path) -> None:
 class Experiment:
     """Output folder of a training run."""
 
-    def __init__(self, workplace: Path, name: str) -> None:
-        self.folder = workplace / 'experiments' / name
+    def __init__(self, workspace: Path, name: str) -> None:
+        self.folder = workspace / 'experiments' / name
         self.states = self.folder / 'training_states'
         self.models = self.folder / 'models'
 

@@ -85,7 +85,7 @@ def options(stage: str, is_train: bool) -> dict:
     }
 
 
-class Workplace:
+class Workspace:
     """Working folder of a user and an environment with the start-up hook, as after `pip install`."""
 
     def __init__(self, folder: Path, site: Path) -> None:
@@ -129,9 +129,9 @@ class Workplace:
 
 
 @pytest.fixture(scope='module')
-def server(workplace: Workplace) -> Iterator[TrainingServer]:
+def server(workspace: Workspace) -> Iterator[TrainingServer]:
     """Training server in the same folder, for tests that do not depend on the form of the launcher."""
-    server = TrainingServer(workplace.folder)
+    server = TrainingServer(workspace.folder)
     yield server
     server.stop()
 
@@ -158,28 +158,28 @@ INFER = [ROOT / 'scripts' / 'inference.py']
 
 
 @pytest.fixture(scope='module')
-def workplace(tmp_path_factory: pytest.TempPathFactory) -> Workplace:
+def workspace(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     folder = tmp_path_factory.mktemp('user')
     write_sample_images(folder / 'hr', 2, 80, 96)
     write_sample_images(folder / 'camera', 2, 24, 32)
     downsample_images(folder / 'hr', folder / 'real')
-    return Workplace(folder, tmp_path_factory.mktemp('environment') / 'site')
+    return Workspace(folder, tmp_path_factory.mktemp('environment') / 'site')
 
 
 @pytest.fixture(scope='module')
-def trained(workplace: Workplace) -> Workplace:
+def trained(workspace: Workspace) -> Workspace:
     """Working folder after training stage 1, generating LR images and training stage 2."""
-    workplace.check('-m', 'basicsr.train', '-opt', 'train_dsn.yml')
+    workspace.check('-m', 'basicsr.train', '-opt', 'train_dsn.yml')
     model = 'experiments/dsn/models/net_g_latest.pth'
-    out = workplace.check(*GENERATE, '-i', 'hr', '-o', 'set', '--model_path', model)
+    out = workspace.check(*GENERATE, '-i', 'hr', '-o', 'set', '--model_path', model)
     assert '2 written, 0 skipped (already exist), 0 failed' in out
-    workplace.check('-m', 'basicsr.train', '-opt', 'train_srn.yml')
-    return workplace
+    workspace.check('-m', 'basicsr.train', '-opt', 'train_srn.yml')
+    return workspace
 
 
 @pytest.mark.parametrize('form', FORMS)
 @pytest.mark.parametrize('stage', STAGES)
-def test_every_launcher_form_trains_in_the_current_folder(trained: Workplace, form: str, stage: str):
+def test_every_launcher_form_trains_in_the_current_folder(trained: Workspace, form: str, stage: str):
     name = f'{stage} {form}'.replace(' ', '_')
     opt = trained.write(options(stage, True) | {'name': name}, f'{name}.yml')
     trained.check(*launcher(form, 'train'), '-opt', opt)
@@ -198,7 +198,7 @@ def test_every_launcher_form_trains_in_the_current_folder(trained: Workplace, fo
 
 @pytest.mark.parametrize('form', FORMS)
 @pytest.mark.parametrize('stage', STAGES)
-def test_every_launcher_form_tests_in_the_current_folder(trained: Workplace, form: str, stage: str):
+def test_every_launcher_form_tests_in_the_current_folder(trained: Workspace, form: str, stage: str):
     shutil.rmtree(trained.folder / 'results', ignore_errors=True)
     trained.check(*launcher(form, 'test'), '-opt', f'test_{stage}.yml')
     results = trained.folder / 'results' / f'{stage}_test'
@@ -207,7 +207,7 @@ def test_every_launcher_form_tests_in_the_current_folder(trained: Workplace, for
     assert image.shape == ((20, 24, 3) if stage == 'dsn' else (80, 96, 3))
 
 
-def test_tensorboard_shows_the_runs(trained: Workplace):
+def test_tensorboard_shows_the_runs(trained: Workspace):
     """BasicSR depends on tb-nightly. TensorBoard does not start if the package `tensorboard` is installed as well."""
     with socket.socket() as free:
         free.bind(('127.0.0.1', 0))
@@ -234,7 +234,7 @@ def test_tensorboard_shows_the_runs(trained: Workplace):
         server.communicate()
 
 
-def test_resuming_on_a_cpu_with_dsn_on_the_fly(trained: Workplace, server: TrainingServer):
+def test_resuming_on_a_cpu_with_dsn_on_the_fly(trained: Workspace, server: TrainingServer):
     opt = options('srn', True)
     opt['name'] = 'resumed'
     opt['datasets']['train'] |= {'type': 'HRImageDataset'}
@@ -249,7 +249,7 @@ def test_resuming_on_a_cpu_with_dsn_on_the_fly(trained: Workplace, server: Train
     assert 'iter:       3' in out and 'iter:       1,' not in out
 
 
-def test_two_processes_train_stage_2_on_cpus(trained: Workplace):
+def test_two_processes_train_stage_2_on_cpus(trained: Workspace):
     opt = options('srn', True) | {'name': 'distributed'}
     processes = ['-m', 'torch.distributed.run', '--standalone', '--nproc_per_node', '2']
     name = trained.write(opt, 'distributed.yml')
@@ -264,7 +264,7 @@ def test_two_processes_train_stage_2_on_cpus(trained: Workplace):
     assert len(list((trained.folder / 'shared').iterdir())) == 2
 
 
-def test_inference(trained: Workplace):
+def test_inference(trained: Workspace):
     model = 'experiments/srn/models/net_g_latest.pth'
     trained.check(*INFER, '-i', 'camera', '-o', 'upscaled', '--model_path', model)
     assert cv2.imread(str(trained.folder / 'upscaled' / 'chelsea.png')).shape == (96, 128, 3)
@@ -272,7 +272,7 @@ def test_inference(trained: Workplace):
     assert (trained.folder / 'one/chelsea.png').read_bytes() == (trained.folder / 'upscaled/chelsea.png').read_bytes()
 
 
-def test_exit_status_of_scripts(trained: Workplace):
+def test_exit_status_of_scripts(trained: Workspace):
     write_sample_images(trained.folder / 'some', 1)
     (trained.folder / 'some' / 'broken.png').write_bytes(b'no image')
     model = {stage: f'experiments/{stage}/models/net_g_latest.pth' for stage in STAGES}
@@ -309,7 +309,7 @@ def test_exit_status_of_scripts(trained: Workplace):
     ],
 )
 def test_invalid_data_is_rejected_before_a_folder_is_created(
-    trained: Workplace, server: TrainingServer, change: dict, message: str
+    trained: Workspace, server: TrainingServer, change: dict, message: str
 ):
     (trained.folder / 'empty').mkdir(exist_ok=True)
     (trained.folder / 'unreadable').mkdir(exist_ok=True)
@@ -321,7 +321,7 @@ def test_invalid_data_is_rejected_before_a_folder_is_created(
     assert not (trained.folder / 'experiments' / 'bad').exists() and not (trained.folder / 'tb_logger' / 'bad').exists()
 
 
-def test_diverging_run_names_its_losses_and_keeps_good_checkpoints(trained: Workplace, server: TrainingServer):
+def test_diverging_run_names_its_losses_and_keeps_good_checkpoints(trained: Workspace, server: TrainingServer):
     opt = options('dsn', True) | {'name': 'diverged'}
     opt['train'] |= {'total_iter': 20, 'max_nonfinite_iters': 3, 'optim_g': {'type': 'Adam', 'lr': 1e30}}
     opt['logger']['save_checkpoint_freq'] = 1
@@ -339,7 +339,7 @@ def test_diverging_run_names_its_losses_and_keeps_good_checkpoints(trained: Work
         assert all(value.isfinite().all() for value in weights.values()), path.name
 
 
-def test_invalid_checkpoint_is_rejected_before_the_run(trained: Workplace, server: TrainingServer):
+def test_invalid_checkpoint_is_rejected_before_the_run(trained: Workspace, server: TrainingServer):
     opt = options('srn', True) | {'name': 'bad'}
     opt['path']['pretrain_network_g'] = 'experiments/dsn/models/net_g_latest.pth'
     line = error_of(server, opt)

@@ -68,7 +68,7 @@ def test_subimages_reassemble_to_the_image(tmp_path: Path):
 
 def test_subimages_of_a_generated_set_are_aligned(sets: Path):
     """Each LR sub-image equals its downsampled HR sub-image: cropping and area downsampling commute."""
-    count = extract_generated_subimages(sets / 'hr', sets / 'set', sets / 'sub', 48, 40)
+    count = extract_subimages(sets / 'hr', sets / 'sub', 48, 40, sets / 'set')
     hr, lr = (open_source(sets / 'sub' / name, IMAGE) for name in ('hr', 'lr'))
     log_scale = open_source(sets / 'sub' / 'log_scale', LOG_SCALE)
     assert len(hr) == count and hr.stems() == lr.stems() == log_scale.stems()
@@ -101,8 +101,8 @@ def options(root: Path, suffix: str) -> dict:
 
 
 def test_folders_and_lmdbs_contain_the_same_subimages(sets: Path):
-    extract_generated_subimages(sets / 'hr', sets / 'set', sets / 'plain', 48, 24)
-    extract_generated_subimages(sets / 'hr', sets / 'set', sets / 'packed', 48, 24, as_lmdb=True)
+    extract_subimages(sets / 'hr', sets / 'plain', 48, 24, sets / 'set')
+    extract_subimages(sets / 'hr', sets / 'packed', 48, 24, sets / 'set', as_lmdb=True)
     plain, packed = (build_dataset(options(sets / name, ext)) for name, ext in (('plain', ''), ('packed', '.lmdb')))
     assert len(plain) == len(packed) > 20
     by_name = {Path(packed[i]['gt_path']).name: packed[i] for i in range(len(packed))}
