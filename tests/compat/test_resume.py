@@ -11,7 +11,7 @@ import torch
 from basicsr.models import build_model
 from basicsr.models.lr_scheduler import MultiStepRestartLR
 
-from tiny_runs import DSN, SRN, dsn_options, srn_options, step, unpaired_batch
+from tiny_runs import DSN, dsn_options, srn_options, step, unpaired_batch
 from usrdu_basicsr.compat.resume import Resumer
 from usrdu_basicsr.options.preflight import resumes
 from usrdu_basicsr.utils.errors import InputError, InputNotFoundError
