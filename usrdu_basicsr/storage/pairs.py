@@ -49,10 +49,9 @@ def check_pairs(
         Problems that prevent training, and notes on files that are ignored.
     """
     is_basicsr, scale = dataset['type'] == PAIRED, dataset['scale']
+    gt_names, lq_names = gt.stems(), lq.stems()
     if is_basicsr:
         gt_names, lq_names = paired_names(gt, dataset.get('filename_tmpl') or '{}'), paired_names(lq, '{}')
-    else:
-        gt_names, lq_names = gt.stems(), lq.stems()
     (gt_index, problems), (lq_index, lq_problems) = _index_names(gt, gt_names), _index_names(lq, lq_names)
     problems += lq_problems
     problems += [_missing(gt.name(index), lq) for name, index in gt_index.items() if name not in lq_index]
