@@ -141,11 +141,9 @@ def _check_train(
             if optimizer.get('type') != 'Adam':  # the only optimizer that BasicSR's BaseModel supports
                 checker.problems.append(f'train: {name}: type: got {optimizer.get("type")!r}, expected Adam')
             checker.arguments(optimizer, torch.optim.Adam, f'train: {name}: ', ['params'])
-    if scheduler := checker.section(train, 'scheduler', 'train: '):
-        if scheduler.get('type') in SCHEDULERS:
-            checker.arguments(scheduler, SCHEDULERS[scheduler['type']], 'train: scheduler: ', ['optimizer'])
-        else:
-            checker.unknown_type(scheduler.get('type'), SCHEDULERS, 'train: scheduler: ')
+    scheduler = checker.section(train, 'scheduler', 'train: ')
+    if scheduler and (scheduler_class := checker.registered(scheduler, SCHEDULERS, 'train: scheduler: ')):
+        checker.arguments(scheduler, scheduler_class, 'train: scheduler: ', ['optimizer'])
 
 
 def _check_target(checker: OptionChecker, train: Mapping[str, Any]) -> None:

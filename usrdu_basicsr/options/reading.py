@@ -68,11 +68,8 @@ def read_options_file(path: str) -> Any:
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"-opt: cannot read options file '{path}': {error}") from error
     except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        line = f', line {mark.line + 1}' if mark else ''
-        raise InputError(
-            f"-opt: options file '{path}'{line}: invalid YAML: {error.problem or error.context}"
-        ) from error
+        line = error.problem_mark.line + 1
+        raise InputError(f"-opt: options file '{path}', line {line}: invalid YAML: {error.problem}") from error
     except yaml.YAMLError as error:
         raise InputError(f"-opt: options file '{path}': invalid YAML: {error}") from error
 
