@@ -124,9 +124,8 @@ def _patch_launchers() -> None:
 
 def _patch_resuming(launcher: ModuleType) -> None:
     original = getattr(launcher, 'load_resume_state', None)
-    if original is None or not hasattr(launcher, 'train_pipeline'):
-        return
-    if getattr(original, '__module__', None) == __name__:
+    is_patched = getattr(original, '__module__', None) == __name__
+    if original is None or is_patched or not hasattr(launcher, 'train_pipeline'):
         return
 
     from usrdu_basicsr.compat.launcher import working_root

@@ -48,13 +48,11 @@ def _init_gloo(backend: str, **kwargs: Any) -> None:
 
 def _init_gloo_by_slurm(backend: str, port: int | None = None) -> None:
     # The same variables as in BasicSR, set from those of Slurm.
-    hosts = subprocess.run(
-        ['scontrol', 'show', 'hostname', os.environ['SLURM_NODELIST']], check=True, capture_output=True, text=True
-    )
+    hosts = subprocess.check_output(['scontrol', 'show', 'hostname', os.environ['SLURM_NODELIST']], text=True)
     if port is not None:
         os.environ['MASTER_PORT'] = str(port)
     os.environ.setdefault('MASTER_PORT', '29500')
-    os.environ['MASTER_ADDR'] = hosts.stdout.split()[0]
+    os.environ['MASTER_ADDR'] = hosts.split()[0]
     os.environ['WORLD_SIZE'] = os.environ['SLURM_NTASKS']
     os.environ['RANK'] = os.environ['SLURM_PROCID']
     os.environ['LOCAL_RANK'] = os.environ.get('SLURM_LOCALID', '0')
