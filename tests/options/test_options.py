@@ -393,7 +393,7 @@ def test_pairs_for_training_are_checked(srn_opt: dict):
 
 
 def test_pairs_listed_in_a_meta_info_file(dsn_opt: dict, tmp_path: Path):
-    """As in BasicSR, the list names HR images, and the template maps them to LR images."""
+    """As in BasicSR, the list names HR images and `filename_tmpl` maps them to LR images."""
     val = dsn_opt['datasets']['val']
     folder = Path(val['dataroot_lq'])
     (folder / 'astronaut.png').rename(folder / 'astronautx4.png')
