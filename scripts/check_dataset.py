@@ -11,11 +11,11 @@ from usrdu_basicsr.cli.command_line import add_workers, positive, run_script
 def main() -> int:
     """Return the exit status: 1 if there is a problem."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('-opt', help='options file whose datasets are checked; or pass folders:')
+    parser.add_argument('-opt', help='options file whose datasets are checked, instead of --gt and --lq')
     parser.add_argument('--gt', help='folder or LMDB of HR images')
     parser.add_argument('--lq', help='folder or LMDB of LR images')
     parser.add_argument('--log_scale', help='folder or LMDB of log-scale maps')
-    parser.add_argument('--pairs', action='store_true', help='each HR image has an LR image of the same name')
+    parser.add_argument('--pairs', action='store_true', help='expect an LR image of the same name for each HR image')
     parser.add_argument('--scale', type=positive, default=4, help='upscaling factor (default: %(default)s)')
     parser.add_argument('--gt_size', type=positive, help='side of the HR training patches in pixels')
     add_workers(parser)

@@ -14,9 +14,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('-i', '--input', required=True, help='published checkpoint')
     parser.add_argument(
-        '-o', '--output', required=True, help='output folder: NAME_srn.pth, NAME_dsn.pth, NAME_discriminator.pth'
+        '-o', '--output', required=True, help='output folder of NAME_srn.pth, NAME_dsn.pth and NAME_discriminator.pth'
     )
-    parser.add_argument('--overwrite', action='store_true', help='replace existing files')
+    parser.add_argument('--overwrite', action='store_true', help='overwrite existing files')
     args = parser.parse_args()
 
     register()

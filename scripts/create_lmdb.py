@@ -13,11 +13,11 @@ def main() -> int:
         '-i', '--input', nargs='+', required=True, help='folders of images, or outputs of scripts/generate_lr.py'
     )
     parser.add_argument('-o', '--output', help='path of the LMDB, for one input (default: FOLDER.lmdb)')
-    parser.add_argument('--pair', action='store_true', help='require the same file names in all inputs')
+    parser.add_argument('--pair', action='store_true', help='require equal file names in all inputs')
     add_packing(parser)
     args = parser.parse_args()
     if args.output is not None and len(args.input) > 1:
-        parser.error('-o is for one input')
+        parser.error(f'-o: got {len(args.input)} inputs, expected one. Omit -o or pass one input')
 
     for path in create_lmdbs(args.input, args.output, args.pair, packing_of(args)):
         print(path)

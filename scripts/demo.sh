@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# The whole method in minutes on real images: learn a camera from unpaired images, then train super-resolution for it.
+# Runs the whole method on real images in minutes: learns the degradation of a camera from unpaired images, then trains
+# super-resolution for it.
 # Writes datasets/demo, experiments/demo_*, tb_logger/demo_* and demo_output into the current folder. Arguments are
 # passed to the three trainings, for example: --force_yml train:total_iter=100
 set -euo pipefail
@@ -9,7 +10,7 @@ source "$scripts/setup_env.sh" demo
 start=$SECONDS
 
 say() { printf '\n== %s (%d s)\n' "$1" $((SECONDS - start)); }
-# Prints the progress only; BasicSR's complete log is in experiments/*/train_*.log
+# Prints the progress only. BasicSR's complete log is in experiments/*/train_*.log
 train() {
     "$PYTHON" -m usrdu_basicsr.train -opt "$options/$1" "${@:2}" 2>&1 | tee demo_output/train.log \
         | grep --line-buffered -E 'lr:\(|# psnr' || { tail -n 20 demo_output/train.log >&2; return 1; }
@@ -18,7 +19,7 @@ train() {
 say 'Images: clean HR, LR of an unknown camera, a paired validation set'
 for folder in datasets/demo demo_output; do
     if [ -e "$folder" ] && [ ! -e "$folder/.made_by_demo" ]; then
-        echo "error: $PWD/$folder exists and was not created by the demo; move it, or run the demo in another folder" >&2
+        echo "error: $PWD/$folder exists and was not created by the demo. Move it, or run the demo in another folder" >&2
         exit 1
     fi
     rm -rf "$folder"

@@ -11,9 +11,15 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('-i', '--input', required=True, help='folder of real LR images')
     parser.add_argument(
-        '-o', '--output', required=True, help='output folder: x2/, x4/, records/, kernels.jsonl, kernels.png'
+        '-o', '--output', required=True, help='output folder of x2/, x4/, records/, kernels.jsonl and kernels.png'
     )
-    parser.add_argument('--scale', type=int, choices=(2, 4), default=4, help='2: only x2/ (default: %(default)s)')
+    parser.add_argument(
+        '--scale',
+        type=int,
+        choices=(2, 4),
+        default=4,
+        help='scale of the kernels; 4 writes x2/ and x4/, 2 only x2/ (default: %(default)s)',
+    )
     parser.add_argument('--batch', type=positive, default=16, help='images trained at once (default: %(default)s)')
     parser.add_argument(
         '--runs', type=positive, default=3, help='runs per image; the kernel is their median (default: %(default)s)'

@@ -12,11 +12,11 @@ def main() -> int:
     """Return the exit status 0."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('--model_path', required=True, help='checkpoint of stage 2, or any RRDBNet or SRVGGNetCompact')
-    parser.add_argument('-o', '--output', required=True, help='output folder; file names follow the checkpoint')
+    parser.add_argument('-o', '--output', required=True, help='output folder; the files are named like the checkpoint')
     parser.add_argument('--format', nargs='+', choices=FORMATS, default=FORMATS, help='file formats (default: all)')
     parser.add_argument('--license', default='not stated', help='license of the weights, for the metadata')
-    parser.add_argument('-opt', help='options file of the training; its network_g describes other architectures')
-    parser.add_argument('--overwrite', action='store_true', help='replace existing files')
+    parser.add_argument('-opt', help='options file of the training, for other architectures and for the metadata')
+    parser.add_argument('--overwrite', action='store_true', help='overwrite existing files')
     args = parser.parse_args()
 
     register()

@@ -12,9 +12,14 @@ def main() -> int:
     """Return the exit status 0."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('-i', '--input', required=True, help='folder of images')
-    parser.add_argument('--generated', help='output of scripts/generate_lr.py for these images, to crop with them')
     parser.add_argument(
-        '-o', '--output', required=True, help='folder of the sub-images; with --generated, of hr, lr and log_scale'
+        '--generated', help='generated set of these images (output of scripts/generate_lr.py), cropped with them'
+    )
+    parser.add_argument(
+        '-o',
+        '--output',
+        required=True,
+        help='output folder; with --generated it gets the subfolders hr, lr and log_scale',
     )
     parser.add_argument(
         '--crop', type=positive, default=480, help='side of a sub-image in pixels (default: %(default)s)'
@@ -28,7 +33,7 @@ def main() -> int:
     output, settings = Path(args.output), packing_of(args)
 
     if args.generated is not None and output.suffix == LMDB_SUFFIX:
-        parser.error('-o is the folder of three LMDBs with --generated: remove .lmdb from the name and pass --lmdb')
+        parser.error(f'-o: got {args.output!r}, expected a folder with --generated. Remove .lmdb and pass --lmdb')
     if args.generated is None and args.lmdb and output.suffix != LMDB_SUFFIX:
         output = default_lmdb_path(output)
     count = extract_subimages(args.input, output, args.crop, args.step, args.generated, args.lmdb, settings)

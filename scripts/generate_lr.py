@@ -19,7 +19,7 @@ def main() -> int:
     )
     args = parser.parse_args()
     if args.tile is not None and args.tile < 1:
-        parser.error(f'--tile must be at least 1, got {args.tile}')
+        parser.error(f'--tile: got {args.tile}, expected an integer >= 1')
 
     register()
     from usrdu_basicsr.cli.command_line import exit_status

@@ -27,15 +27,17 @@ def main() -> int:
         required=True,
         help="net_g_*.pth of stage 2, a published SR file, or any RRDBNet or SRVGGNetCompact such as Real-ESRGAN's",
     )
-    parser.add_argument('-opt', help='options file whose network_g describes another architecture')
     parser.add_argument(
-        '--outscale', type=float, help='scale of the results, any number (default: that of the network)'
+        '-opt', help='options file whose network_g describes an architecture other than RRDBNet and SRVGGNetCompact'
+    )
+    parser.add_argument(
+        '--outscale', type=float, help='scale of the results, also fractional (default: that of the network)'
     )
     parser.add_argument(
         '--tile',
         type=int,
-        help='largest side of a tile in input pixels; 0 for whole images (default: chosen by the free memory).'
-        ' Halved if memory runs out',
+        help='largest side of a tile in input pixels; 0 for whole images (default: determined by the free memory).'
+        ' The size is halved if memory runs out',
     )
     parser.add_argument(
         '--overlap',
@@ -47,11 +49,13 @@ def main() -> int:
         '--precision', default='fp32', help='fp32, tf32, bf16 or fp16, if the device supports it (default: %(default)s)'
     )
     parser.add_argument(
-        '--self_ensemble', action='store_true', help='average over eight flips and rotations, in eight times the time'
+        '--self_ensemble', action='store_true', help='average over eight flips and rotations; takes eight times as long'
     )
-    parser.add_argument('--suffix', default='', help='suffix of the result names (default: none)')
+    parser.add_argument('--suffix', default='', help='suffix of the result names, before the extension (default: none)')
     parser.add_argument(
-        '--ext', default='png', help='png, jpg, webp, or auto for that of the input (default: %(default)s)'
+        '--ext',
+        default='png',
+        help='format of the results: png, jpg, webp, or auto for that of the input (default: %(default)s)',
     )
     parser.add_argument(
         '--overwrite', action='store_true', help='overwrite existing results, for example after a change of settings'

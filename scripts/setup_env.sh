@@ -2,9 +2,9 @@
 # Prepares a Python environment for this checkout. Source it to set PYTHON (the interpreter to use) and PATH:
 # `source setup_env.sh demo` for the demo's requirements, `source setup_env.sh test` for those of the tests as well.
 #
-#   PYTHON=/path/to/python   an environment with everything installed is used as it is; missing packages are installed
-#                            into a virtual environment; for any other Python, .venv is created
-#   PYTHON not set           the active virtual or conda environment, otherwise .venv, created from python3
+#   PYTHON=/path/to/python   If it has all packages, this Python is used unchanged. Otherwise missing packages are
+#                            installed into its virtual or conda environment. A system Python is replaced by .venv.
+#   PYTHON not set           The active virtual or conda environment is used, otherwise .venv, created from python3.
 
 _usrdu_needs='usrdu_basicsr basicsr torch torchvision numpy cv2 yaml lmdb tqdm scipy psutil PIL skimage'
 _usrdu_extras=
@@ -33,14 +33,14 @@ sys.exit(not (conda or sys.prefix != sys.base_prefix))'
 _usrdu_check_version() {
     local version
     if ! version="$("$1" -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null)"; then
-        echo "error: cannot run the Python interpreter '$1'; set PYTHON to one of version 3.10, 3.11 or 3.12" >&2
+        echo "error: cannot run the Python interpreter '$1'. Set PYTHON to Python 3.10, 3.11 or 3.12" >&2
         return 1
     fi
     case "$version" in
         3.10 | 3.11 | 3.12) ;;
         *)
-            echo "error: $1 is Python $version, but BasicSR 1.4.2 needs 3.10, 3.11 or 3.12;" \
-                "set PYTHON to such an interpreter" >&2
+            echo "error: Python interpreter '$1': got Python $version, expected 3.10, 3.11 or 3.12 (for BasicSR 1.4.2)." \
+                "Set PYTHON to another interpreter" >&2
             return 1
             ;;
     esac
@@ -53,7 +53,7 @@ _usrdu_install() {
     elif command -v uv >/dev/null; then # environments made by uv have no pip
         uv pip install --quiet --python "$1" -e "$_usrdu_root$_usrdu_extras"
     else
-        echo "error: $1 has neither pip nor ensurepip; install pip, or set PYTHON to another interpreter" >&2
+        echo "error: '$1' has neither pip nor ensurepip. Install pip, or set PYTHON to another interpreter" >&2
         return 1
     fi
 }
@@ -80,20 +80,20 @@ _usrdu_setup() {
                 "$python" -m venv "$venv" || return 1
             elif ! "$python" -c 'import sys; sys.exit(sys.argv[1] != "%d.%d" % sys.version_info[:2])' \
                 "$("$venv/bin/python" -c 'import sys; print("%d.%d" % sys.version_info[:2])')"; then
-                echo "error: $venv was created by another Python version than $python; remove it, or unset PYTHON" >&2
+                echo "error: '$venv' was created by another Python version than '$python'. Remove it, or unset PYTHON" >&2
                 return 1
             fi
             python="$venv/bin/python"
         fi
         _usrdu_ready "$python" || _usrdu_install "$python" || return 1
         if ! _usrdu_ready "$python"; then
-            echo "error: $python still lacks a requirement after the installation" >&2
+            echo "error: '$python' still lacks a requirement after the installation. Check the output of pip above" >&2
             return 1
         fi
     fi
 
     export PYTHON="$python" PATH="$(dirname "$python"):$PATH"
-    # The package may be that of another checkout, so the path is printed.
+    # Print the path of the package, because it may be that of another checkout.
     echo "Using $PYTHON ($("$PYTHON" --version)), usrdu_basicsr of $(cd / && "$PYTHON" -c \
         'import os, usrdu_basicsr; print(os.path.dirname(usrdu_basicsr.__file__))')"
 }

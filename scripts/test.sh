@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Checks style, types and imports, and runs the tests. `--fast` as the first argument leaves out tests marked `slow`.
+# Checks style, types and imports, and runs the tests. `--fast` as the first argument skips tests marked `slow`.
 # Other arguments are passed to pytest: bash scripts/test.sh --fast -k hook
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/setup_env.sh" test

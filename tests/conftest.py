@@ -15,7 +15,7 @@ usrdu_basicsr.register()
 
 @pytest.fixture
 def bf16_everywhere(monkeypatch: pytest.MonkeyPatch):
-    """Allow bf16 on every CPU; without instructions for it, it is slow but correct."""
+    """Allow bf16 on every CPU. Results are correct, but slow to compute, without bf16 instructions."""
     monkeypatch.setattr(torch.ops.mkldnn, '_is_mkldnn_bf16_supported', lambda: True)
 
 

@@ -1,4 +1,4 @@
-"""Small trainings of both stages, the photos for them, and what they leave."""
+"""Small training runs of both stages: options, datasets and output files."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ TOTAL = {'dsn': 30, 'srn': 150}  # iterations
 
 
 def options(name: str, stage: str, workers: int = 2, dsn: str = 'SmallDSN') -> dict:
-    """A training with noise, a discriminator, averaged weights, and epochs that no checkpoint ends with."""
+    """Training options with noise, a discriminator and EMA. Most checkpoints are saved within an epoch."""
     pairs = {'name': 'pairs', 'type': 'PairedImageDataset', 'dataroot_gt': 'hr', 'dataroot_lq': 'real'}
     data = {
         'dsn': {'type': 'UnpairedImageDataset', 'dataroot_lq': 'camera'},
@@ -33,7 +33,7 @@ def options(name: str, stage: str, workers: int = 2, dsn: str = 'SmallDSN') -> d
         'num_gpu': 0,
         'manual_seed': 3,
         'datasets': {
-            'train': data | loader | {'name': 'photos', 'dataroot_gt': 'hr', 'dataset_enlarge_ratio': 5},
+            'train': data | loader | {'name': 'images', 'dataroot_gt': 'hr', 'dataset_enlarge_ratio': 5},
             'val': pairs | {'io_backend': {'type': 'disk'}},
         },
         'network_g': {'dsn': DSN | {'type': dsn}, 'srn': SRN}[stage],
@@ -55,7 +55,7 @@ def options(name: str, stage: str, workers: int = 2, dsn: str = 'SmallDSN') -> d
 
 
 def write_data(folder: Path) -> None:
-    """What the options name: HR photos, camera photos, pairs and a generated set."""
+    """Write the datasets of the options: HR images, camera images, pairs and a generated set."""
     write_sample_images(folder / 'hr', 3, 80, 96)
     write_sample_images(folder / 'camera', 3, 24, 32)
     downsample_images(folder / 'hr', folder / 'real')
@@ -67,10 +67,10 @@ def write_data(folder: Path) -> None:
 
 
 class Experiment:
-    """What a training has written."""
+    """Output folder of a training run."""
 
-    def __init__(self, workplace: Path, name: str) -> None:
-        self.folder = workplace / 'experiments' / name
+    def __init__(self, workspace: Path, name: str) -> None:
+        self.folder = workspace / 'experiments' / name
         self.states = self.folder / 'training_states'
         self.models = self.folder / 'models'
 
@@ -85,7 +85,7 @@ class Experiment:
 
 
 def equal(one: object, other: object) -> bool:
-    """Whether all that is nested in them is the same, to the last bit."""
+    """Whether two nested objects are equal; tensors are compared bit by bit."""
     if isinstance(one, torch.Tensor):
         return torch.equal(one, other)
     if isinstance(one, dict):

@@ -31,7 +31,7 @@ def check_python(*arguments: str | Path, cwd: Path, python: str | Path = sys.exe
 
 @cache
 def _script_server() -> subprocess.Popen:
-    """The server of this test process; it ends with it, as its standard input closes."""
+    """Server of this test process. It exits when its standard input closes."""
     environment = {**os.environ, 'PYTHONPATH': str(ROOT), 'USRDU_BASICSR_HOOK': '0', 'OMP_NUM_THREADS': '1'}
     command = [sys.executable, ROOT / 'tests' / 'script_server.py']
     return subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)

@@ -10,7 +10,7 @@ from skimage import data
 
 
 def sample_image(name: str = 'astronaut', height: int = 96, width: int = 112) -> np.ndarray:
-    """Centre crop of an image, `(height, width, 3)` uint8, BGR."""
+    """Centre crop of a scikit-image sample, `(height, width, 3)` uint8, BGR."""
     image = getattr(data, name)()
     top, left = (image.shape[0] - height) // 2, (image.shape[1] - width) // 2
     return np.ascontiguousarray(image[top : top + height, left : left + width, ::-1])
@@ -19,7 +19,7 @@ def sample_image(name: str = 'astronaut', height: int = 96, width: int = 112) ->
 def write_sample_images(
     folder: Path, count: int = 2, height: int = 96, width: int = 112, extension: str = 'png'
 ) -> list[Path]:
-    """Write up to four images and return their paths in the order of their names."""
+    """Write up to four images and return their paths, sorted by name."""
     folder.mkdir(parents=True, exist_ok=True)
     paths = []
     for name in ('astronaut', 'chelsea', 'coffee', 'rocket')[:count]:

@@ -1,4 +1,4 @@
-"""Started by `python_process`: forks a process for each script, which saves importing PyTorch and BasicSR each time."""
+"""Server process of `python_process`. It forks a process for each script, which saves importing PyTorch and BasicSR."""
 
 from __future__ import annotations
 
@@ -54,4 +54,4 @@ if __name__ == '__main__':  # spawned worker processes import this file under an
             atexit._run_exitfuncs()
             sys.stdout.flush()
             sys.stderr.flush()
-            os._exit(status)  # tearing down all that is imported takes a second
+            os._exit(status)  # skips the interpreter shutdown, which takes a second

@@ -1,4 +1,4 @@
-"""Wheels of both kinds: what they hold, and installing, using and uninstalling them, all without a network."""
+"""Regular and editable wheels: contents, installation, use and uninstallation, without network access."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ FINDERS = 'import sys; print(*(type(finder).__name__ for finder in sys.meta_path
 
 
 def build(kind: str, folder: Path) -> tuple[Path, Path]:
-    """A wheel of `kind`, and the copy of the checkout that it was built from."""
+    """Build a wheel of `kind`. Return the wheel and the copy of the checkout that it was built from."""
     checkout = folder / 'checkout'
     skip = shutil.ignore_patterns('__pycache__', '*.egg-info')
     for name in ('usrdu_basicsr', 'build_backend'):
@@ -44,7 +44,7 @@ def built(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
 @pytest.fixture(scope='module')
 def environment(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An empty virtual environment."""
-    pytest.importorskip('ensurepip', reason='this Python cannot make virtual environments with pip')
+    pytest.importorskip('ensurepip', reason='this Python cannot create virtual environments with pip')
     folder = tmp_path_factory.mktemp('environment')
     venv.create(folder, with_pip=True, symlinks=os.name != 'nt')
     return folder
@@ -90,7 +90,7 @@ def test_install_and_uninstall(built: tuple[Path, Path], environment: Path):
         assert pth.is_file()
         assert 'BasicSRFinder' in run_in(environment, '-c', FINDERS)
         assert 'BasicSRFinder' not in run_in(environment, '-c', FINDERS, hook='0')
-        checkout.rename(checkout.with_name('moved away'))  # leaves an editable install without its package
+        checkout.rename(checkout.with_name('moved away'))  # an editable install loses its package
         is_editable = not (site_packages(environment) / 'usrdu_basicsr').exists()
         assert ('BasicSRFinder' in run_in(environment, '-c', FINDERS)) != is_editable
     finally:
@@ -99,10 +99,10 @@ def test_install_and_uninstall(built: tuple[Path, Path], environment: Path):
     assert 'BasicSRFinder' not in run_in(environment, '-c', FINDERS)
 
 
-def test_basicsrs_launcher_in_an_environment(tmp_path: Path, environment: Path):
+def test_basicsr_launcher_in_a_virtual_environment(tmp_path: Path, environment: Path):
     wheel, _ = build('wheel', tmp_path)
     run_in(environment, '-m', 'pip', '-q', 'install', '--no-deps', '--no-index', wheel)
-    # What this Python has installed, but not what its start-up files do, save for distutils, which BasicSR imports.
+    # Packages of this Python without its .pth files, except for the one that provides distutils, which BasicSR imports.
     paths = sysconfig.get_paths()
     lines = [paths['purelib'], paths['platlib'], str(Path(basicsr.__file__).parents[1])]
     distutils = Path(paths['purelib'], 'distutils-precedence.pth')
@@ -115,7 +115,7 @@ def test_basicsrs_launcher_in_an_environment(tmp_path: Path, environment: Path):
     assert result.stderr.splitlines()[-1].startswith("error: -opt: options file 'none.yml' does not exist")
 
 
-def test_source_archive_holds_the_build_backend(tmp_path: Path):
+def test_source_archive_contains_the_build_backend(tmp_path: Path):
     _, checkout = build('wheel', tmp_path)
     code = f'import usrdu_build; print(usrdu_build.build_sdist({str(tmp_path)!r}))'
     name = check_python('-c', code, cwd=checkout, PYTHONPATH=str(checkout / 'build_backend')).split()[-1]

@@ -1,4 +1,4 @@
-"""Started by `trainings`: forks a process for each training, because imports take far longer than the training."""
+"""Server process of `trainings`. It forks a process for each training, because imports take longer than training."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ from usrdu_basicsr.archs.dsn_arch import UncertaintyDSN  # noqa: E402
 
 @ARCH_REGISTRY.register()
 class SmallDSN(UncertaintyDSN):
-    """DSN without the 512 channels of the feature head, which make a checkpoint of 68 MB."""
+    """DSN with a feature head of one channel; the 512 channels of `UncertaintyDSN` make a checkpoint of 68 MB."""
 
     def __init__(self, num_feat: int, num_block: int, scale: int) -> None:
         super().__init__(num_feat=num_feat, num_block=num_block, scale=scale)
         self.feature_head = nn.Conv2d(num_feat, 1, 1)
 
 
-def child_of(request: dict) -> int:
-    """Return 0 in the forked process, set up for the request, and the process ID in the server."""
+def fork_child(request: dict) -> int:
+    """Fork a process and set it up for the request. Return 0 in this process and its ID in the server."""
     if pid := os.fork():
         return pid
     os.chdir(request['folder'])
@@ -47,13 +47,13 @@ def answer(number: int) -> None:
     sys.stdout.flush()
 
 
-if __name__ == '__main__':  # not in spawned data workers
+if __name__ == '__main__':  # spawned data workers import this file under another name
     gc.freeze()
     while line := sys.stdin.readline():
         request = json.loads(line)
         if 'wait' in request:
             answer(os.waitstatus_to_exitcode(os.waitpid(request['wait'], 0)[1]))
-        elif pid := child_of(request):
+        elif pid := fork_child(request):
             answer(pid)
         else:
             exec(request['before'])

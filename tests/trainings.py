@@ -1,4 +1,4 @@
-"""Trainings by BasicSR's launcher, each a process that can be killed, that start in no time."""
+"""Training runs of BasicSR's launcher, forked from a server process that has already imported PyTorch and BasicSR."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from python_process import ROOT
 
 
 class Training:
-    """A running training.
+    """A running training process.
 
     Attributes:
-        pid: Of its process, which leads a group of its own, with its data workers.
-        output: What it has written so far.
+        pid: Process ID. The process leads a process group that contains its data workers.
+        output: Standard output and standard error so far.
     """
 
     def __init__(self, server: TrainingServer, pid: int, output: Path) -> None:
@@ -35,11 +35,11 @@ class Training:
         return self._output.read_text() if self._output.exists() else ''
 
     def wait(self) -> int:
-        """Its exit status, negative if a signal ended it."""
+        """Wait for the process and return its exit status, negative if a signal ended it."""
         return self._server.ask({'wait': self.pid})
 
     def wait_until(self, condition: Callable[[], object], seconds: float = 60) -> None:
-        """Wait until something holds; an error if the training ends or the time passes before."""
+        """Wait until `condition` is true; fail if the training ends first or `seconds` have passed."""
         deadline = time.monotonic() + seconds
         while not condition():
             assert time.monotonic() < deadline, self.output
@@ -47,13 +47,13 @@ class Training:
             time.sleep(0.002)
 
     def kill(self) -> None:
-        """As the power might go: it and its data workers, at once."""
+        """Kill the process and its data workers with SIGKILL, which leaves them no time to clean up."""
         os.killpg(self.pid, signal.SIGKILL)
         assert self.wait() == -signal.SIGKILL, self.output
 
 
 class TrainingServer:
-    """Starts trainings in a folder."""
+    """Starts training runs in a folder."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -73,12 +73,12 @@ class TrainingServer:
         return int(self._process.stdout.readline())
 
     def start(self, opt: dict, *arguments: str, before: str = '') -> Training:
-        """Start a training.
+        """Start a training run.
 
         Args:
-            opt: Its options.
-            arguments: For the launcher.
-            before: Python code that its process runs first.
+            opt: Training options.
+            arguments: Command-line arguments of the launcher after `-opt`.
+            before: Python code that the process runs before the launcher.
         """
         self._count += 1
         options = self.folder / f'options_{self._count}.yml'
@@ -89,7 +89,7 @@ class TrainingServer:
         return Training(self, pid, output)
 
     def run(self, opt: dict, *arguments: str, before: str = '', status: int = 0) -> str:
-        """What a whole training writes."""
+        """Run a training to its end, check its exit status and return its output."""
         training = self.start(opt, *arguments, before=before)
         got = training.wait()
         assert got == status, training.output

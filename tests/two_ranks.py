@@ -1,4 +1,4 @@
-"""Distributed work of two ranks on the CPU, for `models/test_distributed.py`. As a script it writes to its folder."""
+"""Distributed training on two CPU ranks. As a script, it writes results for `models/test_distributed.py`."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def patches(rank: int) -> list[list[tuple]]:
 
 
 def trained(stage: str, accum_iter: int, rank: int, world_size: int) -> dict[str, dict[str, torch.Tensor]]:
-    """Networks and log after two steps; each rank has its share of the batches."""
+    """Networks and log after two steps; each rank receives its share of each batch."""
     options = {'dsn': dsn_options, 'srn': srn_options}[stage]
     opt = options(Path('.')) | {'dist': world_size > 1, 'rank': rank, 'world_size': world_size}
     opt['train']['accum_iter'] = accum_iter
@@ -81,7 +81,7 @@ def main(rank: int) -> None:
         for accum_iter in (1, 2):
             torch.save(trained(stage, accum_iter, rank, WORLD_SIZE), f'{stage}_{accum_iter}_{rank}.pt')
     torch.save(patches(rank), f'patches_{rank}.pt')
-    dist.barrier()  # neither destroys the group while the other still uses it
+    dist.barrier()  # no rank destroys the group while the other one uses it
     dist.destroy_process_group()
 
 

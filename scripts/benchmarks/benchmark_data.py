@@ -1,8 +1,8 @@
 """Measure patches per second: BasicSR's PairedImageDataset and this package's dataset on 2K images and sub-images.
 
-The images are composed of scikit-image's, enlarged to 2040x1356 pixels, with added noise: plain enlargements would be
-smaller files, and faster to read, than photos. All files are in the cache of the operating system; on a slow disk
-sub-images gain more.
+The images are composed of scikit-image's, enlarged to 2040x1356 pixels, with added noise. Without noise the
+files would be smaller and faster to read than those of camera images. All files are in the cache of the operating
+system. On a slow disk sub-images gain more.
 """
 
 import argparse

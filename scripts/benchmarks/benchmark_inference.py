@@ -26,7 +26,7 @@ def main() -> int:
     parser.add_argument('--precisions', nargs='+', default=['fp32', 'bf16'])
     parser.add_argument('--tiles', type=int, nargs='+', default=[0], help='0 for the whole image (default: 0)')
     parser.add_argument('--repeat', type=positive, default=3, help='rounds; the fastest is reported')
-    parser.add_argument('--json', type=Path, help='file for the results')
+    parser.add_argument('--json', type=Path, help='JSON file of the results')
     add_device(parser)
     args = parser.parse_args()
 

@@ -45,15 +45,19 @@ SIZES = {'cuda': ((256, 16), (256, 6)), 'cpu': ((128, 4), (128, 2))}
 def main() -> int:
     """Run the benchmark."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('--device', choices=['cpu', 'cuda'], help='default: the GPU if there is one')
+    parser.add_argument('--device', choices=['cpu', 'cuda'], help='device (default: the GPU if available)')
     parser.add_argument('--steps', type=positive, default=5, help='timed steps per round (default: %(default)s)')
     parser.add_argument('--rounds', type=positive, default=3, help='rounds over all settings (default: %(default)s)')
     parser.add_argument('--gt_size', type=positive, help='side of the HR patches of both stages')
     parser.add_argument('--batch', type=positive, help='batch size of both stages')
-    parser.add_argument('--compile', action='store_true', help='include compiled networks, minutes each')
-    parser.add_argument('--num_block', type=positive, nargs=2, default=[8, 23], help='of each network (default: 8 23)')
-    parser.add_argument('--image_size', type=positive, nargs=2, default=[512, 768], help='(default: 512 768)')
-    parser.add_argument('--json', type=Path, help='file for the figures')
+    parser.add_argument('--compile', action='store_true', help='measure compiled networks as well (minutes each)')
+    parser.add_argument(
+        '--num_block', type=positive, nargs=2, default=[8, 23], help='blocks of DSN and SRN (default: 8 23)'
+    )
+    parser.add_argument(
+        '--image_size', type=positive, nargs=2, default=[512, 768], help='HR height and width (default: 512 768)'
+    )
+    parser.add_argument('--json', type=Path, help='JSON file of the results')
     args = parser.parse_args()
 
     register()

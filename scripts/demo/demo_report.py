@@ -22,7 +22,12 @@ def main() -> int:
     parser.add_argument('--data', type=Path, default=Path('datasets/demo/validation'), help='HR and camera images')
     parser.add_argument('--dsn', default='experiments/demo_dsn/models/net_g_latest.pth')
     parser.add_argument('--upscaled', type=Path, default=Path('demo_output/upscaled'), help='results of stage 2')
-    parser.add_argument('--baseline', type=Path, default=Path('demo_output/upscaled_bicubic'), help='of the baseline')
+    parser.add_argument(
+        '--baseline',
+        type=Path,
+        default=Path('demo_output/upscaled_bicubic'),
+        help='results of the baseline, trained on bicubic LR',
+    )
     parser.add_argument('-o', '--output', type=Path, default=Path('demo_output'))
     args = parser.parse_args()
 

@@ -1,4 +1,4 @@
-"""BasicSR's own training launcher on this machine, with a model of BasicSR's."""
+"""BasicSR's training launcher with `SRModel`, a model of BasicSR, on a CPU."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Trainings that are killed, stopped, run out of disk space or find damaged files, each in its own process."""
+"""Faults in training processes: kills, signals, full disks and corrupt files."""
 
 from __future__ import annotations
 
@@ -32,18 +32,18 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TrainingServer]
 
 @pytest.fixture(scope='module')
 def uninterrupted(server: TrainingServer) -> dict[str, Experiment]:
-    """Trainings without a fault."""
+    """Training runs without a fault, by stage."""
     for stage in TOTAL:
-        server.run(options(f'whole_{stage}', stage))
-    return {stage: Experiment(server.folder, f'whole_{stage}') for stage in TOTAL}
+        server.run(options(f'uninterrupted_{stage}', stage))
+    return {stage: Experiment(server.folder, f'uninterrupted_{stage}') for stage in TOTAL}
 
 
-def assert_as_uninterrupted(experiment: Experiment, whole: Experiment) -> None:
-    for iteration in ('latest', whole.newest()):
-        assert equal(experiment.content(iteration), whole.content(iteration)), iteration
-    files = [each.folder / 'validation.jsonl' for each in (experiment, whole)]
+def assert_as_uninterrupted(experiment: Experiment, reference: Experiment) -> None:
+    for iteration in ('latest', reference.newest()):
+        assert equal(experiment.content(iteration), reference.content(iteration)), iteration
+    files = [each.folder / 'validation.jsonl' for each in (experiment, reference)]
     history, expected = (file.read_text().splitlines() for file in files)
-    # a validation due at the checkpoint that was resumed is not repeated
+    # a validation due at the resumed iteration is not repeated
     assert history[-1] == expected[-1] and set(history) <= set(expected)
     assert not list(experiment.folder.rglob('*.tmp'))
 
@@ -51,8 +51,8 @@ def assert_as_uninterrupted(experiment: Experiment, whole: Experiment) -> None:
 def test_comparison_detects_other_trainings(server: TrainingServer, uninterrupted: dict[str, Experiment]):
     """The comparisons below would be meaningless if all trainings ended with the same weights."""
     server.run(options('other', 'dsn') | {'manual_seed': 4})
-    other, whole = Experiment(server.folder, 'other').content('latest'), uninterrupted['dsn'].content('latest')
-    assert not same(other['net_g_latest.pth']['params'], whole['net_g_latest.pth']['params'])
+    other, reference = Experiment(server.folder, 'other').content('latest'), uninterrupted['dsn'].content('latest')
+    assert not same(other['net_g_latest.pth']['params'], reference['net_g_latest.pth']['params'])
 
 
 def test_number_of_workers_has_no_effect(server: TrainingServer, uninterrupted: dict[str, Experiment]):
@@ -62,19 +62,19 @@ def test_number_of_workers_has_no_effect(server: TrainingServer, uninterrupted: 
 
 @pytest.mark.parametrize(('stage', 'kills'), [('dsn', 4), ('srn', 12)])
 def test_killed_at_random_moments(server: TrainingServer, uninterrupted: dict[str, Experiment], stage: str, kills: int):
-    experiment, moments = Experiment(server.folder, f'killed_{stage}'), random.Random(1)
+    experiment, rng = Experiment(server.folder, f'killed_{stage}'), random.Random(1)
     opt = options(f'killed_{stage}', stage)
     reached = []
     for kill in range(kills):
         training = server.start(opt, '--auto_resume')
         reached.append(experiment.newest())
-        if kill % 2:  # at any point: starting, loading, training, saving; on a fast machine before the end
-            end, far = time.monotonic() + moments.uniform(0.1, 1.5), reached[-1] + TOTAL[stage] / kills / 2
-            training.wait_until(lambda end=end, far=far: time.monotonic() > end or experiment.newest() > far)
+        if kill % 2:  # at any time: start, loading, training or saving; the limit stops fast machines before the end
+            deadline, limit = time.monotonic() + rng.uniform(0.1, 1.5), reached[-1] + TOTAL[stage] / kills / 2
+            training.wait_until(lambda end=deadline, limit=limit: time.monotonic() > end or experiment.newest() > limit)
         else:  # during or shortly after the first save
             pending = experiment.models / f'net_d_{reached[-1] + SAVE_FREQ}.pth'
             training.wait_until(lambda path=pending: path.exists() or list(experiment.models.glob('.*.tmp')))
-            time.sleep(moments.uniform(0, 0.15))
+            time.sleep(rng.uniform(0, 0.15))
         training.kill()
     assert experiment.newest() < TOTAL[stage] and len(set(reached)) > kills / 3, reached
     server.run(opt, '--auto_resume')
@@ -94,7 +94,7 @@ def started(server: TrainingServer, opt: dict, *arguments: str, before: str = ''
     return training, experiment
 
 
-# As under `--launcher`: each worker imports everything and has threads, one of which may receive the signal
+# Data workers as under `--launcher`: spawned and with several threads, any of which may receive the signal
 SPAWN = """
 import multiprocessing, os
 os.environ['OMP_NUM_THREADS'] = '2'
@@ -109,7 +109,7 @@ def test_signal_to_all_processes(
     opt = options('signalled', 'dsn')
     opt['datasets']['train']['persistent_workers'] = True
     training, experiment = started(server, opt, before=before)
-    assert len(children(training.pid)) == 2 + bool(before)  # and the resource tracker
+    assert len(children(training.pid)) == 2 + bool(before)  # with `spawn`, also the resource tracker
     os.killpg(training.pid, number)  # as a terminal or a scheduler does
     assert training.wait() == STOPPED, training.output
     assert 'Stopped by a signal. Resume from the newest checkpoint with --auto_resume.' in training.output
@@ -133,7 +133,7 @@ os.replace = slowly
 """
 
 
-# Hang in C code, where Python runs no signal handler, as while waiting for another rank
+# Block in C code, where Python runs no signal handlers, as a rank does that waits for another rank
 HANG = 'import ctypes; m = ctypes.create_string_buffer(64); f = ctypes.CDLL(None).pthread_mutex_lock; f(m); f(m)'
 
 
@@ -190,31 +190,33 @@ def test_signal_interrupts_a_validation(server: TrainingServer, uninterrupted: d
 
 def test_killed_data_worker(server: TrainingServer, uninterrupted: dict[str, Experiment]):
     opt = options('worker', 'dsn')
-    opt['datasets']['train']['persistent_workers'] = True  # otherwise they may have finished their part of an epoch
+    opt['datasets']['train']['persistent_workers'] = True  # otherwise, workers exit at the end of an epoch
     training, experiment = started(server, opt)
     os.kill(children(training.pid)[0], signal.SIGKILL)
     assert training.wait() == 1
     last = training.output.strip().splitlines()[-1]
-    assert last.startswith('error: a data worker was killed: if memory ran out, lower datasets: train: num_worker_per')
+    assert last.startswith(
+        'error: a data worker was killed, possibly for lack of memory. Lower datasets: train: num_worker_per'
+    )
     assert last.endswith('Resume from the newest checkpoint with --auto_resume') and 'Traceback' not in training.output
     server.run(opt, '--auto_resume')
     assert_as_uninterrupted(experiment, uninterrupted['dsn'])
 
 
-FULL = """
+FILE_SIZE_LIMIT = """
 import resource
 resource.setrlimit(resource.RLIMIT_FSIZE, ({size}, {size}))
 """
 
 
-@pytest.mark.parametrize('size', [40_000, 100_000])  # below the size of a weights file, below that of a state
+@pytest.mark.parametrize('size', [40_000, 100_000])  # smaller than a weights file; smaller than a training state
 def test_full_disk(server: TrainingServer, uninterrupted: dict[str, Experiment], size: int):
-    opt = options('full', 'dsn', 0)  # data workers write to shared memory, which the limit is for too
+    opt = options('full', 'dsn', 0)  # the limit also applies to the shared memory of data workers
     training, experiment = started(server, opt)
     training.kill()
     before = experiment.newest()
     intact = experiment.content(before)
-    out = server.run(opt, '--auto_resume', before=FULL.format(size=size), status=1)
+    out = server.run(opt, '--auto_resume', before=FILE_SIZE_LIMIT.format(size=size), status=1)
     last = out.strip().splitlines()[-1]
     assert last.startswith("error: cannot write '") and '(File too large)' in last and 'Free disk space' in last
     assert experiment.newest() == before and equal(experiment.content(before), intact)
@@ -242,7 +244,7 @@ def test_damaged_checkpoints(server: TrainingServer, uninterrupted: dict[str, Ex
     warnings = [line for line in log.splitlines() if 'WARNING: Checkpoint skipped: ' in line]
     assert f"{newest}.state': corrupt or not a checkpoint" in warnings[0]
     assert f"net_g_{newest - SAVE_FREQ}.pth': corrupt or not a checkpoint" in warnings[1]
-    assert 'does not exist; resume from another state' in warnings[2] and len(warnings) == 3
+    assert 'does not exist. Resume from another state' in warnings[2] and len(warnings) == 3
     assert f"Resumed from '{experiment.states / str(newest - 3 * SAVE_FREQ)}.state' at iteration " in log
     assert_as_uninterrupted(experiment, uninterrupted['dsn'])
 
@@ -255,7 +257,7 @@ def test_last_and_best_checkpoints_are_kept(server: TrainingServer, uninterrupte
     server.run(opt, '--auto_resume')
     records = map(json.loads, (experiment.folder / 'validation.jsonl').read_text().splitlines())
     psnr = {record['iter']: record['metrics']['psnr'] for record in records}
-    measured = [iteration for iteration in (5, 10, 15, 20, 25) if iteration in psnr]  # 30 is, after the last look
+    measured = [iteration for iteration in (5, 10, 15, 20, 25) if iteration in psnr]  # 30 is measured later
     kept = {25, 30, max(measured, key=psnr.get)}
     assert {int(path.stem) for path in experiment.states.iterdir()} == kept
     names = {f'net_{net}_{iteration}.pth' for net in 'gd' for iteration in (*kept, 'latest')}

@@ -1,4 +1,4 @@
-"""The start-up hook, mostly with a stand-in for BasicSR, which takes seconds to import."""
+"""Start-up hook, mostly with a fake `basicsr` package, because BasicSR takes seconds to import."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ import pytest
 
 from python_process import INSTALL_HOOK, ROOT, check_python, run_python
 
-# Records the order of events in builtins.events, which the stand-in writes to as well.
+# Records the order of events in `builtins.events`, to which the fake `basicsr` also appends.
 RECORD = f"""
 import builtins, os, sys, types
 builtins.events = []
 sys.path[:0] = [os.getcwd(), {str(ROOT)!r}]
 import usrdu_basicsr.compat
-STANDINS = dict(basicsr_patches='apply_before_import', registration='register')
-for name, function in STANDINS.items():
+FAKES = dict(basicsr_patches='apply_before_import', registration='register')
+for name, function in FAKES.items():
     module = types.ModuleType('usrdu_basicsr.compat.' + name)
     setattr(module, function, lambda event=function.replace('apply_', '').replace('_', ' '): events.append(event))
     setattr(usrdu_basicsr.compat, name, module)
@@ -37,7 +37,7 @@ def basicsr(tmp_path: Path) -> Path:
 
 
 def events(code: str, cwd: Path) -> list[str]:
-    # -S: no site-packages, so the only BasicSR is the stand-in
+    # -S: no site-packages, so only the fake `basicsr` can be imported
     return check_python('-S', '-c', f'{RECORD}\n{code}\nprint(*events, sep="|")', cwd=cwd).strip().split('|')
 
 

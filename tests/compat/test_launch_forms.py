@@ -1,4 +1,4 @@
-"""Training, generation, testing and inference, run in processes as a user runs them, and their errors."""
+"""Commands for training, LR generation, testing and inference: output files and error messages."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def loss(kind: str, weight: float = 1) -> dict:
 
 
 def options(stage: str, is_train: bool) -> dict:
-    """Smallest options of a stage, on images below the current folder."""
+    """Minimal options of a stage. Dataset paths are relative to the current folder."""
     pairs = {
         'name': 'pairs',
         'type': 'PairedImageDataset',
@@ -69,7 +69,7 @@ def options(stage: str, is_train: bool) -> dict:
     if not is_train:
         return opt | {'datasets': {'test_1': pairs}}
     adam = {'type': 'Adam', 'lr': 1e-4}
-    data |= {'name': 'photos', 'dataroot_gt': 'hr', 'gt_size': 64, 'batch_size_per_gpu': 1, 'num_worker_per_gpu': 0}
+    data |= {'name': 'images', 'dataroot_gt': 'hr', 'gt_size': 64, 'batch_size_per_gpu': 1, 'num_worker_per_gpu': 0}
     return opt | {
         'datasets': {'train': data | {'dataset_enlarge_ratio': 4}, 'val': pairs},
         'network_d': {'type': 'UNetDiscriminatorSN_basicsr', 'num_in_ch': 3, 'num_feat': 4},
@@ -85,8 +85,8 @@ def options(stage: str, is_train: bool) -> dict:
     }
 
 
-class Workplace:
-    """A user's folder, and the environment that the README makes: the start-up hook is installed."""
+class Workspace:
+    """Working folder of a user and an environment with the start-up hook, as after `pip install`."""
 
     def __init__(self, folder: Path, site: Path) -> None:
         self.folder = folder
@@ -121,7 +121,7 @@ class Workplace:
         return result.stdout + result.stderr
 
     def error(self, *arguments: str | Path) -> str:
-        """The one line that a failing run ends with."""
+        """Last line of standard error of a command that fails without a traceback."""
         result = self.run(*arguments)
         assert result.returncode != 0
         assert 'Traceback' not in result.stderr, result.stderr
@@ -129,15 +129,15 @@ class Workplace:
 
 
 @pytest.fixture(scope='module')
-def server(workplace: Workplace) -> Iterator[TrainingServer]:
-    """Trains in the same folder, where how it is started does not matter."""
-    server = TrainingServer(workplace.folder)
+def server(workspace: Workspace) -> Iterator[TrainingServer]:
+    """Training server in the same folder, for tests that do not depend on the form of the launcher."""
+    server = TrainingServer(workspace.folder)
     yield server
     server.stop()
 
 
 def error_of(server: TrainingServer, opt: dict) -> str:
-    """The one line that a failing training ends with."""
+    """Last line of the output of a training that fails without a traceback."""
     output = server.run(opt, status=1)
     assert 'Traceback' not in output, output
     return output.strip().splitlines()[-1]
@@ -158,28 +158,28 @@ INFER = [ROOT / 'scripts' / 'inference.py']
 
 
 @pytest.fixture(scope='module')
-def workplace(tmp_path_factory: pytest.TempPathFactory) -> Workplace:
+def workspace(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     folder = tmp_path_factory.mktemp('user')
     write_sample_images(folder / 'hr', 2, 80, 96)
     write_sample_images(folder / 'camera', 2, 24, 32)
     downsample_images(folder / 'hr', folder / 'real')
-    return Workplace(folder, tmp_path_factory.mktemp('environment') / 'site')
+    return Workspace(folder, tmp_path_factory.mktemp('environment') / 'site')
 
 
 @pytest.fixture(scope='module')
-def trained(workplace: Workplace) -> Workplace:
-    """Stage 1, the generated set and stage 2, made once by commands."""
-    workplace.check('-m', 'basicsr.train', '-opt', 'train_dsn.yml')
+def trained(workspace: Workspace) -> Workspace:
+    """Working folder after training stage 1, generating LR images and training stage 2."""
+    workspace.check('-m', 'basicsr.train', '-opt', 'train_dsn.yml')
     model = 'experiments/dsn/models/net_g_latest.pth'
-    out = workplace.check(*GENERATE, '-i', 'hr', '-o', 'set', '--model_path', model)
+    out = workspace.check(*GENERATE, '-i', 'hr', '-o', 'set', '--model_path', model)
     assert '2 written, 0 skipped (already exist), 0 failed' in out
-    workplace.check('-m', 'basicsr.train', '-opt', 'train_srn.yml')
-    return workplace
+    workspace.check('-m', 'basicsr.train', '-opt', 'train_srn.yml')
+    return workspace
 
 
 @pytest.mark.parametrize('form', FORMS)
 @pytest.mark.parametrize('stage', STAGES)
-def test_every_launcher_form_trains_in_the_current_folder(trained: Workplace, form: str, stage: str):
+def test_every_launcher_form_trains_in_the_current_folder(trained: Workspace, form: str, stage: str):
     name = f'{stage} {form}'.replace(' ', '_')
     opt = trained.write(options(stage, True) | {'name': name}, f'{name}.yml')
     trained.check(*launcher(form, 'train'), '-opt', opt)
@@ -198,7 +198,7 @@ def test_every_launcher_form_trains_in_the_current_folder(trained: Workplace, fo
 
 @pytest.mark.parametrize('form', FORMS)
 @pytest.mark.parametrize('stage', STAGES)
-def test_every_launcher_form_tests_in_the_current_folder(trained: Workplace, form: str, stage: str):
+def test_every_launcher_form_tests_in_the_current_folder(trained: Workspace, form: str, stage: str):
     shutil.rmtree(trained.folder / 'results', ignore_errors=True)
     trained.check(*launcher(form, 'test'), '-opt', f'test_{stage}.yml')
     results = trained.folder / 'results' / f'{stage}_test'
@@ -207,8 +207,8 @@ def test_every_launcher_form_tests_in_the_current_folder(trained: Workplace, for
     assert image.shape == ((20, 24, 3) if stage == 'dsn' else (80, 96, 3))
 
 
-def test_tensorboard_shows_the_runs(trained: Workplace):
-    """BasicSR brings tb-nightly; where `tensorboard` is installed beside it, neither starts."""
+def test_tensorboard_shows_the_runs(trained: Workspace):
+    """BasicSR depends on tb-nightly. TensorBoard does not start if the package `tensorboard` is installed as well."""
     with socket.socket() as free:
         free.bind(('127.0.0.1', 0))
         port = free.getsockname()[1]
@@ -226,7 +226,7 @@ def test_tensorboard_shows_the_runs(trained: Workplace):
         while 'dsn' not in runs and time.monotonic() < deadline:
             assert server.poll() is None, server.stderr.read()
             time.sleep(1)
-            with contextlib.suppress(URLError):  # not up yet
+            with contextlib.suppress(URLError):  # the server has not started yet
                 runs = json.load(urlopen(f'http://127.0.0.1:{port}/data/runs'))
         assert {'dsn', 'srn'} <= set(runs)
     finally:
@@ -234,7 +234,7 @@ def test_tensorboard_shows_the_runs(trained: Workplace):
         server.communicate()
 
 
-def test_resuming_on_a_cpu_with_dsn_on_the_fly(trained: Workplace, server: TrainingServer):
+def test_resuming_on_a_cpu_with_dsn_on_the_fly(trained: Workspace, server: TrainingServer):
     opt = options('srn', True)
     opt['name'] = 'resumed'
     opt['datasets']['train'] |= {'type': 'HRImageDataset'}
@@ -249,7 +249,7 @@ def test_resuming_on_a_cpu_with_dsn_on_the_fly(trained: Workplace, server: Train
     assert 'iter:       3' in out and 'iter:       1,' not in out
 
 
-def test_two_processes_train_stage_2_on_cpus(trained: Workplace):
+def test_two_processes_train_stage_2_on_cpus(trained: Workspace):
     opt = options('srn', True) | {'name': 'distributed'}
     processes = ['-m', 'torch.distributed.run', '--standalone', '--nproc_per_node', '2']
     name = trained.write(opt, 'distributed.yml')
@@ -257,14 +257,14 @@ def test_two_processes_train_stage_2_on_cpus(trained: Workplace):
     experiment = trained.folder / 'experiments' / 'distributed'
     assert 'World size (gpu number): 2' in next(experiment.glob('train_*.log')).read_text()
     state = torch.load(experiment / 'models' / 'net_g_latest.pth', weights_only=True)['params']
-    alone = torch.load(trained.folder / 'experiments/srn/models/net_g_latest.pth', weights_only=True)['params']
-    assert {key: value.shape for key, value in state.items()} == {key: value.shape for key, value in alone.items()}
+    single = torch.load(trained.folder / 'experiments/srn/models/net_g_latest.pth', weights_only=True)['params']
+    assert {key: value.shape for key, value in state.items()} == {key: value.shape for key, value in single.items()}
     model = 'experiments/distributed/models/net_g_latest.pth'
     trained.check(*processes, *INFER, '-i', 'camera', '-o', 'shared', '--model_path', model)
     assert len(list((trained.folder / 'shared').iterdir())) == 2
 
 
-def test_inference(trained: Workplace):
+def test_inference(trained: Workspace):
     model = 'experiments/srn/models/net_g_latest.pth'
     trained.check(*INFER, '-i', 'camera', '-o', 'upscaled', '--model_path', model)
     assert cv2.imread(str(trained.folder / 'upscaled' / 'chelsea.png')).shape == (96, 128, 3)
@@ -272,7 +272,7 @@ def test_inference(trained: Workplace):
     assert (trained.folder / 'one/chelsea.png').read_bytes() == (trained.folder / 'upscaled/chelsea.png').read_bytes()
 
 
-def test_exit_status_of_scripts(trained: Workplace):
+def test_exit_status_of_scripts(trained: Workspace):
     write_sample_images(trained.folder / 'some', 1)
     (trained.folder / 'some' / 'broken.png').write_bytes(b'no image')
     model = {stage: f'experiments/{stage}/models/net_g_latest.pth' for stage in STAGES}
@@ -287,7 +287,10 @@ def test_exit_status_of_scripts(trained: Workplace):
         ((*GENERATE, '-i', 'hr', '-o', 'x', '--model_path', model['srn']), 'is not an UncertaintyDSN'),
         ((*INFER, '-i', 'hr', '-o', 'x', '--model_path', model['dsn']), 'is a stage 1 DSN'),
         ((*INFER, '-i', 'hr', '-o', 'x', '--model_path', model['srn'], '-opt', 'none.yml'), 'none.yml'),
-        ((*GENERATE, '-i', 'hr', '-o', 'x', '--model_path', model['dsn'], '--tile', '0'), '--tile must be at least 1'),
+        (
+            (*GENERATE, '-i', 'hr', '-o', 'x', '--model_path', model['dsn'], '--tile', '0'),
+            '--tile: got 0, expected an integer >= 1',
+        ),
     ):
         result = run_script(*arguments, cwd=trained.folder)
         assert result.returncode != 0 and 'Traceback' not in result.stderr
@@ -306,7 +309,7 @@ def test_exit_status_of_scripts(trained: Workplace):
     ],
 )
 def test_invalid_data_is_rejected_before_a_folder_is_created(
-    trained: Workplace, server: TrainingServer, change: dict, message: str
+    trained: Workspace, server: TrainingServer, change: dict, message: str
 ):
     (trained.folder / 'empty').mkdir(exist_ok=True)
     (trained.folder / 'unreadable').mkdir(exist_ok=True)
@@ -318,7 +321,7 @@ def test_invalid_data_is_rejected_before_a_folder_is_created(
     assert not (trained.folder / 'experiments' / 'bad').exists() and not (trained.folder / 'tb_logger' / 'bad').exists()
 
 
-def test_diverging_run_names_its_losses_and_keeps_good_checkpoints(trained: Workplace, server: TrainingServer):
+def test_diverging_run_names_its_losses_and_keeps_good_checkpoints(trained: Workspace, server: TrainingServer):
     opt = options('dsn', True) | {'name': 'diverged'}
     opt['train'] |= {'total_iter': 20, 'max_nonfinite_iters': 3, 'optim_g': {'type': 'Adam', 'lr': 1e30}}
     opt['logger']['save_checkpoint_freq'] = 1
@@ -336,7 +339,7 @@ def test_diverging_run_names_its_losses_and_keeps_good_checkpoints(trained: Work
         assert all(value.isfinite().all() for value in weights.values()), path.name
 
 
-def test_invalid_checkpoint_is_rejected_before_the_run(trained: Workplace, server: TrainingServer):
+def test_invalid_checkpoint_is_rejected_before_the_run(trained: Workspace, server: TrainingServer):
     opt = options('srn', True) | {'name': 'bad'}
     opt['path']['pretrain_network_g'] = 'experiments/dsn/models/net_g_latest.pth'
     line = error_of(server, opt)
@@ -344,5 +347,5 @@ def test_invalid_checkpoint_is_rejected_before_the_run(trained: Workplace, serve
     opt['path']['pretrain_network_g'] = None
     opt['network_g']['upscale'] = 2
     line = error_of(server, opt)
-    assert line == 'error: network_g: SRVGGNetCompact_basicsr has scale 2, the options say scale: 4'
+    assert line == 'error: network_g: got SRVGGNetCompact_basicsr of scale 2, expected scale 4 of the options'
     assert not (trained.folder / 'experiments' / 'bad').exists()

@@ -1,4 +1,4 @@
-"""Where BasicSR's launchers write and what they say about a user's mistakes."""
+"""Output folders and error messages of BasicSR's launchers."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def test_options_of_this_package_are_checked(run: Callable[..., dict], monkeypat
         ('name: x\nscale: 4: 2\n', r"options.yml', line 2: invalid YAML: "),
         ('a: b: c\n', r"options.yml', line 1: invalid YAML: "),
         ('', r'got NoneType, expected a mapping of options'),
-        ('name: x\ndatasets: {}\n', r'missing num_gpu, path: expected name, num_gpu, datasets, path'),
+        ('name: x\ndatasets: {}\n', r"options file '.*options.yml': missing num_gpu, path"),
         ('name: x\nnum_gpu: 0\ndatasets: {}\npath: ~\n', r'path: got None, expected a mapping'),
         (b'name: \xff\xfe\n', r'cannot read options file'),
         (b'name: \x07\n', r'invalid YAML'),
@@ -108,9 +108,9 @@ def test_user_errors_are_one_line(capsys: pytest.CaptureFixture[str], monkeypatc
     others: list[BaseException] = []
     monkeypatch.setattr(sys, 'excepthook', lambda kind, error, traceback: others.append(error))
     launcher.show_user_errors()
-    ours = sys.excepthook
+    installed = sys.excepthook
     launcher.show_user_errors()
-    assert sys.excepthook is ours
+    assert sys.excepthook is installed
     mistake, bug = InputNotFoundError('no such file: x.png'), ValueError('a bug')
     for error in (mistake, bug):
         sys.excepthook(type(error), error, None)

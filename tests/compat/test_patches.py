@@ -1,4 +1,4 @@
-"""Each patch where it is needed, and with a BasicSR or torchvision that does not need it."""
+"""Patches are applied where BasicSR or torchvision need them and leave working versions unchanged."""
 
 from __future__ import annotations
 
@@ -54,10 +54,10 @@ def test_functional_tensor_is_provided_if_missing(monkeypatch: pytest.MonkeyPatc
 
 
 def test_existing_functional_tensor_is_unchanged(monkeypatch: pytest.MonkeyPatch):
-    theirs = ModuleType(FUNCTIONAL_TENSOR)
-    monkeypatch.setitem(sys.modules, FUNCTIONAL_TENSOR, theirs)
+    existing = ModuleType(FUNCTIONAL_TENSOR)
+    monkeypatch.setitem(sys.modules, FUNCTIONAL_TENSOR, existing)
     basicsr_patches.apply_before_import()
-    assert sys.modules[FUNCTIONAL_TENSOR] is theirs
+    assert sys.modules[FUNCTIONAL_TENSOR] is existing
 
 
 def test_lmdb_clients_share_environments(tmp_path: Path):
@@ -115,26 +115,26 @@ def test_init_dist_by_slurm_without_gpu(monkeypatch: pytest.MonkeyPatch, tmp_pat
     slurm = {'SLURM_PROCID': '3', 'SLURM_NTASKS': '4', 'SLURM_NODELIST': 'node[7-8]', 'SLURM_LOCALID': '1'}
     for name, value in {**slurm, 'PATH': f'{tmp_path}:{os.environ["PATH"]}'}.items():
         monkeypatch.setenv(name, value)
-    ours = ['MASTER_ADDR', 'MASTER_PORT', 'WORLD_SIZE', 'RANK', 'LOCAL_RANK']
-    for name in ours:
-        monkeypatch.setenv(name, '')  # so that it is restored
+    variables = ['MASTER_ADDR', 'MASTER_PORT', 'WORLD_SIZE', 'RANK', 'LOCAL_RANK']
+    for name in variables:
+        monkeypatch.setenv(name, '')  # restores the variable after the test
         monkeypatch.delenv(name)
     backends: list[str] = []
     monkeypatch.setattr(torch.cuda, 'is_available', lambda: False)
     monkeypatch.setattr(torch.distributed, 'init_process_group', lambda backend: backends.append(backend))
     dist_util.init_dist('slurm', port=1234)
     assert backends == ['gloo']
-    assert [os.environ[name] for name in ours] == ['node7', '1234', '4', '3', '1']
+    assert [os.environ[name] for name in variables] == ['node7', '1234', '4', '3', '1']
 
 
-def test_working_distribution_is_unchanged(monkeypatch: pytest.MonkeyPatch):
-    def mended(*_: object) -> None: ...
+def test_working_distributed_functions_are_unchanged(monkeypatch: pytest.MonkeyPatch):
+    def working(*_: object) -> None: ...
 
-    monkeypatch.setattr(dist_util, '_init_dist_pytorch', mended)
-    monkeypatch.setattr(BaseModel, 'model_to_device', mended)
+    monkeypatch.setattr(dist_util, '_init_dist_pytorch', working)
+    monkeypatch.setattr(BaseModel, 'model_to_device', working)
     dist_patches.apply()
-    assert dist_util._init_dist_pytorch is mended
-    assert BaseModel.model_to_device is mended
+    assert dist_util._init_dist_pytorch is working
+    assert BaseModel.model_to_device is working
 
 
 def test_model_to_device_is_unchanged_on_a_gpu(monkeypatch: pytest.MonkeyPatch):
@@ -149,7 +149,7 @@ def test_model_to_device_is_unchanged_on_a_gpu(monkeypatch: pytest.MonkeyPatch):
         assert BaseModel.model_to_device(model, None)[0] == 'BasicSR'
 
 
-class Bad(torch.utils.data.Dataset):
+class DatasetWithBadImage(torch.utils.data.Dataset):
     def __len__(self) -> int:
         return 3
 
@@ -164,7 +164,7 @@ class Bad(torch.utils.data.Dataset):
 @pytest.mark.parametrize('queue', [0, 1, 5])
 def test_prefetch_errors_are_raised(workers: int, queue: int):
     fork = {'num_workers': workers, 'multiprocessing_context': 'fork'} if workers else {}
-    batches = iter(PrefetchDataLoader(queue, dataset=Bad(), **fork))
+    batches = iter(PrefetchDataLoader(queue, dataset=DatasetWithBadImage(), **fork))
     assert [next(batches).item(), next(batches).item()] == [0, 1]
     with pytest.raises(InputError, match='bad image'):
         next(batches)
@@ -186,25 +186,25 @@ def fake_launcher(load_resume_state: object) -> ModuleType:
 
 def test_launcher_that_resumes_without_gpu_is_unchanged(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(launcher, 'working_root', lambda root: root + '/used')
-    module = fake_launcher(lambda opt: ('theirs', opt['root_path']))
+    module = fake_launcher(lambda opt: ('original', opt['root_path']))
     basicsr_patches._patch_resuming(module)
-    assert module.load_resume_state({'root_path': 'given'}) == ('theirs', 'given/used')
+    assert module.load_resume_state({'root_path': 'given'}) == ('original', 'given/used')
     assert module.build_dataloader(1, {'phase': 'train'}, sampler=2) == (1, {'phase': 'train'}, {'sampler': 2})
 
 
 def test_launcher_that_needs_a_gpu_to_resume_is_patched(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     module = fake_launcher(lambda opt: torch.cuda.current_device())
     basicsr_patches._patch_resuming(module)
-    ours = module.load_resume_state
+    replacement = module.load_resume_state
     basicsr_patches._patch_resuming(module)
-    assert module.load_resume_state is ours
+    assert module.load_resume_state is replacement
     paths = {'training_states': str(tmp_path)}
     opt = {'root_path': str(tmp_path), 'auto_resume': False, 'rank': 0, 'manual_seed': 0, 'path': paths}
-    assert ours(opt) is None
+    assert replacement(opt) is None
 
 
-def test_launcher_that_uses_basicsrs_data_loading(tmp_path: Path):
-    """Its own copy of the training, with BasicSR's `create_train_val_dataloader`: both begin at one iteration."""
+def test_launcher_that_uses_create_train_val_dataloader(tmp_path: Path):
+    """The resumer also builds the data loaders of a launcher that calls this function of `basicsr.train`."""
     module = fake_launcher(lambda opt: torch.cuda.current_device())
     del module.build_dataloader
     basicsr_patches._patch_resuming(module)

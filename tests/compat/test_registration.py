@@ -1,4 +1,4 @@
-"""What is in BasicSR's registries, and that it gets there however a program starts."""
+"""Registration in BasicSR's registries, by the hook and by importing this package."""
 
 from __future__ import annotations
 
@@ -49,13 +49,13 @@ def test_registration_by_the_hook(tmp_path: Path):
 
 
 def test_importing_a_module_of_this_package_first(tmp_path: Path):
-    # Its import of BasicSR brings in all the others, which may import from it in turn.
+    # `dsn_arch` imports BasicSR. This registers the other modules, which may import the partially loaded `dsn_arch`.
     code = 'from usrdu_basicsr.archs.dsn_arch import UncertaintyDSN; import usrdu_basicsr.models.dsn_model'
     check_python('-c', code, cwd=tmp_path)
 
 
 def test_launcher_run_as_a_file(tmp_path: Path):
-    # without PYTHONPATH, and in a folder of modules named like Python's own `test`
+    # Python adds the folder of the launcher to `sys.path`; `test.py` in it has the name of a standard module
     launcher = ROOT / 'usrdu_basicsr' / 'test.py'
     result = subprocess.run(
         [sys.executable, launcher, '-opt', 'none.yml'], cwd=tmp_path, capture_output=True, text=True, timeout=300

@@ -1,4 +1,4 @@
-"""From which checkpoint a training goes on, and why not from another."""
+"""Choice of the checkpoint to resume from, and checkpoints that are skipped or rejected."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ import torch
 from basicsr.models import build_model
 from basicsr.models.lr_scheduler import MultiStepRestartLR
 
-from tiny_runs import DSN, SRN, dsn_options, srn_options, step, unpaired_batch
+from tiny_runs import DSN, dsn_options, srn_options, step, unpaired_batch
 from usrdu_basicsr.compat.resume import Resumer
 from usrdu_basicsr.options.preflight import resumes
 from usrdu_basicsr.utils.errors import InputError, InputNotFoundError
 
 
 def save_state(path: Path, iteration: int) -> None:
-    """A state of another model, and the network that belongs to it."""
+    """Save a training state of another package's model and an empty network file."""
     models = path.parents[1] / 'models'
     models.mkdir(exist_ok=True)
     (models / f'net_g_{iteration}.pth').touch()
@@ -34,7 +34,7 @@ def save_state(path: Path, iteration: int) -> None:
 
 
 def resume_options(folder: Path, auto_resume: bool, **path: str) -> dict:
-    """Of a model that is not ours."""
+    """Options of a model of another package."""
     folders = {name: str(folder / name) for name in ('models', 'training_states')}
     paths = {**folders, 'resume_state': None, **path}
     return {'network_g': {}, 'auto_resume': auto_resume, 'rank': 0, 'manual_seed': 1, 'path': paths}
@@ -82,7 +82,7 @@ def test_no_state_to_resume_from(tmp_path: Path, auto_resume: bool):
 
 @pytest.fixture
 def trained(tmp_path: Path) -> dict:
-    """Stage 1, with complete checkpoints at 2, 4 and 6."""
+    """Options of a stage 1 run with complete checkpoints at iterations 2, 4 and 6."""
     opt = dsn_options(tmp_path) | {'auto_resume': True}
     opt['train'] = {key: value for key, value in opt['train'].items() if key != 'perceptual_opt'}
     model = build_model(opt)
@@ -103,15 +103,15 @@ def network_of(opt: dict, iteration: int, net: str = 'g') -> Path:
 def test_newest_complete_state_is_resumed(trained: dict):
     models = Path(trained['path']['models'])
     states = Path(trained['path']['training_states'])
-    left = [models / f'.net_g_8.pth.{uuid4().hex}.tmp', states / f'.8.state.{uuid4().hex}.tmp']
+    leftovers = [models / f'.net_g_8.pth.{uuid4().hex}.tmp', states / f'.8.state.{uuid4().hex}.tmp']
     others = [models / '.mine.tmp', models / f'.tiles.{uuid4().hex}.tmp']
     others[1].mkdir()
-    for path in (*left, others[0]):
+    for path in (*leftovers, others[0]):
         path.touch()
     resumer = Resumer()
     assert resumer.load_resume_state(trained)['iter'] == 6
     assert resumer.messages == [(logging.INFO, f"Resumed from '{state_of(trained, 6)}' at iteration 6.")]
-    assert not any(path.exists() for path in left) and all(path.exists() for path in others)
+    assert not any(path.exists() for path in leftovers) and all(path.exists() for path in others)
 
 
 def truncate(path: Path) -> None:
@@ -124,7 +124,7 @@ def flip_a_bit(path: Path) -> None:
     path.write_bytes(content)
 
 
-def of_another_network(path: Path) -> None:
+def change_shapes(path: Path) -> None:
     content = torch.load(path, weights_only=True)
     content['params'] = {name: value[:1] for name, value in content['params'].items()}
     torch.save(content, path)
@@ -144,7 +144,7 @@ def of_another_network(path: Path) -> None:
         ('g', flip_a_bit, r'net_g_6\.pth.*wrong checksum'),
         ('g', Path.unlink, r"6\.state': network '.*net_g_6\.pth' does not exist"),
         ('d', Path.unlink, r"6\.state': network '.*net_d_6\.pth' does not exist"),
-        ('g', of_another_network, r"net_g_6\.pth' does not fit UncertaintyDSN: .* of another shape"),
+        ('g', change_shapes, r"net_g_6\.pth' does not fit UncertaintyDSN: .* of another shape"),
     ],
 )
 def test_incomplete_checkpoint_is_skipped(trained: dict, net: str | None, damage, reason: str):
@@ -153,18 +153,18 @@ def test_incomplete_checkpoint_is_skipped(trained: dict, net: str | None, damage
 
     damage_at(6)
     named = trained | {'auto_resume': False, 'path': trained['path'] | {'resume_state': str(state_of(trained, 6))}}
-    with pytest.raises((InputError, InputNotFoundError), match=reason):  # asked for, none takes its place
+    with pytest.raises((InputError, InputNotFoundError), match=reason):  # a state named in the options has no fallback
         Resumer().load_resume_state(named)
 
     resumer = Resumer()
     assert resumer.load_resume_state(trained | {'path': dict(trained['path'])})['iter'] == 4
-    (level, told), *set_aside, last = resumer.messages
-    assert level == logging.WARNING and told.startswith('Checkpoint skipped: ')
+    (level, warning), *renamed, last = resumer.messages
+    assert level == logging.WARNING and warning.startswith('Checkpoint skipped: ')
     assert last == (logging.INFO, f"Resumed from '{state_of(trained, 4)}' at iteration 4.")
-    aside = Path(f'{state_of(trained, 6)}.superseded')
-    if set_aside:
-        assert set_aside[0][1] == f"Renamed '{state_of(trained, 6)}', which is later, to '6.state.superseded'."
-        aside.rename(state_of(trained, 6))
+    superseded = Path(f'{state_of(trained, 6)}.superseded')
+    if renamed:
+        assert renamed[0][1] == f"Renamed later training state '{state_of(trained, 6)}' to '6.state.superseded'."
+        superseded.rename(state_of(trained, 6))
     else:
         assert not state_of(trained, 6).exists()
 
@@ -186,13 +186,12 @@ def test_states_of_other_runs_are_rejected(trained: dict, tmp_path: Path):
         InputError, match=r'no complete checkpoint among the 3 .*net_g_6\.pth. does not fit UncertaintyDSN'
     ):
         Resumer().load_resume_state(wider)
-    with pytest.raises(InputError, match='UncertaintyDSN has scale 2, the options say scale: 4'):
+    with pytest.raises(InputError, match='got UncertaintyDSN of scale 2, expected scale 4 of the options'):
         Resumer().load_resume_state(trained | {'network_g': DSN | {'scale': 2}})
-    assert SRN != DSN
 
 
 def test_later_states_are_renamed(trained: dict):
-    """Or `--auto_resume` would go on from the training that was left, or from both."""
+    """Otherwise, `--auto_resume` would resume from a state of the abandoned run."""
     named = trained['path'] | {'resume_state': str(state_of(trained, 2))}
     assert Resumer().load_resume_state(trained | {'auto_resume': False, 'path': named})['iter'] == 2
     assert Resumer().load_resume_state(trained)['iter'] == 2
@@ -209,7 +208,7 @@ def test_resuming_without_the_previous_metrics(trained: dict, val: dict):
 
 
 def test_models_of_other_packages(tmp_path: Path):
-    """Which networks they have, and whether they read them, is not known; what is damaged is told all the same."""
+    """The networks that such a model loads are unknown and not checked. A corrupt state is skipped and logged."""
     for iteration in (3, 6):
         save_state(tmp_path / 'training_states' / f'{iteration}.state', iteration)
     truncate(tmp_path / 'training_states' / '6.state')
@@ -222,7 +221,7 @@ def test_models_of_other_packages(tmp_path: Path):
 
 def test_seed_of_the_training_is_kept(trained: dict):
     resumer = Resumer()
-    opt = trained | {'manual_seed': 1234}  # as BasicSR draws one where the options have none
+    opt = trained | {'manual_seed': 1234}  # BasicSR draws a random seed if the options have none
     resumer.load_resume_state(opt)
     assert opt['manual_seed'] == 5
     assert resumer.messages[-1] == (logging.WARNING, 'Kept manual_seed 5 of the resumed training.')

@@ -110,14 +110,14 @@ def test_generated_items_match(folders: Path):
         torch.testing.assert_close(item['lq'], downsampled, atol=1 / 255, rtol=0)
 
 
-def test_hr_images_are_patches_in_training_and_whole_otherwise(folders: Path):
+def test_hr_images_are_patches_in_training_and_full_images_otherwise(folders: Path):
     write_sample_images(folders / 'odd', 1, 97, 110)
     training = build_dataset(unpaired(folders, type='HRImageDataset', dataroot_lq=None))[0]
     assert set(training) == {'gt', 'gt_path'} and training['gt'].shape == (3, 64, 64)
-    whole = build_dataset(unpaired(folders, type='HRImageDataset', dataroot_gt=str(folders / 'odd'), phase='val'))[0]
-    assert whole['gt'].shape == (3, 96, 108)
-    image = torch.from_numpy(cv2.imread(whole['gt_path'])[:96, :108, ::-1].copy()).permute(2, 0, 1) / 255
-    torch.testing.assert_close(whole['gt'], image)
+    full = build_dataset(unpaired(folders, type='HRImageDataset', dataroot_gt=str(folders / 'odd'), phase='val'))[0]
+    assert full['gt'].shape == (3, 96, 108)
+    image = torch.from_numpy(cv2.imread(full['gt_path'])[:96, :108, ::-1].copy()).permute(2, 0, 1) / 255
+    torch.testing.assert_close(full['gt'], image)
 
 
 def test_hr_image_is_cropped_to_a_multiple_of_the_scale(folders: Path):
@@ -332,10 +332,10 @@ class BrokenConnection(DataLoader):
         raise ConnectionResetError(104, 'Connection reset by peer')
 
 
-def test_broken_connection_to_a_worker_is_reported_as_its_death():
+def test_broken_connection_to_a_worker_is_reported_as_a_killed_worker():
     batches = iter(TrainDataLoader(BrokenConnection(Broken())))
     assert next(batches) == 0
-    with pytest.raises(WorkerDiedError, match='a data worker was killed: if memory ran out, lower'):
+    with pytest.raises(WorkerDiedError, match='a data worker was killed, possibly for lack of memory'):
         next(batches)
 
 
@@ -346,10 +346,10 @@ def test_killed_worker_is_reported_when_a_batch_is_awaited():
     (worker,) = multiprocessing.active_children()
     blocked = next(line for line in Path(f'/proc/{worker.pid}/status').read_text().splitlines() if 'SigBlk' in line)
     assert all(int(blocked.split()[1], 16) >> (number - 1) & 1 for number in (signal.SIGINT, signal.SIGTERM))
-    os.kill(worker.pid, signal.SIGTERM)  # blocked
+    os.kill(worker.pid, signal.SIGTERM)  # SIGTERM is blocked
     assert next(batches) == 1
     os.kill(worker.pid, signal.SIGKILL)
-    worker.join()  # SIGCHLD raises nothing here
+    worker.join()  # SIGCHLD raises no error
     assert signal.getsignal(signal.SIGCHLD) is signal.SIG_DFL
     with pytest.raises(WorkerDiedError, match='a data worker was killed'):
         list(batches)
@@ -374,7 +374,7 @@ class Hanging(Broken):
 
 
 class Sharing(Dataset):
-    """Gives the address where its worker hands over what is in shared memory."""
+    """Dataset that returns the address at which its worker sends file descriptors of shared memory."""
 
     def __len__(self) -> int:
         return 1
@@ -384,17 +384,18 @@ class Sharing(Dataset):
         return address
 
 
-def test_a_data_worker_is_silent_when_the_main_process_hangs_up(capfd: pytest.CaptureFixture[str]):
-    """As it does when another worker is killed while this one hands over a batch."""
+def test_worker_prints_nothing_when_the_main_process_disconnects(capfd: pytest.CaptureFixture[str]):
+    """The main process disconnects if another worker is killed while this one sends a batch."""
     batches = iter(TrainDataLoader(DataLoader(Sharing(), num_workers=1, batch_size=None)))
     address = next(batches)
     with socket.socket(socket.AF_UNIX) as connection:
         connection.connect(address)
-    Client(address, authkey=multiprocessing.current_process().authkey).close()  # answered when that is over
+    # the worker accepts this connection after it has handled the first one
+    Client(address, authkey=multiprocessing.current_process().authkey).close()
     assert capfd.readouterr().err == ''
 
 
-def test_an_error_of_the_dataset_is_passed_on_as_it_is():
+def test_dataset_error_is_raised_unchanged():
     batches = iter(TrainDataLoader(DataLoader(Broken(ConnectionResetError('the camera is gone')), num_workers=1)))
     with pytest.raises(ConnectionResetError, match='the camera is gone'):
         next(batches)

@@ -75,17 +75,17 @@ def equal(first: list[list[torch.Tensor]], second: list[list[torch.Tensor]]) -> 
 @pytest.mark.parametrize('workers', [0, 1, 2])
 def test_resumed_training_reads_the_remaining_batches(image_folders: Path, workers: int):
     """9 images in batches of 2 give epochs of 5 batches, of which the last is filled."""
-    whole = load_batches(image_folders, range(3), 0)
-    assert list(map(len, whole)) == [5, 5, 5]
+    uninterrupted = load_batches(image_folders, range(3), 0)
+    assert list(map(len, uninterrupted)) == [5, 5, 5]
     random.seed(11)  # neither the global seeds nor the workers matter
     np.random.seed(11)
     torch.manual_seed(11)
-    assert equal(load_batches(image_folders, range(3), workers), whole)
+    assert equal(load_batches(image_folders, range(3), workers), uninterrupted)
     for iteration, first in ((3, 0), (5, 1), (9, 1), (10, 2)):
         resumed = load_batches(image_folders, range(first, 3), workers, iteration)
-        expected = [whole[first][iteration - 5 * first :], *whole[first + 1 :]]
+        expected = [uninterrupted[first][iteration - 5 * first :], *uninterrupted[first + 1 :]]
         assert equal(resumed, expected), iteration
-    flat = [batch for epoch in whole for batch in epoch]
+    flat = [batch for epoch in uninterrupted for batch in epoch]
     assert not any(torch.equal(a, b) for i, a in enumerate(flat) for b in flat[:i])
 
 

@@ -56,7 +56,7 @@ def test_valid_set_has_no_problems(sets: Path):
 def test_all_problems_are_reported_at_once(sets: Path):
     content = (sets / 'hr' / 'astronaut.png').read_bytes()
     (sets / 'hr' / 'astronaut.png').write_bytes(content[: len(content) // 2])
-    write_sample_images(sets / 'set' / 'lr', 2, 12, 12)  # too small; chelsea's has another size
+    write_sample_images(sets / 'set' / 'lr', 2, 12, 12)  # too small; the size of chelsea also contradicts its HR image
     (sets / 'set' / 'log_scale' / 'coffee.npy').write_bytes(b'')
     (sets / 'set' / 'lr' / 'extra.png').write_bytes((sets / 'hr' / 'coffee.png').read_bytes())
     (sets / 'set' / 'lr' / 'coffee.jpg').write_bytes((sets / 'set' / 'lr' / 'coffee.png').read_bytes())
@@ -64,12 +64,12 @@ def test_all_problems_are_reported_at_once(sets: Path):
     report = check_dataset(dataset(sets))
     assert report.notes == [
         f"'{sets}/set/lr/coffee.jpg' is a PNG file despite its extension",
-        f"1 files of '{sets}/set/lr' have no partner in '{sets}/hr', the first one is 'extra'",
+        f"1 files of '{sets}/set/lr' have no partner in '{sets}/hr', such as 'extra'",
     ]
     expected = [
         f"cannot read image '{sets}/hr/astronaut.png': the file is corrupt",
-        f"'{sets}/set/lr/astronaut.png' is 12x12 pixels, too small for patches of 16x16",
-        f"'{sets}/set/lr/chelsea.png' is 12x12 pixels, too small for patches of 16x16",
+        f"'{sets}/set/lr/astronaut.png': got 12x12 pixels, expected at least the patch size 16x16",
+        f"'{sets}/set/lr/chelsea.png': got 12x12 pixels, expected at least the patch size 16x16",
         f"log-scale map '{sets}/set/log_scale/coffee.npy': expected floats",
         f"'{sets}/set/lr/coffee.jpg' and '{sets}/set/lr/coffee.png' share a name",
         f"'{sets}/set/lr/chelsea.png': got (12, 12) pixels (height, width), expected 1/4 of (96, 112), the size of",
@@ -86,7 +86,7 @@ def test_lmdb_values_are_decoded(sets: Path):
     assert check_dataset(dataset(sets, **roots)).problems == []
     meta = sets / 'hr.lmdb' / 'meta_info.txt'
     meta.write_text(meta.read_text().replace('coffee.png (96,112,3)', 'coffee.png (96,110,3)'))
-    problem = f"'{sets}/hr.lmdb/coffee' is (96, 112) pixels (height, width), but its meta info says (96, 110)"
+    problem = f"'{sets}/hr.lmdb/coffee': got (96, 112) pixels (height, width), expected (96, 110) as in its meta info"
     assert problem in check_dataset(dataset(sets, **roots)).problems
 
 
@@ -96,7 +96,7 @@ def test_pairs_are_matched_as_in_basicsr(sets: Path):
     problems = check_dataset(pairs).problems
     assert problems == [
         f"'{sets}/hr/coffee.png' has no partner of the same name in '{sets}/set/lr'",
-        f"1 files of '{sets}/set/lr' have no partner in '{sets}/hr', the first one is 'coffeex4.png'",
+        f"1 files of '{sets}/set/lr' have no partner in '{sets}/hr', such as 'coffeex4.png'",
     ]
     (sets / 'list.txt').write_text('astronaut.png\n')
     assert check_dataset(pairs | {'meta_info_file': sets / 'list.txt'}).problems == []
@@ -163,7 +163,7 @@ def test_lmdbs_ignore_the_template_and_extensions_must_match(sets: Path):
     for path in (sets / 'set' / 'lr').iterdir():
         path.rename(path.with_suffix('.jpg'))
     problems = check_dataset(dataset(sets, 'PairedImageDataset', dataroot_log_scale=None)).problems
-    assert len(problems) == 4 and problems[-1].endswith("the first one is 'astronaut.jpg'")
+    assert len(problems) == 4 and problems[-1].endswith("such as 'astronaut.jpg'")
 
 
 def test_missing_listed_files_are_reported(sets: Path):
@@ -181,5 +181,5 @@ def test_files_that_basicsr_cannot_read_are_reported(sets: Path):
     assert check_dataset(pairs).problems == [
         f"dataroot_gt: folder '{sets}/hr' contains 'notes.txt', which PairedImageDataset reads as an image. Move it"
     ]
-    (sets / 'list.txt').write_text('my photo.png\n')
+    (sets / 'list.txt').write_text('my image.png\n')
     assert 'cannot read names with spaces' in check_dataset(pairs | {'meta_info_file': sets / 'list.txt'}).problems[0]

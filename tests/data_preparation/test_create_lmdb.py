@@ -1,4 +1,4 @@
-"""scripts/create_lmdb.py: LMDBs are complete or missing, and errors name the file."""
+"""scripts/create_lmdb.py: content of the LMDBs, atomic writes and error messages."""
 
 from __future__ import annotations
 
@@ -47,7 +47,9 @@ def test_create_lmdb_script(tmp_path: Path):
     check_script(SCRIPT, '-i', 'hr', '-o', 'hr.lmdb', '--overwrite', cwd=tmp_path)
     assert len(open_source(tmp_path / 'hr.lmdb', IMAGE)) == 4
     assert names(tmp_path) == ['hr', 'hr.lmdb']
-    assert run_script(SCRIPT, '-i', 'hr', 'hr', '-o', 'x.lmdb', cwd=tmp_path).stderr.endswith('-o is for one input\n')
+    assert run_script(SCRIPT, '-i', 'hr', 'hr', '-o', 'x.lmdb', cwd=tmp_path).stderr.endswith(
+        '-o: got 2 inputs, expected one. Omit -o or pass one input\n'
+    )
     for wrong, message in (
         ('nowhere', "folder 'nowhere' does not exist"),
         ('hr.lmdb', "'hr.lmdb' is an LMDB, expected a folder of images"),
@@ -64,7 +66,7 @@ def test_more_workers_write_the_same_file(tmp_path: Path):
 
 
 def write_rotated(path: Path) -> None:
-    """Write an image with an EXIF orientation."""
+    """Write an image with an EXIF orientation that rotates it by 90 degrees."""
     from PIL import Image
 
     image = Image.fromarray(sample_image(height=40, width=60)[..., ::-1])
@@ -110,7 +112,7 @@ def test_corruption_is_found_by_decoding(tmp_path: Path):
 def test_floating_point_images_are_rejected(tmp_path: Path):
     (tmp_path / 'hr').mkdir()
     assert cv2.imwrite(str(tmp_path / 'hr' / 'a.tif'), np.zeros((8, 8, 3), np.float32))
-    with pytest.raises(InputError, match=r"a.tif' is float32: PNG supports uint8 and uint16"):
+    with pytest.raises(InputError, match=r"a.tif': got float32, expected uint8 or uint16 for PNG"):
         create_lmdbs([tmp_path / 'hr'])
 
 
@@ -134,7 +136,7 @@ def test_ambiguous_names_are_rejected(tmp_path: Path):
 
 
 def start(tmp_path: Path, count: int) -> subprocess.Popen:
-    """Start a run and wait until it is writing its LMDB."""
+    """Start the script and wait until it is writing its LMDB."""
     (tmp_path / 'hr').mkdir()
     noise = np.random.default_rng(0).integers(0, 256, (600, 600, 3), np.uint8)
     assert cv2.imwrite(str(tmp_path / 'hr' / '000.png'), noise)
@@ -168,7 +170,7 @@ def test_killed_run_leaves_no_partial_lmdb(tmp_path: Path, number: signal.Signal
     for path in list((tmp_path / 'hr').iterdir())[3:]:
         path.unlink()
     again = run_script(SCRIPT, '-i', 'hr', cwd=tmp_path)
-    assert again.returncode == 0 and 'remove it if no process is writing it' in again.stderr
+    assert again.returncode == 0 and 'Remove it if no process is writing it' in again.stderr
     assert len(read_meta_info(tmp_path / 'hr.lmdb' / 'meta_info.txt')) == 3
 
 
@@ -192,7 +194,7 @@ def test_other_folders_are_not_replaced(tmp_path: Path):
 
 
 def test_full_disk_leaves_the_existing_lmdb(tmp_path: Path):
-    """Simulated by a limit on the file size."""
+    """The full disk is simulated by a limit on the file size."""
     write_sample_images(tmp_path / 'hr', 4)
     create_lmdbs([tmp_path / 'hr'])
     before = (tmp_path / 'hr.lmdb' / 'data.mdb').read_bytes()

@@ -1,4 +1,4 @@
-"""scripts/extract_subimages.py: aligned sub-images that cover the images, the same in folders and LMDBs."""
+"""scripts/extract_subimages.py: aligned sub-images that cover the images, equal in folders and LMDBs."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ SCRIPT = ROOT / 'scripts' / 'extract_subimages.py'
 
 @pytest.fixture
 def sets(tmp_path: Path) -> Path:
-    """Images of mixed sizes, one not a multiple of the scale, and a set whose log-scales follow the LR images."""
+    """HR images, one of which is not a multiple of the scale, and a generated set with log-scales equal to LR."""
     write_sample_images(tmp_path / 'hr', 2)
     assert cv2.imwrite(str(tmp_path / 'hr' / 'odd name.png'), sample_image('coffee', 99, 70))
     downsample_images(tmp_path / 'hr', tmp_path / 'set' / 'lr')
@@ -54,40 +54,40 @@ def test_subimages_reach_the_border(length: int, crop: int, step: int, starts: l
 
 def test_subimages_reassemble_to_the_image(tmp_path: Path):
     write_sample_images(tmp_path / 'hr', 1, 100, 112)
-    assert extract_subimages(tmp_path / 'hr', tmp_path / 'tiles', 48, 32) == 9
-    whole = cv2.imread(str(tmp_path / 'hr' / 'astronaut.png'))
-    again, number = np.zeros_like(whole), 0
+    assert extract_subimages(tmp_path / 'hr', tmp_path / 'sub', 48, 32) == 9
+    image = cv2.imread(str(tmp_path / 'hr' / 'astronaut.png'))
+    reassembled, number = np.zeros_like(image), 0
     for top in (0, 32, 52):
         for left in (0, 32, 64):
             number += 1
-            tile = cv2.imread(str(tmp_path / 'tiles' / f'astronaut_s{number:03d}.png'))
-            again[top : top + 48, left : left + 48] = tile
-            np.testing.assert_array_equal(tile, whole[top : top + 48, left : left + 48])
-    np.testing.assert_array_equal(again, whole)
+            subimage = cv2.imread(str(tmp_path / 'sub' / f'astronaut_s{number:03d}.png'))
+            reassembled[top : top + 48, left : left + 48] = subimage
+            np.testing.assert_array_equal(subimage, image[top : top + 48, left : left + 48])
+    np.testing.assert_array_equal(reassembled, image)
 
 
 def test_subimages_of_a_generated_set_are_aligned(sets: Path):
-    """Each LR sub-image is the area average of the HR sub-image, and its log-scales belong to it."""
+    """Each LR sub-image equals its downsampled HR sub-image: cropping and area downsampling commute."""
     count = extract_subimages(sets / 'hr', sets / 'sub', 48, 40, sets / 'set')
     hr, lr = (open_source(sets / 'sub' / name, IMAGE) for name in ('hr', 'lr'))
     log_scale = open_source(sets / 'sub' / 'log_scale', LOG_SCALE)
     assert len(hr) == count and hr.stems() == lr.stems() == log_scale.stems()
     assert 'odd name_s004' in hr.stems()
     for i in range(count):
-        tile = hr.read(i)
-        assert lr.size(i) == tuple(side // 4 for side in tile.shape[:2])
-        reduced = cv2.resize(tile, lr.size(i)[::-1], interpolation=cv2.INTER_AREA)
-        np.testing.assert_allclose(lr.read(i).astype(int), reduced.astype(int), atol=1)
+        subimage = hr.read(i)
+        assert lr.size(i) == tuple(side // 4 for side in subimage.shape[:2])
+        downsampled = cv2.resize(subimage, lr.size(i)[::-1], interpolation=cv2.INTER_AREA)
+        np.testing.assert_allclose(lr.read(i).astype(int), downsampled.astype(int), atol=1)
         np.testing.assert_allclose(log_scale.read(i)[..., ::-1] * 255, lr.read(i), atol=0.2)
     description = json.loads((sets / 'sub' / 'generation.json').read_text())
     assert description == {'scale': 4, 'checkpoint_sha256': 'abc', 'count': count}
-    tiles = json.loads((sets / 'sub' / '.subimages.json').read_text())
-    assert tiles == {'crop': 48, 'step': 40, 'images': 3, 'subimages': count}
+    record = json.loads((sets / 'sub' / '.subimages.json').read_text())
+    assert record == {'crop': 48, 'step': 40, 'images': 3, 'subimages': count}
 
 
 def options(root: Path, suffix: str) -> dict:
     return {
-        'name': 'tiles',
+        'name': 'subimages',
         'type': 'UncertaintyPairedDataset',
         'dataroot_gt': str(root / f'hr{suffix}'),
         'dataroot_lq': str(root / f'lr{suffix}'),
@@ -103,7 +103,7 @@ def options(root: Path, suffix: str) -> dict:
 def test_folders_and_lmdbs_contain_the_same_subimages(sets: Path):
     extract_subimages(sets / 'hr', sets / 'plain', 48, 24, sets / 'set')
     extract_subimages(sets / 'hr', sets / 'packed', 48, 24, sets / 'set', as_lmdb=True)
-    plain, packed = (build_dataset(options(sets / name, end)) for name, end in (('plain', ''), ('packed', '.lmdb')))
+    plain, packed = (build_dataset(options(sets / name, ext)) for name, ext in (('plain', ''), ('packed', '.lmdb')))
     assert len(plain) == len(packed) > 20
     by_name = {Path(packed[i]['gt_path']).name: packed[i] for i in range(len(packed))}
     for item in (plain[i] for i in range(len(plain))):

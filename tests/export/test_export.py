@@ -1,4 +1,4 @@
-"""Exported networks: the same images as PyTorch makes, on sizes other than those compared at their writing."""
+"""Exported networks: output equals PyTorch, also at image sizes that the export itself does not compare."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from usrdu_basicsr.export.to_torch_export import OLDEST_TORCH, run_torch_export,
 from usrdu_basicsr.utils.errors import InputError
 from usrdu_basicsr.version import __version__
 
-RRDB = {'num_feat': 8, 'num_block': 1, 'num_grow_ch': 32}  # spandrel reads none that grows by another number
+RRDB = {'num_feat': 8, 'num_block': 1, 'num_grow_ch': 32}  # spandrel reads no other `num_grow_ch`
 NETWORKS = {
     'rrdb4': (lambda: RRDBNet(3, 3, scale=4, **RRDB), 4, 1),
     'rrdb2': (lambda: RRDBNet(3, 3, scale=2, **RRDB), 2, 2),
@@ -58,7 +58,7 @@ def small_checkpoint(folder: Path) -> Path:
 
 
 class Export:
-    """A network, the files written of it, and what its images are."""
+    """A network, its checkpoint and its exported files."""
 
     def __init__(self, name: str, folder: Path):
         torch.manual_seed(0)
@@ -109,9 +109,9 @@ def test_every_format_is_written(exported: Export):
 
 def test_safetensors(exported: Export):
     weights = safetensors.torch.load_file(exported.path('safetensors'))
-    own = exported.network.state_dict()
-    assert weights.keys() == own.keys()
-    assert all(torch.equal(weights[name], own[name]) and weights[name].dtype == torch.float32 for name in own)
+    state = exported.network.state_dict()
+    assert weights.keys() == state.keys()
+    assert all(torch.equal(weights[name], state[name]) and weights[name].dtype == torch.float32 for name in state)
     with safetensors.safe_open(exported.path('safetensors'), 'pt') as file:
         assert file.metadata() == {'format': 'pt', **exported.metadata()}
 
@@ -134,7 +134,7 @@ def test_torch_export(exported: Export):
     exported.check(network, 1e-6)
     assert json.loads(files['metadata.json']) == exported.metadata()
     if exported.multiple > 1:
-        with pytest.raises((AssertionError, RuntimeError)):  # of torch's releases
+        with pytest.raises((AssertionError, RuntimeError)):  # depends on the torch release
             network(torch.rand(1, 3, 9, 8))
 
 
@@ -199,7 +199,7 @@ def test_existing_file_is_replaced_only_with_overwrite(tmp_path: Path):
     checkpoint = small_checkpoint(tmp_path)
     (file,) = export_network(checkpoint, tmp_path, ['safetensors'], 'MIT')
     with pytest.raises(InputError, match=r"net\.safetensors' already exists\. .* --overwrite"):
-        list(export_network(tmp_path / 'missing' / 'net.pth', tmp_path, POSSIBLE[::-1]))  # before anything is read
+        list(export_network(tmp_path / 'missing' / 'net.pth', tmp_path, POSSIBLE[::-1]))  # nothing is read
     assert read_metadata(file.path)['license'] == 'MIT'
     list(export_network(checkpoint, tmp_path, ['safetensors'], overwrite=True))
     assert read_metadata(file.path)['license'] == 'not stated'
@@ -211,13 +211,13 @@ def test_several_options_files_are_ignored(tmp_path: Path, caplog: pytest.LogCap
         (tmp_path / name).write_text(OPTIONS, encoding='utf-8')
     (file,) = export_network(checkpoint, tmp_path, ['safetensors'])
     assert read_metadata(file.path)['training_options_sha256'] == 'not known'
-    assert 'has several files (a.yml, b.yml). Name one with -opt' in caplog.text
+    assert 'has several (a.yml, b.yml). Select one with -opt' in caplog.text
 
 
 def test_unreadable_options_of_the_experiment(tmp_path: Path):
     checkpoint = save(tmp_path / 'models' / 'net.pth', NETWORKS['srvgg2'][0]())
     (tmp_path / 'train.yml').write_text('name: [', encoding='utf-8')
-    with pytest.raises(InputError, match=r'options of the experiment: .*invalid YAML.* Name another file with -opt'):
+    with pytest.raises(InputError, match=r'options of the experiment: .*invalid YAML.* Select another file with -opt'):
         list(export_network(checkpoint, tmp_path, ['safetensors']))
 
 
@@ -283,7 +283,7 @@ def test_missing_package_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 
 def test_old_torch_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    require_torch('pt2', '2.4')  # older than any here, though not as text
+    require_torch('pt2', '2.4')  # an older version, but not in the order of strings
     checkpoint = small_checkpoint(tmp_path)
     monkeypatch.setattr(export, 'OLDEST_TORCH', '99.0')
     for name in ('onnx', 'pt2'):
@@ -293,7 +293,7 @@ def test_old_torch_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
 
 
 def changed(network: nn.Module, value: float) -> nn.Module:
-    """The same network but for one weight."""
+    """Copy of a network with one bias changed."""
     other = SRVGGNetCompact(num_feat=8, num_conv=2, upscale=2).eval().requires_grad_(False)
     other.load_state_dict(network.state_dict())
     other.body[0].bias[0] += value
@@ -304,8 +304,8 @@ def changed(network: nn.Module, value: float) -> nn.Module:
 @pytest.mark.parametrize('value', [0.1, float('nan')])
 def test_deviating_export_is_not_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, value: float):
     checkpoint = small_checkpoint(tmp_path)
-    own = FORMATS[name]
-    wrong = replace(own, write=lambda network, metadata: own.write(changed(network, value), metadata))
+    original = FORMATS[name]
+    wrong = replace(original, write=lambda network, metadata: original.write(changed(network, value), metadata))
     monkeypatch.setitem(FORMATS, name, wrong)
     with pytest.raises(ExportError, match=f'{name} not written: it differs from PyTorch by'):
         list(export_network(checkpoint, tmp_path / 'out', [name], overwrite=True))
@@ -314,8 +314,8 @@ def test_deviating_export_is_not_written(tmp_path: Path, monkeypatch: pytest.Mon
 
 def test_failed_export_keeps_the_existing_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     checkpoint = small_checkpoint(tmp_path)
-    own = FORMATS['safetensors']
-    wrong = replace(own, write=lambda network, metadata: own.write(changed(network, 1.0), metadata))
+    original = FORMATS['safetensors']
+    wrong = replace(original, write=lambda network, metadata: original.write(changed(network, 1.0), metadata))
     monkeypatch.setitem(FORMATS, 'safetensors', wrong)
     old = tmp_path / 'out' / 'net.safetensors'
     old.parent.mkdir()

@@ -117,7 +117,7 @@ def test_cropping_is_logged_once(tmp_path: Path, caplog: pytest.LogCaptureFixtur
         generate_set(tmp_path / 'hr', tmp_path / 'set', dsn_file(tmp_path), CPU)
     assert cv2.imread(str(tmp_path / 'set/lr/coffee.png')).shape == (24, 28, 3)
     assert [record.getMessage() for record in caplog.records] == [
-        'Images are cropped to a multiple of scale 4, first astronaut.png'
+        "Cropped images to a multiple of scale 4, first 'astronaut.png'"
     ]
 
 

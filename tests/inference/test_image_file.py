@@ -79,7 +79,7 @@ def test_lossy_formats_preserve_colours_profile_and_alpha(tmp_path: Path, name: 
         ('image.jpg', COLOUR.astype(np.uint16), "image.jpg': JPEG does not support 16 bits. Use --ext png"),
         ('image.webp', COLOUR.astype(np.uint16), "image.webp': WEBP does not support 16 bits"),
         ('image.webp', np.zeros((2, 16384, 3), np.uint8), 'WEBP supports at most 16383 pixels a side'),
-        ('image.png', COLOUR.astype(np.float32), 'is float32: PNG supports uint8 and uint16'),
+        ('image.png', COLOUR.astype(np.float32), 'got float32, expected uint8 or uint16 for PNG'),
     ],
 )
 def test_unsupported_images_are_rejected(tmp_path: Path, name: str, pixels: np.ndarray, message: str):

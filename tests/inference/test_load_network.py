@@ -1,4 +1,4 @@
-"""Networks built from their checkpoint alone."""
+"""Networks built from a checkpoint without options."""
 
 from __future__ import annotations
 

@@ -245,8 +245,8 @@ def test_inputs_are_not_overwritten(tmp_path: Path):
 def test_invalid_inputs_are_rejected(tmp_path: Path):
     (tmp_path / 'empty').mkdir()
     for source, error, message in (
-        ('nowhere', InputNotFoundError, r"no file, folder or match for a pattern: '.*nowhere'"),
-        ('*.png', InputNotFoundError, 'no file, folder or match for a pattern'),
+        ('nowhere', InputNotFoundError, r"input '.*nowhere' is no file, folder or pattern with a match"),
+        ('*.png', InputNotFoundError, 'is no file, folder or pattern with a match'),
         ('empty', InputError, r'no image found in .*empty: expected files ending in \.bmp'),
     ):
         with pytest.raises(error, match=message):

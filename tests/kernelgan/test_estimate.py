@@ -305,7 +305,7 @@ def test_script(camera: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, c
     for option, value, least in (('--batch', '0', 1), ('--seed', '-1', 0)):
         with pytest.raises(SystemExit):
             run('-i', 'a', '-o', 'b', option, value)
-        assert f'argument {option}: expected at least {least}, got {value}' in capsys.readouterr().err
+        assert f'argument {option}: got {value}, expected an integer >= {least}' in capsys.readouterr().err
     monkeypatch.setattr(signal, 'signal', lambda *_: None)
     with pytest.raises(SystemExit, match=r"^error: output '"):
         run_main(lambda: run('-i', 'camera', '-o', 'camera/coffee.png')[0])

@@ -252,14 +252,14 @@ def test_crops_match_their_corners():
     indices = [0, 1, 0]
     g_crop, target, d_crop = crops.CropSequence(sources, indices, g_corners, d_corners)[0]
     for run, index in enumerate(indices):
-        whole = torch.from_numpy(trim(images[index]).transpose(2, 0, 1).copy())
+        image = torch.from_numpy(trim(images[index]).transpose(2, 0, 1).copy())
         top, left = g_corners[0, run]
-        crop = whole[:, top : top + 64, left : left + 64] * 2 - 1
+        crop = image[:, top : top + 64, left : left + 64] * 2 - 1
         torch.testing.assert_close(g_crop[run], crop)
         downsampled = bicubic_downsample(crop[None], 2)[0, :, 3:-3, 3:-3]
         torch.testing.assert_close(target[run], downsampled, rtol=1e-5, atol=1e-5)
         top, left = d_corners[0, run]
-        torch.testing.assert_close(d_crop[run], whole[:, top : top + 26, left : left + 26])
+        torch.testing.assert_close(d_crop[run], image[:, top : top + 26, left : left + 26])
 
 
 def test_trimming():

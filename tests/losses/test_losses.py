@@ -101,5 +101,5 @@ def test_invalid_vgg_settings(arguments, error, message):
 
 def test_vgg_weights_of_another_network(tmp_path):
     torch.save({'features.0.weight': torch.zeros(64, 3, 3, 3)}, tmp_path / 'other.pth')
-    with pytest.raises(InputError, match=r'does not fit vgg11: features\.0\.bias is missing or misshapen'):
+    with pytest.raises(InputError, match=r'does not fit vgg11: features\.0\.bias is missing or of another shape'):
         VGGFeatures('vgg11', 'conv2_1', str(tmp_path / 'other.pth'))

@@ -1,4 +1,4 @@
-"""History of the validations, and the removal of old checkpoints."""
+"""Validation history and removal of old checkpoints."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def test_old_checkpoints_are_removed(tmp_path: Path, keep: int, best: int | None
         for net in 'gd':
             (tmp_path / f'net_{net}_{iteration}.pth').touch()
     others = {'net_g_latest.pth', 'net_d_latest.pth', 'other.pth', 'best.state', '50.state', 'net_g_60.pth'}
-    for name in (*others, 'net_g_35.pth'):  # the last is of an interrupted save
+    for name in (*others, 'net_g_35.pth'):  # net_g_35.pth is from an interrupted save
         (tmp_path / name).touch()
     remove_old_checkpoints(tmp_path, tmp_path, 40, keep, lambda iterations: best)
     expected = {name.format(i) for i in kept for name in ('{}.state', 'net_g_{}.pth', 'net_d_{}.pth')}

@@ -1,4 +1,4 @@
-"""Compiled networks, apart from the other tests of a step because compiling takes long."""
+"""Training steps of compiled networks, in a separate file because compiling is slow."""
 
 from __future__ import annotations
 
@@ -37,14 +37,14 @@ def tiny_model(stage: str, folder: Path, compile_networks: bool):
 
 
 @pytest.mark.parametrize('stage', STAGES)
-def test_compiled_networks_learn_the_same(stage: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_compiled_networks_equal_uncompiled_networks(stage: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setitem(ARCH_REGISTRY._obj_map, 'TinyDiscriminator', TinyDiscriminator)
-    torch._dynamo.reset()  # or the sizes of the other stage become dynamic
+    torch._dynamo.reset()  # otherwise, the sizes of the other stage become dynamic
     batch = STAGES[stage][1]()
     if stage == 'dsn':
         batch['lq'] = torch.rand_like(batch['gt'])
     plain, compiled = (tiny_model(stage, tmp_path, compile_networks) for compile_networks in (False, True))
-    with torch._inductor.config.patch(compile_threads=1):  # processes take long to start
+    with torch._inductor.config.patch(compile_threads=1):  # compiler processes are slow to start
         for model in (plain, compiled):
             step(model, batch)
     assert largest_difference(plain.net_g, compiled.net_g) < 5e-5

@@ -1,4 +1,4 @@
-"""Two ranks on the CPU."""
+"""Training steps, data loading and gradients on two CPU ranks."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope='module')
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Results of `two_ranks`."""
+    """Folder with the results of `two_ranks.py`."""
     folder = tmp_path_factory.mktemp('ranks')
     write_sample_images(folder / 'hr', 4)
     write_sample_images(folder / 'camera', 4, 24, 32)
@@ -38,7 +38,7 @@ def test_two_ranks_equal_one_process_with_the_joint_batch(stage: str, folder: Pa
                 assert torch.equal(ranks[0][net][name], ranks[1][net][name]), name
                 # Adam turns rounding into steps where a gradient is almost 0; a step is 1e-3
                 torch.testing.assert_close(ranks[0][net][name], value, rtol=0, atol=5e-5)
-        for name, value in single['log'].items():  # rank 0 has the means
+        for name, value in single['log'].items():  # rank 0 logs the means over all ranks
             torch.testing.assert_close(ranks[0]['log'][name], value, rtol=1e-3, atol=1e-5)
 
 

@@ -51,7 +51,7 @@ def test_non_finite_gradient_skips_the_update(bad, clip):
 def test_fp16_lowers_the_loss_scale_and_keeps_it_in_the_checkpoint():
     parameter, optimizer = sgd(1)
     optimizer_step = OptimizerStep(optimizer, TrainSettings(precision='fp16'), CPU)
-    optimizer_step.backward(parameter[0] * 1e38)  # beyond float32 once scaled
+    optimizer_step.backward(parameter[0] * 1e38)  # overflows float32 when scaled
     optimizer_step.step()
     assert parameter.tolist() == [1, 1, 1] and optimizer_step.state_dict()['scale'] == 2**15
     other = OptimizerStep(optimizer, TrainSettings(precision='fp16'), CPU)
@@ -65,7 +65,7 @@ def test_fp16_lowers_the_loss_scale_and_keeps_it_in_the_checkpoint():
         other.step()
         assert other.nonfinite == (i >= 15)  # once the scale cannot be lowered further
     before = other.state_dict()
-    other.load_state_dict({})  # of a run in another precision
+    other.load_state_dict({})  # checkpoint of a run in another precision
     assert other.state_dict() == before
 
 

@@ -37,7 +37,7 @@ def test_micro_batches_give_the_same_step(stage, tmp_path):
             assert accumulated[name] == pytest.approx(full[name], rel=1e-4, abs=1e-6), name
     for first, second in zip(*(model.optimizers for model in models), strict=True):
         for one, other in zip(first.state.values(), second.state.values(), strict=True):
-            torch.testing.assert_close(one['exp_avg'], other['exp_avg'], rtol=0.01, atol=1e-5)  # of gradients
+            torch.testing.assert_close(one['exp_avg'], other['exp_avg'], rtol=0.01, atol=1e-5)  # mean gradients
     # Adam turns rounding into steps where a gradient is almost 0; a step is 1e-3
     for net in ('net_g', 'net_d', 'net_g_ema'):
         assert largest_difference(*(getattr(model, net) for model in models)) < 2e-5, net
@@ -151,7 +151,7 @@ def test_resuming_in_another_memory_format(stage, tmp_path):
 
 
 def test_resuming_from_a_state_of_unfused_optimizers(tmp_path):
-    """The optimizers of the state updated one weight after the other."""
+    """The optimizers of the saved state updated the weights in a loop (`foreach: false`)."""
     opt = srn_options(tmp_path)
     slow = {**opt['train']['optim_g'], 'foreach': False}
     model = build_model(opt | {'train': opt['train'] | {'optim_g': slow, 'optim_d': slow}})
@@ -183,7 +183,7 @@ def test_training_settings_do_not_apply_to_testing(tmp_path):
 
 @pytest.mark.usefixtures('bf16_everywhere')
 def test_bf16_without_the_perceptual_loss(tmp_path):
-    """The frozen feature head is averaged and saved nevertheless."""
+    """EMA and checkpoint contain the frozen feature head in float32."""
     model = model_of('dsn', tmp_path, 16, precision='bf16', perceptual_opt=None)
     step(model, unpaired_batch())
     model.save(0, 1)

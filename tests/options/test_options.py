@@ -1,4 +1,4 @@
-"""Options: every shipped file is checked, built and stepped; wrong ones are refused with the remedy."""
+"""Shipped options files are checked and trained for one step; errors of invalid options."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def read(path: Path) -> dict:
 
 @pytest.fixture
 def parse(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    """Options as a launcher gets them, before or after the checks of this package."""
+    """Function that parses and checks options as a launcher does."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, 'excepthook', sys.excepthook)
 
@@ -55,7 +55,7 @@ def to_plain(value):
 
 
 def make_data(opt: dict) -> None:
-    """Small photos and log-scales wherever the options expect some."""
+    """Write small images, log-scale maps and kernels to the paths in the options."""
     if 'kernels' in opt.get('train', {}):
         write_kernel(Path(opt['train']['kernels']), 'box', np.full((5, 5), 1 / 25))
     for phase, dataset in opt['datasets'].items():
@@ -79,7 +79,7 @@ def make_data(opt: dict) -> None:
 
 
 def make_checkpoints(opt: dict) -> None:
-    """Freshly made networks wherever the options expect checkpoints."""
+    """Save randomly initialised networks to the checkpoint paths in the options."""
     for net in ('g', 'dsn'):
         path = opt['path'].get(f'pretrain_network_{net}')
         if path is not None:
@@ -120,7 +120,7 @@ def test_every_recipe_is_built_and_stepped(path: Path, parse, monkeypatch: pytes
 
 
 def demo_options(name: str, parse) -> dict:
-    """Options of the demo, with data, as a launcher completes them."""
+    """Write the data of an options file of the demo and return its options as completed by a launcher."""
     opt = read(OPTIONS / 'demo' / name)
     opt['num_gpu'] = 0
     make_data(opt)
@@ -138,7 +138,7 @@ def srn_opt(parse) -> dict:
 
 
 def changed(opt: dict, *keys: str, value: object) -> dict:
-    """A copy with one value set, or removed where the value is `...`."""
+    """Copy of the options with one value set, or removed if `value` is `...`."""
     opt = deepcopy(opt)
     section = opt
     for key in keys[:-1]:
@@ -293,7 +293,7 @@ def test_valid_options_are_unchanged(dsn_opt: dict, srn_opt: dict):
             "datasets: val: folder 'nowhere' does not exist",
         ),
         (('datasets', 'train', 'gt_size'), 512, InputError, 'datasets: train: image .* expected at least 512x512'),
-        (('network_g', 'scale'), 2, InputError, r'network_g: UncertaintyDSN has scale 2, the options say scale: 4'),
+        (('network_g', 'scale'), 2, InputError, r'network_g: got UncertaintyDSN of scale 2, expected scale 4 of the'),
         (('path', 'pretrain_network_g'), 'none.pth', InputNotFoundError, r"checkpoint 'none\.pth' does not exist"),
         (
             ('path', 'pretrain_network_g'),
@@ -335,7 +335,7 @@ _check_device({'num_gpu': 0, 'dist': False, 'train': {'compile': True}})
 @pytest.mark.parametrize('train', [{'compile': True}, {'precision': 'bf16'}])
 def test_options_unsupported_by_dataparallel_are_rejected(train, monkeypatch):
     monkeypatch.setattr(torch.cuda, 'get_device_capability', lambda device: (9, 0))
-    with pytest.raises(InputError, match=r'need one process per GPU: use torchrun --nproc_per_node=2 '):
+    with pytest.raises(InputError, match=r'need one process per GPU. Use torchrun --nproc_per_node=2 '):
         _check_device({'num_gpu': 2, 'dist': False, 'train': train})
     _check_device({'num_gpu': 2, 'dist': False, 'train': {'precision': 'fp16'}})
 
@@ -346,7 +346,8 @@ def test_gradient_accumulation_requires_mean_losses(dsn_opt: dict):
     opt = changed(opt, 'train', 'gan_opt', 'loss_weight', value=1)
     check_options(opt)
     with pytest.raises(
-        InputError, match='perceptual_opt: train: accum_iter requires a loss that is a mean over images'
+        InputError,
+        match='perceptual_opt: got a loss that is not a mean over images, expected a mean for train: accum_iter',
     ):
         check_options(changed(opt, 'train', 'perceptual_opt', value={**PERCEPTUAL, 'criterion': 'fro'}))
 
@@ -392,7 +393,7 @@ def test_pairs_for_training_are_checked(srn_opt: dict):
 
 
 def test_pairs_listed_in_a_meta_info_file(dsn_opt: dict, tmp_path: Path):
-    """As in BasicSR, the list names HR images, and the template maps them to LR images."""
+    """As in BasicSR, the list names HR images and `filename_tmpl` maps them to LR images."""
     val = dsn_opt['datasets']['val']
     folder = Path(val['dataroot_lq'])
     (folder / 'astronaut.png').rename(folder / 'astronautx4.png')
@@ -411,7 +412,7 @@ def test_resumed_run_needs_no_initial_weights(srn_opt: dict):
         check_run(opt)
     states = Path(opt['path']['training_states'])
     states.mkdir(parents=True)
-    (states / 'notes.state').touch()  # not one of BasicSR's
+    (states / 'notes.state').touch()  # not a state file of BasicSR
     with pytest.raises(InputNotFoundError, match=r'gone.pth'):
         check_run(opt | {'auto_resume': True})
     (states / '5.state').touch()
@@ -425,5 +426,7 @@ def test_missing_gpus_are_reported(dsn_opt: dict):
 
 
 def test_generator_of_another_scale(srn_opt: dict):
-    with pytest.raises(InputError, match='network_g: SRVGGNetCompact_basicsr has scale 2, the options say scale: 4'):
+    with pytest.raises(
+        InputError, match='network_g: got SRVGGNetCompact_basicsr of scale 2, expected scale 4 of the options'
+    ):
         check_run(changed(srn_opt, 'network_g', 'upscale', value=2))

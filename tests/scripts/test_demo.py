@@ -1,4 +1,4 @@
-"""The demo run as a user runs it, with trainings of two iterations."""
+"""scripts/demo.sh with two training iterations per stage."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def run_demo(folder: Path, change: str) -> subprocess.CompletedProcess:
 
 
 def test_demo_from_images_to_report(tmp_path: Path):
-    """Two iterations miss the targets, which the exit status reports; every output exists nevertheless."""
+    """Two iterations miss the quality targets, so the exit status is 1. All output files are written."""
     folder = tmp_path / 'a folder'
     folder.mkdir()
     result = run_demo(folder, 'train:total_iter=2')

@@ -1,4 +1,4 @@
-"""scripts/benchmarks/benchmark_inference.py run as a user runs it, on a small network."""
+"""scripts/benchmarks/benchmark_inference.py on a small network."""
 
 from __future__ import annotations
 

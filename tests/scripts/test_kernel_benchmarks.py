@@ -1,4 +1,4 @@
-"""The KernelGAN benchmarks, run as a user runs them."""
+"""KernelGAN benchmark scripts and their fixed kernels."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def test_speed(tmp_path: Path):
 @pytest.mark.parametrize('script', ['benchmark_kernelgan', 'benchmark_kernel_recovery'])
 def test_invalid_batch_is_rejected(script: str, tmp_path: Path):
     result = run_python(SCRIPTS / f'{script}.py', '--batch', '0', cwd=tmp_path)
-    assert 'argument --batch: expected at least 1, got 0' in result.stderr
+    assert 'argument --batch: got 0, expected an integer >= 1' in result.stderr
 
 
 def test_fixed_kernels():

@@ -1,4 +1,4 @@
-"""scripts/benchmarks/benchmark_training.py run as a user runs it, at the smallest size."""
+"""scripts/benchmarks/benchmark_training.py at the smallest size."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ from sample_images import downsample_images, sample_image, write_sample_images
 from usrdu_basicsr.data_preparation.create_lmdb import create_lmdbs
 from usrdu_basicsr.storage.generated_set import write_description, write_log_scale
 from usrdu_basicsr.storage.lmdb_writer import LmdbWriter, Value
-from usrdu_basicsr.storage.meta_info import Entry, key_of, read_meta_info
+from usrdu_basicsr.storage.meta_info import key_of, read_meta_info
 from usrdu_basicsr.storage.open_source import open_source
 from usrdu_basicsr.storage.source import IMAGE, LOG_SCALE
 from usrdu_basicsr.utils.errors import InputError, InputNotFoundError
@@ -115,7 +115,7 @@ def test_lmdbs_of_basicsr_are_read(tmp_path: Path):
 
 @pytest.mark.parametrize(('method', 'workers'), [('fork', 2), pytest.param('spawn', 1, marks=pytest.mark.slow)])
 def test_each_worker_opens_the_lmdb(sets: Path, method: str, workers: int):
-    """Also if the main process has read it before and two datasets share it."""
+    """The main process has already read the LMDB, and two datasets share it."""
     dataset = build_dataset(options(sets, '.lmdb'))
     second = build_dataset(options(sets, '.lmdb', dataroot_gt=str(sets / 'set' / '..' / 'hr.lmdb')))
     expected = [dataset[i]['gt'] for i in range(4)]
@@ -135,17 +135,17 @@ def test_keys_are_ascii_names():
 
 
 @pytest.mark.parametrize(
-    ('line', 'entry'),
+    ('line', 'entries'),
     [
-        ('0001_s001.png (480,320,3) 1', Entry('0001_s001.png', (480, 320))),
-        ('a b (c) 7.png (4, 5, 3)', Entry('a b (c) 7.png', (4, 5))),
-        ('gray.png (48,32,1)', Entry('gray.png', (48, 32))),
-        ('sub/plain 2.png', Entry('sub/plain 2.png', None)),
+        ('0001_s001.png (480,320,3) 1', {'0001_s001.png': (480, 320)}),
+        ('a b (c) 7.png (4, 5, 3)', {'a b (c) 7.png': (4, 5)}),
+        ('gray.png (48,32,1)', {'gray.png': (48, 32)}),
+        ('sub/plain 2.png', {'sub/plain 2.png': None}),
     ],
 )
-def test_meta_info_lines_are_parsed(tmp_path: Path, line: str, entry: Entry):
+def test_meta_info_lines_are_parsed(tmp_path: Path, line: str, entries: dict):
     (tmp_path / 'list.txt').write_text(f'{line}\n\n')
-    assert read_meta_info(tmp_path / 'list.txt') == [entry]
+    assert read_meta_info(tmp_path / 'list.txt') == entries
 
 
 @pytest.mark.parametrize(
@@ -233,7 +233,7 @@ def test_damaged_lmdbs_are_rejected(sets: Path, change, error: type, message: st
 
 def test_missing_key_is_reported(sets: Path):
     rename_key(sets / 'hr.lmdb')
-    with pytest.raises(InputError, match=r"LMDB '.*hr.lmdb' lacks 'other', which its meta_info.txt names"):
+    with pytest.raises(InputError, match=r"LMDB '.*hr.lmdb' lacks 'other', which its meta_info.txt lists"):
         open_source(sets / 'hr.lmdb', IMAGE).read(0)
 
 
@@ -252,7 +252,7 @@ def test_map_size_grows(tmp_path: Path):
     with lmdb.open(str(tmp_path / 'a.lmdb'), readonly=True, lock=False) as environment, environment.begin() as values:
         assert environment.stat()['entries'] == 20
         assert values.get(b'13') == content + bytes([13])
-    assert [entry.name for entry in read_meta_info(tmp_path / 'a.lmdb' / 'meta_info.txt')][13] == '13.png'
+    assert list(read_meta_info(tmp_path / 'a.lmdb' / 'meta_info.txt'))[13] == '13.png'
 
 
 def test_too_long_name_is_rejected(tmp_path: Path):

@@ -78,7 +78,7 @@ def test_original_esrgan_names(tmp_path: Path, prefix: str):
 
 
 def test_real_esrgan_checkpoints(tmp_path: Path):
-    """They use BasicSR's names: https://github.com/xinntao/Real-ESRGAN/blob/master/docs/model_zoo.md"""
+    """These checkpoints use BasicSR's names: https://github.com/xinntao/Real-ESRGAN/blob/master/docs/model_zoo.md"""
     for net, key in (
         (RRDBNet(3, 3, scale=2, num_feat=64, num_block=2, num_grow_ch=32), 'params_ema'),  # RealESRGAN_x2plus
         (RRDBNet(3, 3, scale=4, num_feat=64, num_block=6, num_grow_ch=32), 'params_ema'),  # ..._x4plus_anime_6B
@@ -137,7 +137,7 @@ def test_conversion_script(tmp_path: Path):
             r'1 of another shape \(conv_mean.weight: got \[5\], expected \[',
         ),
         ('dis', {'conv5.weight_u': None, 'conv9.bias': None}, r'2 missing \(conv5.weight_u, conv9.bias\)'),
-        ('dis', {'conv0.weight': None}, 'has no conv0.weight'),
+        ('dis', {'conv0.weight': None}, 'missing conv0.weight'),
         ('params', {'RRDBNet_U.HRconv.bias': None}, r'1 missing \(conv_hr.bias\)'),
         ('params', {'RRDBNet_U.conv_last.weight': None}, r'1 missing \(conv_last.weight\)'),
         ('params', {'RRDBNet_U.RRDB_trunk.1.RDB2.conv3.weight': torch.ones(8, 32, 1, 1)}, r'body.1.rdb2.conv3.weight'),

@@ -1,4 +1,4 @@
-"""Taking signals and giving them back; what trainings make of them is in `test_unbreakable`."""
+"""Installing and restoring signal handlers. Signals to a training are tested in `compat/test_faults.py`."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ def test_handlers_are_installed_and_restored():
         assert [signal.getsignal(number) for number in SIGNALS] == before
     finally:
         assert signal.set_wakeup_fd(pipe_before) == writer
-        for end in (reader, writer):
-            os.close(end)
+        for descriptor in (reader, writer):
+            os.close(descriptor)
 
 
 def test_other_thread_installs_no_handlers():

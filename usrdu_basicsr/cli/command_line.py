@@ -36,7 +36,7 @@ def add_packing(parser: argparse.ArgumentParser) -> None:
         default=1,
         help='PNG compression level: 0 (largest, fastest to read) to 9 (smallest) (default: %(default)s)',
     )
-    parser.add_argument('--overwrite', action='store_true', help='replace existing output')
+    parser.add_argument('--overwrite', action='store_true', help='overwrite existing output')
 
 
 def packing_of(args: argparse.Namespace) -> PackingSettings:
@@ -48,7 +48,7 @@ def positive(text: str) -> int:
     """Parse a positive integer, for `add_argument(type=positive)`."""
     number = int(text)
     if number < 1:
-        raise argparse.ArgumentTypeError(f'expected at least 1, got {number}')
+        raise argparse.ArgumentTypeError(f'got {number}, expected an integer >= 1')
     return number
 
 

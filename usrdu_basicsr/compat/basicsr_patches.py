@@ -18,19 +18,14 @@ from typing import Any
 _FUNCTIONAL_TENSOR = 'torchvision.transforms.functional_tensor'
 
 
-def apply_before_import() -> None:
-    """Apply the patch that `import basicsr` needs."""
-    _provide_functional_tensor()
-
-
 def apply() -> None:
-    """Apply the other patches; imports BasicSR."""
+    """Apply the patches that import BasicSR."""
     _share_lmdbs()
     _propagate_prefetch_errors()
     _patch_launchers()
 
 
-def _provide_functional_tensor() -> None:
+def apply_before_import() -> None:
     """Provide `torchvision.transforms.functional_tensor`, which BasicSR's `data/degradations.py` imports.
 
     Without it, `import basicsr` fails. Needed if the module cannot be imported (torchvision 0.17 and later). Can be
@@ -129,9 +124,8 @@ def _patch_launchers() -> None:
 
 def _patch_resuming(launcher: ModuleType) -> None:
     original = getattr(launcher, 'load_resume_state', None)
-    if original is None or not hasattr(launcher, 'train_pipeline'):
-        return
-    if getattr(original, '__module__', None) == __name__:
+    is_patched = getattr(original, '__module__', None) == __name__
+    if original is None or is_patched or not hasattr(launcher, 'train_pipeline'):
         return
 
     from usrdu_basicsr.compat.launcher import working_root

@@ -6,12 +6,12 @@ import os
 import subprocess
 from collections.abc import Callable
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import torch
+from torch import nn
 
 from usrdu_basicsr.compat.basicsr_patches import uses
-
-if TYPE_CHECKING:
-    from torch import nn
 
 
 def apply() -> None:
@@ -36,26 +36,23 @@ def _init_dist_without_gpu() -> None:
 def _select_by_device(on_gpu: Callable[..., None], on_cpu: Callable[..., None]) -> Callable[..., None]:
     # Evaluated at the call, as `is_available` initialises the CUDA driver.
     def initialise(*args: Any, **kwargs: Any) -> None:
-        available = import_module('torch.cuda').is_available()
-        (on_gpu if available else on_cpu)(*args, **kwargs)
+        (on_gpu if torch.cuda.is_available() else on_cpu)(*args, **kwargs)
 
     return initialise
 
 
 def _init_gloo(backend: str, **kwargs: Any) -> None:
     backend = 'gloo' if backend == 'nccl' else backend
-    import_module('torch.distributed').init_process_group(backend=backend, **kwargs)
+    torch.distributed.init_process_group(backend=backend, **kwargs)
 
 
 def _init_gloo_by_slurm(backend: str, port: int | None = None) -> None:
     # The same variables as in BasicSR, set from those of Slurm.
-    hosts = subprocess.run(
-        ['scontrol', 'show', 'hostname', os.environ['SLURM_NODELIST']], check=True, capture_output=True, text=True
-    )
+    hosts = subprocess.check_output(['scontrol', 'show', 'hostname', os.environ['SLURM_NODELIST']], text=True)
     if port is not None:
         os.environ['MASTER_PORT'] = str(port)
     os.environ.setdefault('MASTER_PORT', '29500')
-    os.environ['MASTER_ADDR'] = hosts.stdout.split()[0]
+    os.environ['MASTER_ADDR'] = hosts.split()[0]
     os.environ['WORLD_SIZE'] = os.environ['SLURM_NTASKS']
     os.environ['RANK'] = os.environ['SLURM_PROCID']
     os.environ['LOCAL_RANK'] = os.environ.get('SLURM_LOCALID', '0')
@@ -77,7 +74,6 @@ def _distribute_without_gpu() -> None:
         if self.device.type != 'cpu' or not self.opt['dist']:
             return original(self, net)
         find_unused = self.opt.get('find_unused_parameters', False)
-        parallel = import_module('torch.nn.parallel')
-        return parallel.DistributedDataParallel(net.to(self.device), find_unused_parameters=find_unused)
+        return nn.parallel.DistributedDataParallel(net.to(self.device), find_unused_parameters=find_unused)
 
     base_model.model_to_device = model_to_device

@@ -52,14 +52,11 @@ def show_user_errors() -> None:
 
     def show(error_type: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
         if isinstance(error, UserError):
-            sys.stderr.write(f'error: {_message(error)}\n')
+            message = str(error)
+            if message.startswith('Caught '):  # PyTorch adds the traceback of a data worker
+                message = message.strip().splitlines()[-1].partition('Error: ')[2]
+            sys.stderr.write(f'error: {message}\n')
         else:
             previous(error_type, error, traceback)
 
     sys.excepthook = show
-
-
-def _message(error: UserError) -> str:
-    """Message of an error, without the traceback that PyTorch adds to an error of a data worker."""
-    text = str(error)
-    return text.strip().splitlines()[-1].partition('Error: ')[2] if text.startswith('Caught ') else text

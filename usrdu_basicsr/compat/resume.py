@@ -78,20 +78,19 @@ class Resumer:
         return self.state
 
     def _newest_complete(self) -> str | None:
-        reasons: list[str] = []
-        for path in training_states(self.opt['path']['training_states']):
+        folder = self.opt['path']['training_states']
+        errors: list[UserError] = []
+        for path in training_states(folder):
             try:
                 check_complete(self.opt, path)
+                return path
             except UserError as error:
-                reasons.append(str(error))
-                continue
-            self.messages += [(logging.WARNING, f'Checkpoint skipped: {reason}.') for reason in reasons]
-            return path
-        if reasons:
-            folder = self.opt['path']['training_states']
+                errors.append(error)
+                self.messages.append((logging.WARNING, f'Checkpoint skipped: {error}.'))
+        if errors:
             raise InputError(
-                f"--auto_resume: no complete checkpoint among the {len(reasons)} states in '{folder}'; newest:"
-                f' {reasons[0]}. Omit --auto_resume to start from iteration 0'
+                f"--auto_resume: no complete checkpoint among the {len(errors)} states in '{folder}'. Newest state:"
+                f' {errors[0]}. Omit --auto_resume to start from iteration 0'
             )
         return None
 
@@ -103,7 +102,7 @@ class Resumer:
         for later in map(Path, training_states(self.opt['path']['training_states'])):
             if int(later.stem) > iteration:
                 os.replace(later, f'{later}{SUPERSEDED_SUFFIX}')
-                message = f"Renamed '{later}', which is later, to '{later.name}{SUPERSEDED_SUFFIX}'."
+                message = f"Renamed later training state '{later}' to '{later.name}{SUPERSEDED_SUFFIX}'."
                 self.messages.append((logging.WARNING, message))
 
     def build_dataloader(
@@ -141,18 +140,17 @@ def check_complete(opt: Mapping[str, Any], path: str) -> None:
         InputError: If the state or one of its networks is damaged or of another training.
         InputNotFoundError: If the state or one of its networks does not exist.
     """
-    state = read_state(path)
-    if (model_type := state.get('model_type', opt.get('model_type'))) != opt.get('model_type'):
-        raise InputError(f"training state '{path}': got model_type {model_type}, expected {opt.get('model_type')}")
-    paths = resumed_paths(opt, path, state['iter'])
+    state, expected = read_state(path), opt.get('model_type')
+    if (model_type := state.get('model_type', expected)) != expected:
+        raise InputError(f"training state '{path}': got model_type {model_type}, expected {expected}")
     if not is_usrdu_model(opt):
         return
+    paths = resumed_paths(opt, path, state['iter'])
     for key, value in paths.items():
         if key.startswith('pretrain_network_') and value is not None and not os.path.isfile(value):
             raise InputNotFoundError(
-                f"training state '{path}': network '{value}' does not exist; resume from another state"
+                f"training state '{path}': network '{value}' does not exist. Resume from another state"
             )
-
     check_networks(opt, paths)
 
 

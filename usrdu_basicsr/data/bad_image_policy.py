@@ -90,4 +90,4 @@ class BadImagePolicy:
 
     def _check_any_good(self) -> None:
         if self._bad.all():
-            raise InputError(f'all {len(self._bad)} images are bad: see the warnings above')
+            raise InputError(f'all {len(self._bad)} images are bad. See the warnings above')

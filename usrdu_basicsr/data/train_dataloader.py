@@ -57,8 +57,8 @@ def _worker_errors() -> Iterator[None]:
         if is_from_dataset or (isinstance(error, RuntimeError) and not str(error).startswith('DataLoader worker (pid')):
             raise
         raise WorkerDiedError(
-            'a data worker was killed: if memory ran out, lower datasets: train: num_worker_per_gpu. Resume from the'
-            ' newest checkpoint with --auto_resume'
+            'a data worker was killed, possibly for lack of memory. Lower datasets: train: num_worker_per_gpu.'
+            ' Resume from the newest checkpoint with --auto_resume'
         ) from error
 
 

@@ -135,4 +135,5 @@ def _small_images(
     patch = dataset['gt_size'] if option == GT else dataset['gt_size'] // dataset['scale']
     for index, size in enumerate(sizes):
         if size is not None and min(size) < patch:
-            yield f"'{source.name(index)}' is {size[0]}x{size[1]} pixels, too small for patches of {patch}x{patch}"
+            name = source.name(index)
+            yield f"'{name}': got {size[0]}x{size[1]} pixels, expected at least the patch size {patch}x{patch}"

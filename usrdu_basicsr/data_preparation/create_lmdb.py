@@ -65,7 +65,7 @@ def _open_input(folder: Path, output: str | Path | None) -> list[FolderSource]:
     """Open the two folders of a generated set, or a folder of images or log-scale maps."""
     if (folder / DESCRIPTION).is_file():
         if output is not None:
-            raise InputError(f"'{folder}' is a generated set, which is packed into two LMDBs. Remove -o")
+            raise InputError(f"-o: '{folder}' is a generated set, which is packed into two LMDBs. Omit -o")
         lr, log_scale = open_folder(folder / LR_FOLDER, IMAGE), open_folder(folder / LOG_SCALE_FOLDER, LOG_SCALE)
         _check_names(lr, log_scale)
         return [lr, log_scale]

@@ -51,7 +51,7 @@ def inspect_image(source: Source, index: int) -> ImageInfo:
         return ImageInfo(None, problem=str(error))
     size = (array.shape[0], array.shape[1])
     if recorded_size != size:
-        problem = f"'{name}' is {size} pixels (height, width), but its meta info says {recorded_size}"
+        problem = f"'{name}': got {size} pixels (height, width), expected {recorded_size} as in its meta info"
         return ImageInfo(size, problem=problem)
     if source.format != IMAGE:
         return ImageInfo(size)

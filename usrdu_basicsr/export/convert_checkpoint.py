@@ -64,7 +64,7 @@ def _load_discriminator(path: Path) -> nn.Module:
     weights = read_weights(path, 'params', ['conv1.weight_orig'])
     first = weights.get('conv0.weight')
     if first is None or first.ndim != 4:
-        raise InputError(f"the discriminator of '{path}' has no conv0.weight: expected the U-Net of USR-DU")
+        raise InputError(f"discriminator of '{path}': missing conv0.weight, expected the U-Net of USR-DU")
     network = UNetDiscriminatorSN(first.shape[1], first.shape[0])
     check_weights(network, weights, path)
     network.load_state_dict(weights)

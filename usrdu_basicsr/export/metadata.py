@@ -66,13 +66,13 @@ def experiment_options(checkpoint: Path) -> Any:
     paths = sorted(models.parent.glob('*.yml')) if models.name == 'models' else []
     if len(paths) > 1:
         names = ', '.join(path.name for path in paths)
-        logger.warning("Options ignored: '%s' has several files (%s). Name one with -opt", models.parent, names)
+        logger.warning("Options files ignored: '%s' has several (%s). Select one with -opt", models.parent, names)
     if len(paths) != 1:
         return None
     try:
         return read_options_file(str(paths[0]))
     except InputError as error:
-        raise InputError(f'options of the experiment: {error}. Name another file with -opt') from error
+        raise InputError(f'options of the experiment: {error}. Select another file with -opt') from error
 
 
 def options_sha256(options: Mapping[str, Any]) -> str:

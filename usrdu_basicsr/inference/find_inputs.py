@@ -65,7 +65,7 @@ def _list_files(source: Path) -> tuple[Path, list[Path]]:
     matches = list(map(Path, sorted(glob.glob(str(source), recursive=True))))
     if not matches:
         raise InputNotFoundError(
-            f"no file, folder or match for a pattern: '{source}'. Check the path, which is relative to '{Path.cwd()}'"
+            f"input '{source}' is no file, folder or pattern with a match. Relative paths start at '{Path.cwd()}'"
         )
     return root, [path for match in matches for path in (_list_folder(match) if match.is_dir() else [match])]
 

@@ -75,7 +75,7 @@ def generate_set(
                 report.skipped.append(path.name)
                 continue
             if not height or not width:
-                raise InputError(f"image '{path}' is smaller than scale {scale}. Remove it")
+                raise InputError(f"image '{path}' has a side shorter than {scale} pixels (the scale). Remove it")
             image = read_image(path)
             mean, log_scale = sampler.predict(image, tile)
         except InputError as error:
@@ -83,7 +83,7 @@ def generate_set(
             report.failed.append(path.name)
             continue
         if not cropped and image.shape[:2] != (height * scale, width * scale):
-            logger.warning('Images are cropped to a multiple of scale %d, first %s', scale, path.name)
+            logger.warning("Cropped images to a multiple of scale %d, first '%s'", scale, path.name)
             cropped = True
         generated_set.write_log_scale(log_scale_path, log_scale)
         write_png(lr_path, to_8bit(mean[..., ::-1]))

@@ -70,7 +70,7 @@ def read_image_file(path: Path) -> ImageFile:
         pixels = _apply_orientation(pixels, exif.get(EXIF_ORIENTATION, 1))
     if profile and profile[16:20] != PROFILE_SPACES.get(pixels.shape[2]):
         space = profile[16:20].decode('latin-1').strip()
-        logger.warning("'%s': colour profile ignored: it is for %s, which was converted without it", path, space)
+        logger.warning("'%s': colour profile ignored: it is for %s, but the pixels are gray or RGB", path, space)
         profile = None
     return ImageFile(pixels, profile or None)
 

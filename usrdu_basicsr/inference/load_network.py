@@ -167,5 +167,5 @@ def probe(run: Callable[[Tensor], Tensor], network: nn.Module, device: torch.dev
         result = f'shape {list(y.shape)}' if isinstance(y, Tensor) else f'a {type(y).__name__}'
         raise InputError(f'{name} returns {result} for shape [1, 3, {side}, {side}]: {expected}')
     if scale_of(network) not in (None, scale):
-        raise InputError(f'{name}: scale is {scale_of(network)}, but it upscales {scale} times. Correct its options')
+        raise InputError(f'{name}: got scale {scale_of(network)}, expected {scale} as measured. Correct its options')
     return scale, MEMORY_FACTOR * max(layer_bytes) // side**2

@@ -117,7 +117,9 @@ class Upscaler:
         try:
             output = np.empty(shape, pixels.dtype if pixels.dtype.kind == 'u' else np.float32)
         except MemoryError as error:
-            raise InputError(f'the upscaled image of {shape[1]}x{shape[0]} pixels does not fit into memory') from error
+            raise InputError(
+                f'the upscaled image of {shape[1]}x{shape[0]} pixels does not fit into memory. Free memory'
+            ) from error
         tile = self._choose_tile(pixels, output.nbytes)
         while True:
             try:

@@ -71,5 +71,7 @@ def _load_weights(layers: nn.Module, vgg_type: str, weights: str) -> dict[str, T
     state = {name.removeprefix('features.'): value for name, value in state.items()}
     wrong = [name for name, shape in shapes.items() if name not in state or state[name].shape != shape]
     if wrong:
-        raise InputError(f"weights: '{weights}' does not fit {vgg_type}: features.{wrong[0]} is missing or misshapen")
+        raise InputError(
+            f"weights: '{weights}' does not fit {vgg_type}: features.{wrong[0]} is missing or of another shape"
+        )
     return {name: state[name].float() for name in shapes}

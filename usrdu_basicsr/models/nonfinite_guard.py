@@ -55,6 +55,6 @@ class NonFiniteGuard:
             raise DivergenceError(
                 f'Training stopped after {self.limit} consecutive iterations with non-finite {", ".join(names)}'
                 f' (iteration {current_iter}). They did not update the weights, and no checkpoint was saved. Resume'
-                ' with --auto_resume, or from an older checkpoint, and with a lower learning rate, train: grad_clip, or'
+                ' with --auto_resume, or from an older checkpoint. Lower the learning rate, or set train: grad_clip or'
                 ' train: precision: fp32'
             )

@@ -38,7 +38,7 @@ def validate_dataset(model: Any, dataset: Any, current_iter: int | str, save_img
     opt = model.opt
     name, rank, world_size = dataset.opt['name'], opt['rank'], opt['world_size']
     if not len(dataset):
-        raise InputError(f"validation set '{name}' is empty: add images or remove it from datasets")
+        raise InputError(f"validation set '{name}' is empty. Add images, or remove it from datasets")
     results: dict[int, dict[str, float]] = {}
     no_pbar = rank != 0 or not opt['val'].get('pbar', False)
     for start in tqdm(range(0, len(dataset), world_size), unit='image', unit_scale=world_size, disable=no_pbar):

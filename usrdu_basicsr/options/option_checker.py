@@ -42,19 +42,15 @@ class OptionChecker:
             return {}
         return value
 
-    def registered(self, section: Mapping[str, Any], registry: Registry, where: str) -> Any | None:
+    def registered(self, section: Mapping[str, Any], registry: Registry | Mapping[str, Any], where: str) -> Any | None:
         """Return the object that `section: type` names in `registry`, or None if there is none, which is reported."""
         name = section.get('type')
-        if (registered := find_registered(registry, name)) is None:
-            self.unknown_type(name, registry.keys(), where)
-        return registered
-
-    def unknown_type(self, name: str | None, known: Iterable[str], where: str) -> None:
-        """Report a `type` that is missing or not in `known`."""
+        registered = find_registered(registry, name)
         if name is None:
             self.problems.append(f'missing {where}type')
-        else:
-            self.problems.append(f'{where}type: got {name!r}, {_suggestion(str(name), known)}')
+        elif registered is None:
+            self.problems.append(f'{where}type: got {name!r}, {_suggestion(str(name), registry.keys())}')
+        return registered
 
     def arguments(self, section: Mapping[str, Any], function: Callable, where: str, given: Iterable[str] = ()) -> None:
         """Compare the keys of `section` with the parameters of `function`, except `type` and `given`."""

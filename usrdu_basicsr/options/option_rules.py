@@ -108,7 +108,7 @@ def _check_val(checker: OptionChecker, val: Mapping[str, Any], stage_1: bool, is
     checker.numbers(val, 'val: ')
     checker.required_keys(val, ['save_img', *(['val_freq'] if is_train else [])], 'val: ')
     if not is_train and 'suffix' not in val:
-        checker.problems.append('missing val: suffix (~ for none)')
+        checker.problems.append('missing val: suffix. Use ~ for no suffix')
     metrics = checker.section(val, 'metrics', 'val: ')
     for name in metrics:
         metric, where = checker.section(metrics, name, 'val: metrics: '), f'val: metrics: {name}: '
@@ -141,11 +141,9 @@ def _check_train(
             if optimizer.get('type') != 'Adam':  # the only optimizer that BasicSR's BaseModel supports
                 checker.problems.append(f'train: {name}: type: got {optimizer.get("type")!r}, expected Adam')
             checker.arguments(optimizer, torch.optim.Adam, f'train: {name}: ', ['params'])
-    if scheduler := checker.section(train, 'scheduler', 'train: '):
-        if scheduler.get('type') in SCHEDULERS:
-            checker.arguments(scheduler, SCHEDULERS[scheduler['type']], 'train: scheduler: ', ['optimizer'])
-        else:
-            checker.unknown_type(scheduler.get('type'), SCHEDULERS, 'train: scheduler: ')
+    scheduler = checker.section(train, 'scheduler', 'train: ')
+    if scheduler and (scheduler_class := checker.registered(scheduler, SCHEDULERS, 'train: scheduler: ')):
+        checker.arguments(scheduler, scheduler_class, 'train: scheduler: ', ['optimizer'])
 
 
 def _check_target(checker: OptionChecker, train: Mapping[str, Any]) -> None:
@@ -166,7 +164,9 @@ def _check_loss(checker: OptionChecker, train: Mapping[str, Any], name: str, sta
         return
     checker.arguments(loss, loss_class, where)
     if accum_iter != 1 and (loss.get('reduction') == 'sum' or loss.get('criterion') == 'fro'):
-        checker.problems.append(f'{where}train: accum_iter requires a loss that is a mean over images')
+        checker.problems.append(
+            f'{where}got a loss that is not a mean over images, expected a mean for train: accum_iter'
+        )
     takes_scale = any('log_scale' in parameter for parameter in inspect.signature(loss_class.forward).parameters)
     if takes_scale != (stage_1 and name != 'gan_opt'):
         checker.problems.append(f'{where}type: {loss["type"]} is not supported in stage {1 if stage_1 else 2}')

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from copy import deepcopy
 from typing import Any
 
@@ -41,18 +42,28 @@ def check_run(opt: Mapping[str, Any]) -> None:
     if opt['is_train']:
         _check_device(opt)
     for phase, dataset in opt['datasets'].items():
-        _check_dataset(dataset, f'datasets: {phase}: ')
-    # A resumed run reads its own checkpoints, which are checked when one of them is selected.
+        with _error_prefix(f'datasets: {phase}: '):
+            _check_dataset(dataset)
     paths = opt['path']
-    if opt['is_train'] and resumes(opt):
-        paths = {key: value for key, value in paths.items() if key not in ('pretrain_network_g', 'pretrain_network_d')}
+    if opt['is_train'] and resumes(opt):  # reads its own checkpoints, which are checked when one is selected
+        paths = paths | {'pretrain_network_g': None, 'pretrain_network_d': None}
     check_networks(opt, paths)
     if opt['is_train']:
-        if opt['train'].get('kernels') is not None:
-            _check_kernels(opt)
+        if (kernels := opt['train'].get('kernels')) is not None:
+            with _error_prefix('train: kernels: '):
+                read_kernel_set(kernels, opt['datasets']['train']['gt_size'])
         for name in LOSSES:
             if opt['train'].get(name) is not None:
                 build_from_options(LOSS_REGISTRY, opt['train'][name], f'train: {name}: ')
+
+
+@contextmanager
+def _error_prefix(where: str) -> Iterator[None]:
+    """Add the option that the block checks to the message of a UserError."""
+    try:
+        yield
+    except UserError as error:
+        raise type(error)(f'{where}{error}') from error
 
 
 def resumes(opt: Mapping[str, Any]) -> bool:
@@ -65,14 +76,14 @@ def resumes(opt: Mapping[str, Any]) -> bool:
 def _check_device(opt: Mapping[str, Any]) -> None:
     """Check precision and compilation on the training device."""
     settings, device = TrainSettings.from_options(opt['train']), training_device(opt)
-    try:
+    with _error_prefix('train: '):
         Precision(settings.precision, device)
-    except InputError as error:
-        raise InputError(f'train: {error}') from error
     # Threads of BasicSR's DataParallel autocast to fp16, and its replicas run the first GPU's compiled network.
     if opt['num_gpu'] > 1 and not opt['dist'] and (settings.precision == 'bf16' or settings.compile_mode is not None):
         torchrun = f'torchrun --nproc_per_node={opt["num_gpu"]} and --launcher pytorch'
-        raise InputError(f'train: precision: bf16 and compile need one process per GPU: use {torchrun}, or num_gpu: 1')
+        raise InputError(
+            f'train: precision: bf16 and train: compile need one process per GPU. Use {torchrun}, or num_gpu: 1'
+        )
     if settings.compile_mode is not None:
         try:
             torch.compile(torch.neg)(torch.ones(1, device=device))
@@ -84,26 +95,15 @@ def _check_device(opt: Mapping[str, Any]) -> None:
             ) from error
 
 
-def _check_kernels(opt: Mapping[str, Any]) -> None:
-    try:
-        read_kernel_set(opt['train']['kernels'], opt['datasets']['train']['gt_size'])
-    except UserError as error:
-        raise type(error)(f'train: kernels: {error}') from error
-
-
-def _check_dataset(dataset: Mapping[str, Any], where: str) -> None:
-    """Check a dataset: this package's check themselves when they are built."""
-    try:
-        dataset_class = DATASET_REGISTRY.get(dataset['type'])
-        if hasattr(dataset_class, 'options'):
-            dataset_class(deepcopy(dataset))
-        elif dataset['type'] == PAIRED:
-            _check_pairs(dataset)
-        else:
-            source = open_basicsr_source(dataset, 'dataroot_lq')
-            check_all(len(source), source.size)
-    except UserError as error:
-        raise type(error)(f'{where}{error}') from error
+def _check_dataset(dataset: Mapping[str, Any]) -> None:
+    dataset_class = DATASET_REGISTRY.get(dataset['type'])
+    if hasattr(dataset_class, 'options'):  # a dataset of this package checks its images when it is built
+        dataset_class(deepcopy(dataset))
+    elif dataset['type'] == PAIRED:
+        _check_pairs(dataset)
+    else:
+        source = open_basicsr_source(dataset, 'dataroot_lq')
+        check_all(len(source), source.size)
 
 
 def _check_pairs(dataset: Mapping[str, Any]) -> None:
@@ -128,20 +128,16 @@ def check_networks(opt: Mapping[str, Any], paths: Mapping[str, Any]) -> None:
         UserError: If a network cannot be built, has another scale, or does not fit its checkpoint.
     """
     for net in NETWORKS:
-        if opt.get(f'network_{net}') is not None:
-            _check_network(opt, net, paths)
-
-
-def _check_network(opt: Mapping[str, Any], net: str, paths: Mapping[str, Any]) -> None:
-    settings = opt[f'network_{net}']
-    network = build_from_options(ARCH_REGISTRY, settings, f'network_{net}: ')
-    scale = scale_of(network)
-    if scale is not None and scale != opt['scale']:
-        raise InputError(f'network_{net}: {settings["type"]} has scale {scale}, the options say scale: {opt["scale"]}')
-    path = paths.get(f'pretrain_network_{net}')
-    if path is None:
-        return
-    key = paths.get(f'param_key_{net}', 'params_ema' if net == 'dsn' else 'params')
-    weights = read_weights(path, key, network.state_dict())
-    if paths.get(f'strict_load_{net}', True):
-        check_weights(network, weights, path)
+        if (settings := opt.get(f'network_{net}')) is None:
+            continue
+        network = build_from_options(ARCH_REGISTRY, settings, f'network_{net}: ')
+        scale, expected = scale_of(network), opt['scale']
+        if scale not in (None, expected):
+            raise InputError(
+                f'network_{net}: got {settings["type"]} of scale {scale}, expected scale {expected} of the options'
+            )
+        if (path := paths.get(f'pretrain_network_{net}')) is not None:
+            key = paths.get(f'param_key_{net}', 'params_ema' if net == 'dsn' else 'params')
+            weights = read_weights(path, key, network.state_dict())
+            if paths.get(f'strict_load_{net}', True):
+                check_weights(network, weights, path)

@@ -32,19 +32,21 @@ def check_options_file(arguments: list[str]) -> None:
         return  # BasicSR's parser reports it
     options = read_options_file(args.opt)
     if not isinstance(options, Mapping):
-        raise InputError(f'{args.opt}: got {type(options).__name__}, expected a mapping of options')
+        raise InputError(
+            f"-opt: options file '{args.opt}': got {type(options).__name__}, expected a mapping of options"
+        )
     forced_keys = {entry.partition('=')[0].strip() for entry in args.force_yml}
     missing = [key for key in REQUIRED_KEYS if key not in options and key not in forced_keys]
     if missing:
-        raise InputError(f'{args.opt}: missing {", ".join(missing)}: expected {", ".join(REQUIRED_KEYS)}')
+        raise InputError(f"-opt: options file '{args.opt}': missing {', '.join(missing)}")
     if isinstance(seed := options.get('manual_seed'), int) and seed < 0:
-        raise InputError(f'{args.opt}: manual_seed: got {seed}, expected an integer >= 0')
+        raise InputError(f"-opt: options file '{args.opt}': manual_seed: got {seed}, expected an integer >= 0")
     sections = {key: options.get(key, {}) for key in ('datasets', 'path')}
     if isinstance(sections['datasets'], Mapping):
         sections |= {f'datasets: {phase}': dataset for phase, dataset in sections['datasets'].items()}
     for key, section in sections.items():
         if not isinstance(section, Mapping):
-            raise InputError(f'{args.opt}: {key}: got {section!r}, expected a mapping')
+            raise InputError(f"-opt: options file '{args.opt}': {key}: got {section!r}, expected a mapping")
 
 
 def read_options_file(path: str) -> Any:
@@ -66,11 +68,8 @@ def read_options_file(path: str) -> Any:
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"-opt: cannot read options file '{path}': {error}") from error
     except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        line = f', line {mark.line + 1}' if mark else ''
-        raise InputError(
-            f"-opt: options file '{path}'{line}: invalid YAML: {error.problem or error.context}"
-        ) from error
+        line = error.problem_mark.line + 1
+        raise InputError(f"-opt: options file '{path}', line {line}: invalid YAML: {error.problem}") from error
     except yaml.YAMLError as error:
         raise InputError(f"-opt: options file '{path}': invalid YAML: {error}") from error
 

@@ -61,20 +61,22 @@ class LmdbSource(Source):
     def __init__(self, root: Path, file_format: Format, listed: Sequence[str] | None) -> None:
         self.root = input_folder(root)
         self.format = file_format
-        entries = {os.path.splitext(entry.name)[0]: entry for entry in read_meta_info(root / META_INFO)}
+        entries = {os.path.splitext(name)[0]: (name, size) for name, size in read_meta_info(root / META_INFO).items()}
         if listed is not None:
             keys = [key if (key := os.path.splitext(name)[0]) in entries else key_of(key) for name in listed]
             if missing := [name for key, name in zip(keys, listed, strict=True) if key not in entries]:
-                raise InputError(f"LMDB '{root}' lacks {len(missing)} of {len(listed)} names, such as {missing[0]!r}")
+                raise InputError(
+                    f"LMDB '{root}' lacks {len(missing)} of {len(listed)} listed names, such as {missing[0]!r}"
+                )
             entries = {key: entries[key] for key in keys}
         self.keys = np.array(list(entries))
-        if unsized := [entry.name for entry in entries.values() if entry.size is None]:
+        if unsized := [name for name, size in entries.values() if size is None]:
             raise InputError(f"'{root / META_INFO}': {unsized[0]!r} has no size, expected NAME.png (H,W,C) 1")
-        self.sizes = np.array([entry.size for entry in entries.values()])
+        self.sizes = np.array([size for _, size in entries.values()])
         self._check_complete()
 
     def _check_complete(self) -> None:
-        """Refuse a truncated LMDB: reading behind the end of the file would kill the process."""
+        """Refuse a truncated LMDB: reading past the end of the file would kill the process."""
         environment = open_environment(self.root)
         expected = (environment.info()['last_pgno'] + 1) * environment.stat()['psize']
         size = (self.root / LMDB_DATA_FILE).stat().st_size
@@ -106,5 +108,7 @@ class LmdbSource(Source):
         except lmdb.Error as error:
             raise InputError(f"cannot read '{self.name(index)}' ({error}). Create the LMDB again") from error
         if value is None:
-            raise InputError(f"LMDB '{self.root}' lacks {str(self.keys[index])!r}, which its {META_INFO} names")
+            raise InputError(
+                f"LMDB '{self.root}' lacks {str(self.keys[index])!r}, which its {META_INFO} lists. Create it again"
+            )
         return value

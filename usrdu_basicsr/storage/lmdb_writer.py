@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import lmdb
 
-from usrdu_basicsr.storage.meta_info import META_INFO, key_of, meta_line
+from usrdu_basicsr.storage.meta_info import META_INFO, key_of
 from usrdu_basicsr.utils.errors import InputError
 from usrdu_basicsr.utils.files import write_text
 
@@ -69,21 +69,21 @@ class LmdbWriter:
         """Add a value by its name without extension, with an InputError for a too long name or a full disk."""
         key = check_key(name)
         self._pending.append((key.encode('ascii'), value.content))
-        self._lines.append(meta_line(key, value.extension, value.shape, value.compression))
+        shape = ','.join(map(str, value.shape))
+        self._lines.append(f'{key}{value.extension} ({shape}) {value.compression}\n')
         self._pending_bytes += len(value.content)
         if self._pending_bytes > COMMIT_BYTES:
-            self._commit()
+            with self._write_errors():
+                self._commit()
 
     def _commit(self) -> None:
-        with self._write_errors():
-            while self._pending:
-                try:
-                    with self._environment.begin(write=True) as transaction:
-                        for key, content in self._pending:
-                            transaction.put(key, content)
-                    self._pending, self._pending_bytes = [], 0
-                except lmdb.MapFullError:
-                    self._environment.set_mapsize(2 * self._environment.info()['map_size'])
+        while self._pending:
+            try:
+                with self._environment.begin(write=True) as transaction:
+                    transaction.cursor().putmulti(self._pending)
+                self._pending, self._pending_bytes = [], 0
+            except lmdb.MapFullError:
+                self._environment.set_mapsize(2 * self._environment.info()['map_size'])
 
     @contextmanager
     def _write_errors(self) -> Iterator[None]:
@@ -95,8 +95,8 @@ class LmdbWriter:
     def __exit__(self, error_type: type[BaseException] | None, *_: object) -> None:
         try:
             if error_type is None:
-                self._commit()
                 with self._write_errors():
+                    self._commit()
                     self._environment.sync(True)
                 write_text(self.folder / META_INFO, ''.join(self._lines))
         finally:

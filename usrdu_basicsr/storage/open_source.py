@@ -36,7 +36,7 @@ def open_source(root: str | Path, file_format: Format, meta_info_file: str | Pat
             folder is reported when it is read.
     """
     root = Path(root).expanduser()
-    listed = None if meta_info_file is None else [entry.name for entry in read_meta_info(meta_info_file)]
+    listed = None if meta_info_file is None else list(read_meta_info(meta_info_file))
     if root.suffix == LMDB_SUFFIX:
         return LmdbSource(root, file_format, listed)
     folder = input_folder(root)

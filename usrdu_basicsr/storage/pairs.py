@@ -49,16 +49,15 @@ def check_pairs(
         Problems that prevent training, and notes on files that are ignored.
     """
     is_basicsr, scale = dataset['type'] == PAIRED, dataset['scale']
+    gt_names, lq_names = gt.stems(), lq.stems()
     if is_basicsr:
         gt_names, lq_names = paired_names(gt, dataset.get('filename_tmpl') or '{}'), paired_names(lq, '{}')
-    else:
-        gt_names, lq_names = gt.stems(), lq.stems()
     (gt_index, problems), (lq_index, lq_problems) = _index_names(gt, gt_names), _index_names(lq, lq_names)
     problems += lq_problems
     problems += [_missing(gt.name(index), lq) for name, index in gt_index.items() if name not in lq_index]
     notes: list[str] = []
     if unused := sorted(lq_index.keys() - gt_index.keys()):
-        text = f"{len(unused)} files of '{lq.root}' have no partner in '{gt.root}', the first one is {unused[0]!r}"
+        text = f"{len(unused)} files of '{lq.root}' have no partner in '{gt.root}', such as {unused[0]!r}"
         # BasicSR requires as many LR as HR images, unless a list names the HR images
         (problems if is_basicsr and meta_info_file_of(dataset) is None else notes).append(text)
     for name in sorted(gt_index.keys() & lq_index.keys()):

@@ -92,7 +92,7 @@ def read_weights(path: str | Path, key: str, names: Collection[str]) -> dict[str
         weights = content.get(key, content.get('params', content))
     items = weights.items() if isinstance(weights, dict) else ()
     if not items or not all(isinstance(name, str) and isinstance(value, Tensor) for name, value in items):
-        raise InputError(f"checkpoint '{path}' contains no network '{key}': keys {', '.join(map(str, content))}")
+        raise InputError(f"checkpoint '{path}' contains no network '{key}': got keys {', '.join(map(str, content))}")
     return {name.removeprefix('module.'): value for name, value in weights.items()}
 
 

@@ -131,7 +131,7 @@ def atomic_dir(path: Path, mark: str, overwrite: bool = False) -> Iterator[Path]
     check_overwrite(path, mark, overwrite)
     path = path.resolve()  # replaces the target of a symbolic link, not the link
     for incomplete in path.parent.glob(f'.{glob.escape(path.name)}.*{TEMPORARY}'):
-        logger.warning("Incomplete output '%s': remove it if no process is writing it", incomplete)
+        logger.warning("Incomplete output '%s' found. Remove it if no process is writing it", incomplete)
     temporary, replaced = _temporary_path(path), _temporary_path(path)
     try:
         temporary.mkdir(parents=True)

@@ -120,7 +120,9 @@ def encode_png(image: np.ndarray, name: str, compression: int | None = None) -> 
         InputError: If the image has another data type or is too large for OpenCV.
     """
     if image.dtype not in (np.uint8, np.uint16):
-        raise InputError(f"image '{name}' is {image.dtype}: PNG supports uint8 and uint16. Convert it to 8 or 16 bits")
+        raise InputError(
+            f"image '{name}': got {image.dtype}, expected uint8 or uint16 for PNG. Convert it to 8 or 16 bits"
+        )
     settings = [] if compression is None else [cv2.IMWRITE_PNG_COMPRESSION, compression]
     try:
         return cv2.imencode('.png', image, settings)[1].tobytes()
