@@ -29,7 +29,7 @@ def main() -> int:
     add_device(parser)
     args = parser.parse_args()
     if args.seed < 0:
-        parser.error(f'argument --seed: expected at least 0, got {args.seed}')
+        parser.error(f'argument --seed: got {args.seed}, expected an integer >= 0')
 
     register()
     from usrdu_basicsr.cli.command_line import exit_status
