@@ -27,7 +27,7 @@ def rms_error(first: torch.Tensor, second: torch.Tensor) -> float:
 @pytest.mark.parametrize(
     ('name', 'message'),
     [
-        ('fp8', "precision: got 'fp8', expected fp32, tf32, bf16, fp16"),
+        ('fp8', "precision: got 'fp8', expected one of fp32, tf32, bf16, fp16"),
         ('tf32', 'precision: tf32 is not supported: tf32 needs an Nvidia GPU. Use fp32'),
         ('fp16', 'precision: fp16 is not supported: fp16 needs an Nvidia GPU. Use fp32'),
     ],

@@ -80,7 +80,7 @@ def load_generator(path: str | Path, device: torch.device, network: Mapping[str,
         return _load(_build_rrdb(weights), weights, path, device)
     if weights.keys() >= set(SRVGG_WEIGHTS):
         return _load(_build_srvgg(weights), weights, path, device)
-    raise InputError(f"checkpoint '{path}' is neither RRDBNet nor SRVGGNetCompact. Pass its options file with -opt")
+    raise InputError(f"checkpoint '{path}' is neither RRDBNet nor SRVGGNetCompact. Scripts need its options file: -opt")
 
 
 def _build_rrdb(weights: Weights) -> RRDBNet:

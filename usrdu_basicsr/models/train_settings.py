@@ -69,7 +69,10 @@ class TrainSettings:
         """List invalid values, each as `key: got ..., expected ...`; `accum_iter` must divide `batch_size`."""
         modes = ', '.join(COMPILE_MODES)
         checks = {
-            'precision': (isinstance(self.precision, str) and self.precision in PRECISIONS, ', '.join(PRECISIONS)),
+            'precision': (
+                isinstance(self.precision, str) and self.precision in PRECISIONS,
+                f'one of {", ".join(PRECISIONS)}',
+            ),
             'channels_last': (isinstance(self.channels_last, bool), 'true or false'),
             'compile': (isinstance(self.compile, bool) or self.compile in COMPILE_MODES, f'true, false, {modes}'),
             'accum_iter': (_is_positive(self.accum_iter, int), 'a positive integer'),

@@ -27,7 +27,8 @@ def pick_device(name: str | None = None) -> torch.device:
     except (RuntimeError, AssertionError, NotImplementedError) as error:  # depends on the device type
         raise InputError(f"device '{name}' is not available: expected cpu, cuda, cuda:1, ...") from error
     if device.type == 'cuda' and (device.index or 0) >= gpus:
-        raise InputError(f"device '{name}' is not available: torch found {gpus} CUDA GPUs. Use cpu")
+        expected = ', '.join(['cpu', *(f'cuda:{index}' for index in range(gpus))])
+        raise InputError(f"device '{name}' is not available: torch found {gpus} CUDA GPUs, expected {expected}")
     return device
 
 

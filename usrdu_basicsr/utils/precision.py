@@ -36,7 +36,7 @@ class Precision:
 
     def __init__(self, name: str, device: torch.device) -> None:
         if name not in PRECISIONS:
-            raise InputError(f'precision: got {name!r}, expected {", ".join(PRECISIONS)}')
+            raise InputError(f'precision: got {name!r}, expected one of {", ".join(PRECISIONS)}')
         if reason := _unsupported_reason(name, device):
             raise InputError(f'precision: {name} is not supported: {reason}. Use fp32')
         self.name = name
