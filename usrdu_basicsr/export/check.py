@@ -19,10 +19,19 @@ SIZES = ((1, 17, 26), (2, 23, 14), (1, 9, 31))  # batch, height, width; sides ar
 class ExportError(UserError, RuntimeError):
     """A network cannot be exported to a format, or the exported network computes something else."""
 
-    @classmethod
-    def from_run(cls, name: str, x: Tensor, error: Exception) -> ExportError:
-        """Error of an exported network that fails on an input `x`."""
-        return cls(f'{name} not written: it fails on {list(x.shape)} ({first_line(error)}). Choose another --format')
+
+def report_failure(name: str, run: Run, errors: tuple[type[Exception], ...]) -> Run:
+    """Wrap an exported network, to raise an `ExportError` with the format's name instead of `errors`."""
+
+    def checked_run(x: Tensor) -> Tensor:
+        try:
+            return run(x)
+        except errors as error:
+            raise ExportError(
+                f'{name} not written: it fails on {list(x.shape)} ({first_line(error)}). Choose another --format'
+            ) from error
+
+    return checked_run
 
 
 def require_packages(name: str, packages: Iterable[str]) -> None:

@@ -15,8 +15,6 @@ from usrdu_basicsr.utils.errors import InputError
 from usrdu_basicsr.utils.files import output_folder
 from usrdu_basicsr.utils.key_mapping import extract_networks
 
-CPU = torch.device('cpu')
-
 
 def convert_checkpoint(source: str | Path, output: str | Path, overwrite: bool = False) -> dict[Path, str]:
     """Write each network of a file as `output/NAME_ROLE.pth` in BasicSR's format, `{'params': weights}`.
@@ -39,18 +37,17 @@ def convert_checkpoint(source: str | Path, output: str | Path, overwrite: bool =
         WriteError: If a file cannot be written.
     """
     source, output = Path(source), output_folder(output)
-    loaders: dict[str, Callable[[Path], nn.Module]] = {
-        'srn': lambda path: load_generator(path, CPU),
-        'dsn': lambda path: load_dsn(path, CPU),
+    loaders: dict[str, Callable[[Path, torch.device], nn.Module]] = {
+        'srn': load_generator,
+        'dsn': load_dsn,
         'discriminator': _load_discriminator,
     }
     roles = list(extract_networks(read_checkpoint(source))) or ['srn']
-    networks = {output / f'{source.stem}_{role}.pth': loaders[role](source) for role in roles}
+    networks = {output / f'{source.stem}_{role}.pth': loaders[role](source, torch.device('cpu')) for role in roles}
     if not overwrite and (existing := [path for path in networks if path.exists()]):
         raise InputError(f"output '{existing[0]}' already exists. Choose another folder, or pass --overwrite")
     for path, network in networks.items():
-        weights = {name: value.detach().contiguous() for name, value in network.state_dict().items()}
-        write_checkpoint(path, {'params': weights})
+        write_checkpoint(path, {'params': dict(network.state_dict())})
     return {path: _describe(network) for path, network in networks.items()}
 
 
@@ -60,7 +57,7 @@ def _describe(network: nn.Module) -> str:
     return f'{type(network).__name__}{f", scale {scale}" if scale else ""}, {millions:.2f} million weights'
 
 
-def _load_discriminator(path: Path) -> nn.Module:
+def _load_discriminator(path: Path, device: torch.device) -> nn.Module:
     weights = read_weights(path, 'params', ['conv1.weight_orig'])
     first = weights.get('conv0.weight')
     if first is None or first.ndim != 4:
@@ -68,4 +65,4 @@ def _load_discriminator(path: Path) -> nn.Module:
     network = UNetDiscriminatorSN(first.shape[1], first.shape[0])
     check_weights(network, weights, path)
     network.load_state_dict(weights)
-    return network
+    return network.to(device)

@@ -23,9 +23,7 @@ NOT_STATED = 'not stated'
 NOT_KNOWN = 'not known'
 
 
-def describe(
-    network: nn.Module, checkpoint: Path, licence: str = NOT_STATED, options: Mapping[str, Any] | None = None
-) -> dict[str, str]:
+def describe(network: nn.Module, checkpoint: Path, licence: str, options: Mapping[str, Any] | None) -> dict[str, str]:
     """Metadata of an export.
 
     Args:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.export import ExportedProgram
 
-from usrdu_basicsr.export.check import ExportError, Run
+from usrdu_basicsr.export.check import ExportError, Run, report_failure
 from usrdu_basicsr.utils.errors import first_line
 
 OPSET = 18  # oldest opset that torch writes directly, because more programs read it than newer ones
@@ -36,12 +36,7 @@ def to_onnx(program: ExportedProgram, metadata: Mapping[str, str]) -> bytes:
     try:
         with _quiet_exporters():
             exported = torch.onnx.export(
-                program,
-                input_names=['input'],
-                output_names=['output'],
-                opset_version=OPSET,
-                dynamo=True,
-                verbose=False,
+                program, input_names=['input'], output_names=['output'], opset_version=OPSET, dynamo=True, verbose=False
             )
     except RuntimeError as error:
         reason = first_line(error.__cause__ or error)  # the outer message addresses developers of torch
@@ -78,23 +73,19 @@ def run_onnx(data: bytes) -> Run:
         ) from error
 
     def run(x: Tensor) -> Tensor:
-        try:
-            return torch.from_numpy(session.run(['output'], {'input': x.numpy()})[0])
-        except (errors.Fail, errors.InvalidArgument, errors.RuntimeException) as error:
-            raise ExportError.from_run('onnx', x, error) from error
+        return torch.from_numpy(session.run(['output'], {'input': x.numpy()})[0])
 
-    return run
+    return report_failure('onnx', run, (errors.Fail, errors.InvalidArgument, errors.RuntimeException))
 
 
 @contextmanager
 def _quiet_exporters() -> Iterator[None]:
     """Set `LOG_LEVELS` within a block."""
-    loggers = {logging.getLogger(name): level for name, level in LOG_LEVELS.items()}
-    previous = {logger: logger.level for logger in loggers}
+    previous = {name: logging.getLogger(name).level for name in LOG_LEVELS}
     try:
-        for logger, level in loggers.items():
-            logger.setLevel(level)
+        for name, level in LOG_LEVELS.items():
+            logging.getLogger(name).setLevel(level)
         yield
     finally:
-        for logger, level in previous.items():
-            logger.setLevel(level)
+        for name, level in previous.items():
+            logging.getLogger(name).setLevel(level)

@@ -7,10 +7,10 @@ import json
 from collections.abc import Mapping
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.export import Dim, ExportedProgram
 
-from usrdu_basicsr.export.check import ExportError, Run
+from usrdu_basicsr.export.check import ExportError, Run, report_failure
 from usrdu_basicsr.inference.load_network import size_multiple
 from usrdu_basicsr.utils.errors import first_line
 
@@ -53,11 +53,4 @@ def to_torch_export(program: ExportedProgram, metadata: Mapping[str, str]) -> by
 def run_torch_export(data: bytes) -> Run:
     """Load a file of `torch.export.save`. The function raises `ExportError` for inputs that the program refuses."""
     network = torch.export.load(io.BytesIO(data)).module()
-
-    def run(x: Tensor) -> Tensor:
-        try:
-            return network(x)
-        except (RuntimeError, AssertionError) as error:
-            raise ExportError.from_run('pt2', x, error) from error
-
-    return run
+    return report_failure('pt2', network, (RuntimeError, AssertionError))
