@@ -33,14 +33,14 @@ def main() -> int:
 
     register()
     from usrdu_basicsr.cli.command_line import exit_status
-    from usrdu_basicsr.kernelgan.estimate import EstimationSettings, KernelEstimation
+    from usrdu_basicsr.kernelgan.estimate import EstimationSettings, estimate_kernels
     from usrdu_basicsr.utils.device import pick_device
     from usrdu_basicsr.utils.dist import torchrun_rank
 
     share = torchrun_rank()
     settings = EstimationSettings(args.runs, args.iterations, args.seed)
-    estimation = KernelEstimation(args.input, args.output, settings, args.scale, share)
-    report = estimation.run(pick_device(args.device), args.batch, show_progress=share[0] == 0)
+    device = pick_device(args.device)
+    report = estimate_kernels(args.input, args.output, settings, device, args.batch, args.scale, share)
     print(report.summary())
     return exit_status(bool(report.failed), share)
 

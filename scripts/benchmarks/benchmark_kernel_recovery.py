@@ -58,11 +58,11 @@ def main() -> int:
         which = [i - start for i in part for _ in range(each)]
         seeds = [i * each + run for i in part for run in range(each)]  # distinct seeds, as for distinct images
         sources = SourceImages([images[i] for i in part], device)
-        result = train_kernels(sources, which, seeds, device, args.iterations)
-        ends += list(result.kernels)
+        raw, losses = train_kernels(sources, which, seeds, device, args.iterations)
+        ends += list(raw)
         shape = (len(part), args.seeds, args.runs)
-        raw, losses = result.kernels.reshape(*shape, 13, 13), result.losses['gan'].reshape(shape)
-        for i, estimates, gan_losses in zip(part, raw, losses, strict=True):
+        raw, gan = raw.reshape(*shape, 13, 13), losses['gan'].reshape(shape)
+        for i, estimates, gan_losses in zip(part, raw, gan, strict=True):
             estimated = fixed | kernels_by_variant(estimates, gan_losses)
             shown |= {names[i]: truths[i]} | {f'{names[i]} {seed}': one for seed, one in enumerate(estimated[MEDIAN])}
             for variant, kernels in estimated.items():

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import spectral_norm
 
-from usrdu_basicsr.kernelgan.constraints import BOUNDARY_WEIGHT, SUM_WEIGHT, boundary_mask, constraint_losses
+from usrdu_basicsr.kernelgan.constraints import BOUNDARY_WEIGHT, SUM_WEIGHT, constraint_losses
 from usrdu_basicsr.kernelgan.training import BETAS, LEARNING_RATE, KernelGANs
 
 
@@ -23,7 +23,7 @@ class LayeredKernelGAN:
         strides = [1] * (len(weights) - 1) + [2]
         self.generator = nn.Sequential(*(_conv(w, stride) for w, stride in zip(weights, strides, strict=True)))
         self.discriminator = _discriminator(gans, run)
-        self.mask = boundary_mask(gans.device).to(weights[0])
+        self.mask = gans.mask.to(weights[0])
         self.optimisers = [
             torch.optim.Adam(net.parameters(), LEARNING_RATE, BETAS) for net in (self.generator, self.discriminator)
         ]

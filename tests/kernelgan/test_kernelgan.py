@@ -13,7 +13,7 @@ import published
 from layered_kernelgan import LayeredKernelGAN
 from published import image, relative_error, seeded_tensor
 from sample_images import sample_image
-from usrdu_basicsr.kernelgan import crops, training
+from usrdu_basicsr.kernelgan import training
 from usrdu_basicsr.kernelgan.constraints import LossWeights, boundary_mask, constraint_losses
 from usrdu_basicsr.kernelgan.crops import SourceImages, centre_probability, draw_corners, gradient_strength, trim
 from usrdu_basicsr.kernelgan.discriminator import PatchDiscriminators
@@ -250,7 +250,7 @@ def test_crops_match_their_corners():
     sources = SourceImages(images, CPU)
     g_corners, d_corners = np.array([[[2, 4], [0, 6], [10, 14]]]), np.array([[[30, 40], [8, 2], [50, 72]]])
     indices = [0, 1, 0]
-    g_crop, target, d_crop = crops.CropSequence(sources, indices, g_corners, d_corners)[0]
+    g_crop, target, d_crop = next(sources.cut(indices, g_corners, d_corners))
     for run, index in enumerate(indices):
         image = torch.from_numpy(trim(images[index]).transpose(2, 0, 1).copy())
         top, left = g_corners[0, run]
@@ -276,7 +276,7 @@ def small_images() -> list[np.ndarray]:
 
 def train(images: list[np.ndarray], indices: list[int], iterations: int) -> np.ndarray:
     sources = SourceImages([images[i] for i in indices], CPU)
-    return train_kernels(sources, range(len(indices)), [70 + i for i in indices], CPU, iterations).kernels
+    return train_kernels(sources, range(len(indices)), [70 + i for i in indices], CPU, iterations)[0]
 
 
 class AllConstraints(LossWeights):
@@ -303,11 +303,11 @@ def test_kernel_does_not_depend_on_the_batch(small_images, weights: type, monkey
 
 def test_seed_determines_the_run(small_images):
     sources = SourceImages(small_images[:1], CPU)
-    result = train_kernels(sources, [0, 0, 0], [1, 2, 1], CPU, 20)
-    np.testing.assert_array_equal(result.kernels[0], result.kernels[2])
-    assert relative_error(result.kernels[1], result.kernels[0]) > 0.1
-    assert set(result.losses) == {'gan', 'bicubic', 'sum', 'boundary', 'centre', 'sparse', 'discriminator'}
-    assert all(values.shape == (3,) for values in result.losses.values())
+    kernels, losses = train_kernels(sources, [0, 0, 0], [1, 2, 1], CPU, 20)
+    np.testing.assert_array_equal(kernels[0], kernels[2])
+    assert relative_error(kernels[1], kernels[0]) > 0.1
+    assert set(losses) == {'gan', 'bicubic', 'sum', 'boundary', 'centre', 'sparse', 'discriminator'}
+    assert all(values.shape == (3,) for values in losses.values())
 
 
 def test_training_does_not_modify_images(small_images):

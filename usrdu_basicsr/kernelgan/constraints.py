@@ -53,9 +53,8 @@ class LossWeights:
     bicubic weight falls by a factor of 100 at every 200th iteration. Once that weight is below 5e-3, the centre and
     sparse losses are switched on.
 
-    Unlike in the published method, a kernel whose sum is far from 1 never counts as close to bicubic. The initial
-    weights are so small that a run may need hundreds of iterations to leave 0, where the loss of a gray image is low.
-    The published schedule relaxes the bicubic constraint of some runs before that.
+    Unlike in the published method, a kernel whose sum is far from 1 never counts as close to bicubic. The kernel stays
+    near 0 for up to hundreds of iterations, where the loss of a gray image is low.
 
     Attributes:
         bicubic: Weights of the bicubic loss, `(R,)`, on the device; reading and writing does not synchronise.
@@ -67,7 +66,7 @@ class LossWeights:
         self.bicubic = torch.full((runs,), INITIAL_BICUBIC_WEIGHT, device=device)
         self.centre = torch.zeros(runs, device=device)
         self.sparse = torch.zeros(runs, device=device)
-        self._close_count = torch.zeros(runs, device=device)  # consecutive iterations; stays at CLOSE_ITERATIONS
+        self._close_count = torch.zeros(runs, device=device)  # consecutive iterations; not reset after CLOSE_ITERATIONS
 
     def update(self, iteration: int, bicubic_loss: Tensor, sum_loss: Tensor) -> None:
         """Update the weights after an iteration.
@@ -86,5 +85,4 @@ class LossWeights:
             self.centre = torch.where(constrained, CENTRE_WEIGHT, self.centre)
             self.sparse = torch.where(constrained, SPARSE_WEIGHT, self.sparse)
         close = (bicubic_loss < CLOSE_BICUBIC_LOSS) & (sum_loss < COLLAPSED_SUM_ERROR)
-        count = torch.where(close, self._close_count + 1, 0.0)
-        self._close_count = torch.where(reached, self._close_count, count)
+        self._close_count = torch.where(reached | close, self._close_count + 1, 0.0)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
@@ -88,49 +88,44 @@ class SourceImages:
         downsampled = [bicubic_downsample(source[None], 2)[0] for source in sources]
         self.sources = _FlatImages(sources, device)
         self.targets = _FlatImages([image * 2 - 1 for image in downsampled], device)
-        self.g_probabilities, self.d_probabilities = [], []
-        for source, small in zip(sources, downsampled, strict=True):
-            strength = gradient_strength(_gray(small)).repeat(2, axis=0).repeat(2, axis=1)
-            self.g_probabilities.append(centre_probability(strength, G_CROP))
-            self.d_probabilities.append(centre_probability(gradient_strength(_gray(source)), D_CROP))
+        strengths = [gradient_strength(_gray(image)).repeat(2, axis=0).repeat(2, axis=1) for image in downsampled]
+        self.g_probabilities = [centre_probability(strength, G_CROP) for strength in strengths]
+        self.d_probabilities = [centre_probability(gradient_strength(_gray(image)), D_CROP) for image in sources]
 
-    def draw(self, indices: Sequence[int], count: int, rngs: Sequence[np.random.Generator]) -> CropSequence:
-        """Draw the crops of all iterations and runs.
+    def draw(
+        self, indices: Sequence[int], count: int, rngs: Sequence[np.random.Generator]
+    ) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+        """Draw the crops of all iterations and runs, and cut them as `cut` does.
 
         Args:
             indices: Image index of each run.
             count: Number of iterations.
             rngs: Random stream of each run.
         """
-        g_corners, d_corners = [], []
-        for index, rng in zip(indices, rngs, strict=True):
-            g_corners.append(draw_corners(self.g_probabilities[index], G_CROP, count, rng))
-            d_corners.append(draw_corners(self.d_probabilities[index], D_CROP, count, rng))
-        return CropSequence(self, indices, np.stack(g_corners, 1), np.stack(d_corners, 1))
+        runs = list(zip(indices, rngs, strict=True))
+        g_corners = [draw_corners(self.g_probabilities[index], G_CROP, count, rng) for index, rng in runs]
+        d_corners = [draw_corners(self.d_probabilities[index], D_CROP, count, rng) for index, rng in runs]
+        return self.cut(indices, np.stack(g_corners, 1), np.stack(d_corners, 1))
 
+    def cut(
+        self, indices: Sequence[int], g_corners: np.ndarray, d_corners: np.ndarray
+    ) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+        """Cut the crops of all runs, one iteration at a time.
 
-class CropSequence:
-    """Crops of all runs by iteration.
+        Args:
+            indices: Image index of each run.
+            g_corners: Corners of the generator crops, `(iterations, R, 2)`.
+            d_corners: Corners of the discriminator crops, `(iterations, R, 2)`.
 
-    Args:
-        images: Images of the batch.
-        indices: Image index of each run.
-        g_corners: Corners of the generator crops, `(iterations, R, 2)`.
-        d_corners: Corners of the discriminator crops, `(iterations, R, 2)`.
-    """
-
-    def __init__(
-        self, images: SourceImages, indices: Sequence[int], g_corners: np.ndarray, d_corners: np.ndarray
-    ) -> None:
-        self.g_crops = _Crops(images.sources, indices, g_corners, G_CROP)
-        self.targets = _Crops(images.targets, indices, g_corners // 2 + TARGET_MARGIN, D_CROP)
-        self.d_crops = _Crops(images.sources, indices, d_corners, D_CROP)
-
-    def __getitem__(self, iteration: int) -> tuple[Tensor, Tensor, Tensor]:
-        """Generator crops `(R, 3, 64, 64)` in [-1, 1], their bicubic downsamplings `(R, 3, 26, 26)` in [-1, 1], and
-        discriminator crops `(R, 3, 26, 26)` in [0, 1].
+        Yields:
+            Generator crops `(R, 3, 64, 64)` in [-1, 1], their bicubic downsamplings `(R, 3, 26, 26)` in [-1, 1], and
+            discriminator crops `(R, 3, 26, 26)` in [0, 1].
         """
-        return self.g_crops[iteration].mul_(2).sub_(1), self.targets[iteration], self.d_crops[iteration]
+        g_crops = self.sources.cut(indices, g_corners, G_CROP)
+        targets = self.targets.cut(indices, g_corners // 2 + TARGET_MARGIN, D_CROP)
+        d_crops = self.sources.cut(indices, d_corners, D_CROP)
+        for g_crop, target, d_crop in zip(g_crops, targets, d_crops, strict=True):
+            yield g_crop.mul_(2).sub_(1), target, d_crop
 
 
 class _FlatImages:
@@ -141,22 +136,17 @@ class _FlatImages:
         self.starts = np.cumsum([0, *(image.numel() for image in images)])
         self.shapes = [image.shape for image in images]
 
-
-class _Crops:
-    """Crops of one size from given corners, by iteration."""
-
-    def __init__(self, images: _FlatImages, indices: Sequence[int], corners: np.ndarray, size: int) -> None:
-        self.rows = images.values.unfold(0, size, 1)  # row i is the `size` pixels from pixel i on, a view
-        device = images.values.device
-        heights, widths = (np.array([images.shapes[index][axis] for index in indices]) for axis in (1, 2))
-        first = images.starts[list(indices)] + corners[..., 0] * widths + corners[..., 1]
-        self.first = torch.from_numpy(first).to(device)  # first pixel of each crop, (iterations, R)
+    def cut(self, indices: Sequence[int], corners: np.ndarray, size: int) -> Iterator[Tensor]:
+        """Yield crops `(R, 3, size, size)` of the indexed images at each of the corners `(iterations, R, 2)`."""
+        rows = self.values.unfold(0, size, 1)  # row i is the `size` pixels from pixel i on, a view
+        device = self.values.device
+        heights, widths = (np.array([self.shapes[index][axis] for index in indices]) for axis in (1, 2))
+        first = self.starts[list(indices)] + corners[..., 0] * widths + corners[..., 1]  # pixels, (iterations, R)
         offsets = np.arange(3)[:, None] * (heights * widths)[:, None, None] + np.arange(size) * widths[:, None, None]
-        self.offsets = torch.from_numpy(offsets).to(device)  # of the rows of a crop, (R, 3, size)
-
-    def __getitem__(self, iteration: int) -> Tensor:
-        starts = self.offsets + self.first[iteration, :, None, None]
-        return self.rows.index_select(0, starts.flatten()).view(*starts.shape, -1)
+        row_offsets = torch.from_numpy(offsets).to(device)  # from the first pixel of a crop, (R, 3, size)
+        for crop_starts in torch.from_numpy(first).to(device):
+            row_starts = row_offsets + crop_starts[:, None, None]
+            yield rows.index_select(0, row_starts.flatten()).view(*row_starts.shape, -1)
 
 
 def _gray(image: Tensor) -> np.ndarray:

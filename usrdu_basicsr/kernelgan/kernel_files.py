@@ -17,12 +17,11 @@ from typing import Any
 
 import cv2
 import numpy as np
-import torch
+from scipy.ndimage import center_of_mass
 
 from usrdu_basicsr.data.kernel_set import EXTENSIONS, read_kernel, write_kernel
 from usrdu_basicsr.kernelgan.constraints import CENTRE
 from usrdu_basicsr.kernelgan.postprocess import has_collapsed, kernel_error, post_process, x2_to_x4_kernel
-from usrdu_basicsr.ops.kernels import centre_of_mass
 from usrdu_basicsr.utils.errors import InputError
 from usrdu_basicsr.utils.files import write_text
 from usrdu_basicsr.utils.images import to_8bit, write_png
@@ -31,13 +30,34 @@ CELL = 72  # side of a kernel in the contact sheet, pixels
 LABEL = 14  # height of its name, pixels
 
 
-def read_x2_kernel(output: Path, stem: str) -> np.ndarray:
-    """Read the x2 kernel of an image, as `read_kernel` does."""
-    return read_kernel(output / 'x2' / f'{stem}.npy')
+def write_results(output: Path, image: Path, kernel: np.ndarray, record: Mapping[str, Any], scale: int) -> None:
+    """Write the x2 kernel of an image, for scale 4 also the x4 kernel, then the record."""
+    _write_kernels(output, image.stem, kernel, scale)
+    write_text(_record_path(output, image), json.dumps({**_identity(image), **record}) + '\n')
 
 
-def write_kernels(output: Path, stem: str, kernel: np.ndarray, scale: int) -> None:
-    """Write the x2 kernel of an image, and the x4 kernel for scale 4. Files that already match are left unchanged."""
+def restore_results(output: Path, image: Path, settings: Mapping[str, Any], scale: int) -> bool:
+    """Check the results of an image, and rewrite the other kernel files if they do not match the x2 kernel.
+
+    Returns:
+        Whether the x2 kernel is valid, and its record matches the image and the settings and is not older than the
+        image. Otherwise nothing is rewritten.
+    """
+    path = _record_path(output, image)
+    if not path.is_file() or path.stat().st_mtime < image.stat().st_mtime:
+        return False
+    try:
+        record = json.loads(path.read_text())
+        if not isinstance(record, dict) or not {**_identity(image), **settings}.items() <= record.items():
+            return False
+        _write_kernels(output, image.stem, read_kernel(output / 'x2' / f'{image.stem}.npy'), scale)
+    except ValueError:  # invalid JSON, or InputError of an invalid kernel
+        return False
+    return True
+
+
+def _write_kernels(output: Path, stem: str, kernel: np.ndarray, scale: int) -> None:
+    """Write the kernels of an image. Files that already match are left unchanged."""
     kernels = {'x2': kernel, 'x4': x2_to_x4_kernel(kernel)} if scale == 4 else {'x2': kernel}
     for folder, expected in kernels.items():
         if not _is_written(output / folder, stem, expected):
@@ -68,22 +88,17 @@ def kernel_record(raw: np.ndarray, kernel: np.ndarray, losses: Mapping[str, np.n
         kernel, relative to its norm. Lengths are in pixels.
     """
     valid = [run for run in range(len(raw)) if not has_collapsed(raw[run])]
-    offset = (centre_of_mass(torch.from_numpy(raw[valid]).double()) - CENTRE).mean(0)
+    centre = np.mean([center_of_mass(raw[run].astype(np.float64)) for run in valid], axis=0)
     positions = np.indices(kernel.shape).reshape(2, -1)
     variances = np.linalg.eigvalsh(np.cov(positions, aweights=kernel.clip(0).ravel(), ddof=0))
     return {
         'collapsed': len(raw) - len(valid),
         'losses': {name: round(float(values[valid].mean()), 6) for name, values in losses.items()},
         'sum': round(float(raw[valid].sum((1, 2)).mean()), 4),
-        'centre_of_mass': [round(value, 4) for value in offset.tolist()],
+        'centre_of_mass': [round(value, 4) for value in (centre - CENTRE).tolist()],
         'spread': [round(float(variance) ** 0.5, 4) for variance in variances.clip(0)],
         'disagreement': round(float(np.mean([kernel_error(post_process(raw[run]), kernel) for run in valid])), 4),
     }
-
-
-def write_record(output: Path, image: Path, record: Mapping[str, Any]) -> None:
-    """Write the record of an image, after its kernels."""
-    write_text(_record_path(output, image), json.dumps({**_identity(image), **record}) + '\n')
 
 
 def remove_results(output: Path, image: Path) -> None:
@@ -92,18 +107,6 @@ def remove_results(output: Path, image: Path) -> None:
     for folder in ('x2', 'x4'):
         for extension in EXTENSIONS:
             (output / folder / f'{image.stem}{extension}').unlink(missing_ok=True)
-
-
-def is_recorded(output: Path, image: Path, settings: Mapping[str, Any]) -> bool:
-    """Whether the record of an image exists, matches the image and the settings, and is not older than the image."""
-    path = _record_path(output, image)
-    if not path.is_file() or path.stat().st_mtime < image.stat().st_mtime:
-        return False
-    try:
-        record = json.loads(path.read_text())
-    except ValueError:
-        return False
-    return isinstance(record, dict) and {**_identity(image), **settings}.items() <= record.items()
 
 
 def write_summary(output: Path) -> None:
@@ -117,7 +120,7 @@ def write_summary(output: Path) -> None:
         kernels = {}
         for stem in records:
             with suppress(InputError):  # another process may be replacing it
-                kernels[stem] = read_x2_kernel(output, stem)
+                kernels[stem] = read_kernel(output / 'x2' / f'{stem}.npy')
         if kernels:
             write_png(output / 'kernels.png', contact_sheet(kernels))
         written = records

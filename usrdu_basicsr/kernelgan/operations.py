@@ -105,8 +105,10 @@ class Correlation:
 
 
 class _Correlate(torch.autograd.Function):
-    """Each group of kernel rows is multiplied with all windows. An output row is the sum over k of the product of the
-    k-th group, k rows further down. Autograd's gradient of such a view is slow.
+    """Product of each group of kernel rows with all windows.
+
+    An output row is the sum over k of the product of the k-th group, k rows further down. Autograd's gradient of such a
+    view is slow.
     """
 
     @staticmethod
@@ -187,19 +189,19 @@ class _PointwiseLayers(torch.autograd.Function):
         grad_hidden, grad_scales, grad_shifts = torch.empty_like(hidden), [], []
         grad_last = torch.bmm(grad, ctx.layers[-1][-1].mT) if first_needs_grad else None
         grad_y = torch.bmm(last.mT, grad)
-        for scale in reversed(scales.flatten(1).unbind()):
+        for layer in reversed(range(len(scales))):
             z, mean, rstd, y = ctx.layers.pop()
             relu_backward(grad_y, y, 0, grad_input=grad_y)
             del y
+            scale = scales[layer].flatten()
             grad_z, grad_scale, grad_shift = norm_backward(grad_y, z, mean, rstd, scale, *ctx.groups, output_mask)
             grad_scales.append(grad_scale)
             grad_shifts.append(grad_shift)
             del z
-            if ctx.layers:
-                below = len(ctx.layers) - 1
+            if layer > 0:
                 if first_needs_grad:
-                    torch.bmm(grad_z, ctx.layers[-1][-1].mT, out=grad_hidden[below])
-                torch.bmm(hidden[below].mT, grad_z, out=grad_y)
+                    torch.bmm(grad_z, ctx.layers[-1][-1].mT, out=grad_hidden[layer - 1])
+                torch.bmm(hidden[layer - 1].mT, grad_z, out=grad_y)
                 del grad_z
         grad_x = torch.bmm(first.mT, grad_z) if x_needs_grad else None
         if not first_needs_grad:

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
-import torch
-from scipy.ndimage import shift
+from scipy.ndimage import center_of_mass, shift
 from scipy.signal import convolve2d
 
 from usrdu_basicsr.kernelgan.constraints import COLLAPSED_SUM_ERROR
-from usrdu_basicsr.ops.kernels import centre_of_mass
 
 NUM_KEPT_TAPS = 40  # taps kept of a x2 kernel
 THRESHOLD = 0.75  # of the largest tap that is not kept
@@ -41,9 +39,8 @@ def remove_negligible(kernel: np.ndarray) -> np.ndarray:
 
 
 def centre(kernel: np.ndarray) -> np.ndarray:
-    """Pad a x2 kernel and shift its centre of mass to `n // 2 + 0.5 * (2 - n % 2)` by cubic spline interpolation."""
-    target = len(kernel) // 2 + 0.5 * (2 - len(kernel) % 2)
-    offset = target - centre_of_mass(torch.from_numpy(kernel)[None])[0].numpy()
+    """Pad a x2 kernel and shift its centre of mass to `n // 2 + 0.5`, n odd, by cubic spline interpolation."""
+    offset = len(kernel) // 2 + 0.5 - np.array(center_of_mass(kernel))
     return shift(np.pad(kernel, int(np.ceil(np.abs(offset).max())) + 1), offset)
 
 

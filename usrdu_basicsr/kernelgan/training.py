@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -40,7 +39,6 @@ class KernelGANs:
     """
 
     def __init__(self, seeds: Sequence[int], device: torch.device) -> None:
-        self.device = device
         streams = [torch.Generator().manual_seed(seed) for seed in seeds]
         self.generators = KernelGenerators(streams).to(device)
         self.discriminators = PatchDiscriminators(streams).to(device)
@@ -117,19 +115,6 @@ class KernelGANs:
         self.schedulers[index].step()
 
 
-@dataclass(frozen=True)
-class RawKernels:
-    """Kernels and losses at the end of the training.
-
-    Attributes:
-        kernels: `(R, 13, 13)` float32, correlation order, before post-processing.
-        losses: Unweighted losses `(R,)`, means of the last iterations.
-    """
-
-    kernels: np.ndarray
-    losses: dict[str, np.ndarray]
-
-
 def train_kernels(
     images: SourceImages,
     indices: Sequence[int],
@@ -137,7 +122,7 @@ def train_kernels(
     device: torch.device,
     iterations: int = ITERATIONS,
     progress: Callable[[], object] = lambda: None,
-) -> RawKernels:
+) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     """Train a batch of KernelGANs. On CPUs the kernel of a run does not depend on the other runs of the batch.
 
     Malloc tuning stays on afterwards: the process keeps up to 1 GiB of freed memory.
@@ -151,7 +136,8 @@ def train_kernels(
         progress: Function called after each iteration.
 
     Returns:
-        Kernels and losses in the order of the runs.
+        Kernels before post-processing, `(R, 13, 13)` float32, correlation order, and unweighted losses `(R,)`, means of
+        the last iterations.
     """
     tune_malloc()
     count = len(seeds)
@@ -165,10 +151,9 @@ def train_kernels(
     streams = [torch.Generator(device).manual_seed(seed) for seed in noise_seeds]
     mean_losses: dict[str, Tensor] = {}
     reported = range(max(0, iterations - REPORTED_ITERATIONS), iterations)
-    for iteration in range(iterations):
+    for iteration, (g_crop, target, d_crop) in enumerate(crops):
         if iteration % NOISE_ITERATIONS == 0:
             noise = _draw_noise(streams, device)
-        g_crop, target, d_crop = crops[iteration]
         real_noise, fake_noise = noise[:, iteration % NOISE_ITERATIONS].unbind(1)
         # As published, noise is added to real crops in [0, 1] and to generated images in [-1, 1].
         losses = gans.step(g_crop, target, d_crop.add_(real_noise).mul_(2).sub_(1), fake_noise)
@@ -176,7 +161,7 @@ def train_kernels(
             mean_losses = {name: mean_losses.get(name, 0) + loss / len(reported) for name, loss in losses.items()}
         progress()
     kernels = gans.kernels.detach().cpu().numpy()
-    return RawKernels(kernels[:count], {name: loss.cpu().numpy()[:count] for name, loss in mean_losses.items()})
+    return kernels[:count], {name: loss.cpu().numpy()[:count] for name, loss in mean_losses.items()}
 
 
 def _draw_noise(streams: Sequence[torch.Generator], device: torch.device) -> Tensor:
