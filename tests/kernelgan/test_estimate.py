@@ -128,7 +128,7 @@ def test_kernel_record(camera: Path, tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert record['sum'] == pytest.approx(0.75)
     assert record['centre_of_mass'] == pytest.approx([-1, 0.5], abs=0.02)
     kernel = read_kernel(tmp_path / 'kernels/x2/astronaut.npy')
-    assert kernel_error(kernel, post_process(good)) < 0.02  # which is shifted once more
+    assert kernel_error(kernel, post_process(good)) < 0.02  # the consensus is shifted once more
     assert record['spread'] == pytest.approx([1.5, 1.5], abs=0.15)
     assert record['disagreement'] < 0.02
 

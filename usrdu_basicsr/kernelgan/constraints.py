@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor
 
@@ -67,6 +69,17 @@ class LossWeights:
         self.centre = torch.zeros(runs, device=device)
         self.sparse = torch.zeros(runs, device=device)
         self._close_count = torch.zeros(runs, device=device)  # consecutive iterations; not reset after CLOSE_ITERATIONS
+
+    def total(self, losses: Mapping[str, Tensor]) -> Tensor:
+        """Weighted sum `(R,)` of the losses `gan`, `bicubic` and those of `constraint_losses`."""
+        return (
+            losses['gan']
+            + self.bicubic * losses['bicubic']
+            + SUM_WEIGHT * losses['sum']
+            + BOUNDARY_WEIGHT * losses['boundary']
+            + self.centre * losses['centre']
+            + self.sparse * losses['sparse']
+        )
 
     def update(self, iteration: int, bicubic_loss: Tensor, sum_loss: Tensor) -> None:
         """Update the weights after an iteration.

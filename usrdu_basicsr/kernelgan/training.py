@@ -8,13 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from usrdu_basicsr.kernelgan.constraints import (
-    BOUNDARY_WEIGHT,
-    SUM_WEIGHT,
-    LossWeights,
-    boundary_mask,
-    constraint_losses,
-)
+from usrdu_basicsr.kernelgan.constraints import LossWeights, boundary_mask, constraint_losses
 from usrdu_basicsr.kernelgan.crops import D_CROP, SourceImages
 from usrdu_basicsr.kernelgan.discriminator import PatchDiscriminators, Weights
 from usrdu_basicsr.kernelgan.generator import KERNEL_SIZE, KernelGenerators
@@ -78,20 +72,11 @@ class KernelGANs:
         """Return the losses, and the generated images after the step."""
         downsample = Correlation(g_crop, KERNEL_SIZE, 2)
         fake = downsample(self.kernels)
-        weights = self.weights
         losses = constraint_losses(self.kernels, self.mask)
         losses['gan'] = 1 - self.discriminators(fake, d_weights, 0).mean(1)
         losses['bicubic'] = (fake - target).square().mean((1, 2, 3))
-        total = (
-            losses['gan']
-            + weights.bicubic * losses['bicubic']
-            + SUM_WEIGHT * losses['sum']
-            + BOUNDARY_WEIGHT * losses['boundary']
-            + weights.centre * losses['centre']
-            + weights.sparse * losses['sparse']
-        )
         # The runs share no weights, so the gradient of the sum is the gradient of each run.
-        total.sum().backward(inputs=list(self.generators.parameters()))
+        self.weights.total(losses).sum().backward(inputs=list(self.generators.parameters()))
         self._update(0)
         self.kernels = self.generators()
         return {name: loss.detach() for name, loss in losses.items()}, downsample(self.kernels.detach())
