@@ -21,7 +21,7 @@ class ExportError(UserError, RuntimeError):
 
 
 def report_failure(name: str, run: Run, errors: tuple[type[Exception], ...]) -> Run:
-    """Wrap an exported network, to raise an `ExportError` with the format's name instead of `errors`."""
+    """Wrap an exported network so that it raises an `ExportError` where it would raise one of `errors`."""
 
     def checked_run(x: Tensor) -> Tensor:
         try:
@@ -35,11 +35,7 @@ def report_failure(name: str, run: Run, errors: tuple[type[Exception], ...]) -> 
 
 
 def require_packages(name: str, packages: Iterable[str]) -> None:
-    """Check that the optional packages of a format are installed.
-
-    Raises:
-        InputError: If a package is missing or cannot be imported.
-    """
+    """Raise an InputError if an optional package of a format is missing or cannot be imported."""
     for package in packages:
         try:
             importlib.import_module(package)
@@ -50,11 +46,7 @@ def require_packages(name: str, packages: Iterable[str]) -> None:
 
 
 def require_torch(name: str, version: str) -> None:
-    """Check that torch has at least the version that a format needs.
-
-    Raises:
-        InputError: If torch is older.
-    """
+    """Raise an InputError if torch is older than the version that a format needs."""
     if torch.__version__ < version:  # torch compares version numbers, not strings
         raise InputError(
             f'format {name}: got torch {torch.__version__}, expected {version} or newer. Update torch, or choose'

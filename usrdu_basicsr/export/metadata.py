@@ -40,7 +40,7 @@ def describe(network: nn.Module, checkpoint: Path, licence: str, options: Mappin
         InputError: If the network does not upscale RGB images, or the checkpoint or options file cannot be read.
     """
     if options is None:
-        options = experiment_options(checkpoint)
+        options = _experiment_options(checkpoint)
     return {
         'architecture': type(network).__name__,
         'scale': str(probe(network, network, torch.device('cpu'))[0]),
@@ -54,12 +54,8 @@ def describe(network: nn.Module, checkpoint: Path, licence: str, options: Mappin
     }
 
 
-def experiment_options(checkpoint: Path) -> Any:
-    """Parsed options of a checkpoint `EXPERIMENT/models/NAME.pth`: the only `EXPERIMENT/*.yml`, otherwise None.
-
-    Raises:
-        InputError: If the file cannot be read or is not valid YAML.
-    """
+def _experiment_options(checkpoint: Path) -> Any:
+    """Parsed options of a checkpoint `EXPERIMENT/models/NAME.pth`: the only `EXPERIMENT/*.yml`, otherwise None."""
     models = checkpoint.resolve().parent
     paths = sorted(models.parent.glob('*.yml')) if models.name == 'models' else []
     if len(paths) > 1:
