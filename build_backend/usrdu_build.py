@@ -5,8 +5,6 @@ BasicSR has no plugin mechanism, so this package needs a `.pth` file in site-pac
 This backend instead adds it to the finished wheels, normal and editable alike, so that installers list and remove it.
 """
 
-from __future__ import annotations
-
 import base64
 import hashlib
 import shutil

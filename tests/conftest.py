@@ -1,7 +1,5 @@
 """Set-up of all tests: registers the plugin and seeds the random numbers of Python, NumPy and torch."""
 
-from __future__ import annotations
-
 import random
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Small training runs of both stages: options, datasets and output files."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import torch

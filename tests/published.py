@@ -4,8 +4,6 @@ The weights of the published run are a function of each parameter's published na
 seed. `vectors/*.npz` contain the results (PyTorch, CPU, float32).
 """
 
-from __future__ import annotations
-
 import json
 import re
 import zlib

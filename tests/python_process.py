@@ -1,7 +1,5 @@
 """Run Python in a new process, for tests that need a fresh interpreter."""
 
-from __future__ import annotations
-
 import json
 import os
 import subprocess

@@ -1,7 +1,5 @@
 """Small camera images from scikit-image."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import cv2

@@ -1,7 +1,5 @@
 """Server process of `python_process`. It forks a process for each script, which saves importing PyTorch and BasicSR."""
 
-from __future__ import annotations
-
 import atexit
 import gc
 import json

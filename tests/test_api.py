@@ -1,7 +1,5 @@
 """Python interface of the README: upscaling and sampling."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import numpy as np

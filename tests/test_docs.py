@@ -4,8 +4,6 @@ A block is marked by `<!-- test: NAME -->` on the line before its fence. The blo
 order in one shell, in a folder with the scripts, the options and small images.
 """
 
-from __future__ import annotations
-
 import os
 import re
 import shutil

@@ -1,7 +1,5 @@
 """Regular and editable wheels: contents, installation, use and uninstallation, without network access."""
 
-from __future__ import annotations
-
 import base64
 import csv
 import hashlib

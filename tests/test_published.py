@@ -1,7 +1,5 @@
 """Networks, filters, losses and training steps, compared with results of the published implementation."""
 
-from __future__ import annotations
-
 import itertools
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """Minimal options of both stages, as completed by BasicSR's launcher, and batches for them."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import torch

@@ -1,7 +1,5 @@
 """Server process of `trainings`. It forks a process for each training, because imports take longer than training."""
 
-from __future__ import annotations
-
 import gc
 import json
 import os

@@ -1,7 +1,5 @@
 """Training runs of BasicSR's launcher, forked from a server process that has already imported PyTorch and BasicSR."""
 
-from __future__ import annotations
-
 import contextlib
 import json
 import os
@@ -25,7 +23,7 @@ class Training:
         output: Standard output and standard error so far.
     """
 
-    def __init__(self, server: TrainingServer, pid: int, output: Path) -> None:
+    def __init__(self, server: 'TrainingServer', pid: int, output: Path) -> None:
         self._server = server
         self.pid = pid
         self._output = output

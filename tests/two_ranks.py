@@ -1,7 +1,5 @@
 """Distributed training on two CPU ranks. As a script, it writes results for `models/test_distributed.py`."""
 
-from __future__ import annotations
-
 import multiprocessing
 import os
 import socket

@@ -1,7 +1,5 @@
 """KernelGAN run layer by layer on its crop, one image at a time: the reference of the speed benchmark."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor, nn
 from torch.nn.utils import spectral_norm

@@ -1,7 +1,5 @@
 """DSN: output shapes, initial output of the residual variant, and receptive field."""
 
-from __future__ import annotations
-
 import pytest
 import torch
 

@@ -1,7 +1,5 @@
 """BasicSR's training launcher with `SRModel`, a model of BasicSR, on a CPU."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import basicsr

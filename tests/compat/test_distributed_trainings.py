@@ -1,7 +1,5 @@
 """Training, testing and scripts on two CPU ranks, started by torchrun or SLURM."""
 
-from __future__ import annotations
-
 import json
 import os
 import signal

@@ -1,7 +1,5 @@
 """Faults in training processes: kills, signals, full disks and corrupt files."""
 
-from __future__ import annotations
-
 import json
 import os
 import random

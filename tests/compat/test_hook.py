@@ -1,7 +1,5 @@
 """Start-up hook, mostly with a fake `basicsr` package, because BasicSR takes seconds to import."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import pytest

@@ -1,7 +1,5 @@
 """Commands for training, LR generation, testing and inference: output files and error messages."""
 
-from __future__ import annotations
-
 import contextlib
 import json
 import os

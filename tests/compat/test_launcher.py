@@ -1,7 +1,5 @@
 """Output folders and error messages of BasicSR's launchers."""
 
-from __future__ import annotations
-
 import sys
 from collections.abc import Callable
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Patches are applied where BasicSR or torchvision need them and leave working versions unchanged."""
 
-from __future__ import annotations
-
 import os
 import sys
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Registration in BasicSR's registries, by the hook and by importing this package."""
 
-from __future__ import annotations
-
 import subprocess
 import sys
 from pathlib import Path

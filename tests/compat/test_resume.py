@@ -1,7 +1,5 @@
 """Choice of the checkpoint to resume from, and checkpoints that are skipped or rejected."""
 
-from __future__ import annotations
-
 import logging
 from pathlib import Path
 from uuid import uuid4

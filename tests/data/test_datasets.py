@@ -1,7 +1,5 @@
 """Datasets: returned values and rejected data."""
 
-from __future__ import annotations
-
 import json
 import multiprocessing
 import os

@@ -1,7 +1,5 @@
 """Kernel files: reading, padding and rejected files."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Order of the images and their random crops, also after resuming."""
 
-from __future__ import annotations
-
 import random
 import signal
 from pathlib import Path

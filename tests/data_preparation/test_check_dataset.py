@@ -1,7 +1,5 @@
 """scripts/check_dataset.py: one report of all problems of a dataset."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import cv2

@@ -1,7 +1,5 @@
 """scripts/create_lmdb.py: content of the LMDBs, atomic writes and error messages."""
 
-from __future__ import annotations
-
 import os
 import signal
 import subprocess

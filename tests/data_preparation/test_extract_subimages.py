@@ -1,7 +1,5 @@
 """scripts/extract_subimages.py: aligned sub-images that cover the images, equal in folders and LMDBs."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """Exported networks: output equals PyTorch, also at image sizes that the export itself does not compare."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 import sys

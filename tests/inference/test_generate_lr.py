@@ -1,7 +1,5 @@
 """Generated sets: written, skipped and failed images; tiles compared with the whole image."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Image files: bit depth, gray, transparency, colour profile, orientation."""
 
-from __future__ import annotations
-
 import io
 from pathlib import Path
 

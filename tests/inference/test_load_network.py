@@ -1,7 +1,5 @@
 """Networks built from a checkpoint without options."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import pytest

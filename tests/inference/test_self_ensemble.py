@@ -1,7 +1,5 @@
 """Self-ensemble: average over flips and transpositions."""
 
-from __future__ import annotations
-
 import torch
 from torch.nn import functional as F
 

@@ -1,7 +1,5 @@
 """Tiling and blending."""
 
-from __future__ import annotations
-
 import itertools
 
 import pytest

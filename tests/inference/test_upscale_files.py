@@ -1,7 +1,5 @@
 """Inference on files: inputs, results, errors, and `scripts/inference.py`."""
 
-from __future__ import annotations
-
 import gc
 import os
 import shutil

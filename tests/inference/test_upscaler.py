@@ -1,7 +1,5 @@
 """Upscaling NumPy images: data types, channels, tiles, memory, settings."""
 
-from __future__ import annotations
-
 import weakref
 from pathlib import Path
 

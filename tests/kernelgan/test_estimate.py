@@ -1,7 +1,5 @@
 """Kernel estimation for a folder: files, report, skipped and failed images, resuming, and several processes."""
 
-from __future__ import annotations
-
 import json
 import logging
 import os

@@ -1,7 +1,5 @@
 """KernelGAN agrees with the published values and with its layers; results do not depend on the batch."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 import torch

@@ -1,7 +1,5 @@
 """KernelGAN's operations agree with torch's, in values and gradients."""
 
-from __future__ import annotations
-
 import pytest
 import torch
 from torch import Tensor

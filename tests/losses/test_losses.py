@@ -1,7 +1,5 @@
 """Losses: gradients against finite differences, values against a second formula, and sources of VGG weights."""
 
-from __future__ import annotations
-
 import pytest
 import torch
 import torchvision

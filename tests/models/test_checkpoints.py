@@ -1,7 +1,5 @@
 """Validation history and removal of old checkpoints."""
 
-from __future__ import annotations
-
 import json
 import math
 from pathlib import Path

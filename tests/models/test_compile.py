@@ -1,7 +1,5 @@
 """Training steps of compiled networks, in a separate file because compiling is slow."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import pytest

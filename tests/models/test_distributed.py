@@ -1,7 +1,5 @@
 """Training steps, data loading and gradients on two CPU ranks."""
 
-from __future__ import annotations
-
 from collections import Counter
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """Models of both stages: training steps, validation and checkpoints."""
 
-from __future__ import annotations
-
 import json
 import math
 from copy import deepcopy

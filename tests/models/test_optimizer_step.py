@@ -1,7 +1,5 @@
 """Optimizer steps: micro-batches, clipping, loss scales, skipped updates; and the guard that counts them."""
 
-from __future__ import annotations
-
 import math
 
 import pytest

@@ -1,7 +1,5 @@
 """Training steps: gradient accumulation, clipping, precision, non-finite losses, resuming."""
 
-from __future__ import annotations
-
 import math
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """Formulas, each compared with a second implementation."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 import torch

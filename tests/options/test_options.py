@@ -1,7 +1,5 @@
 """Shipped options files are checked and trained for one step; errors of invalid options."""
 
-from __future__ import annotations
-
 import sys
 from copy import deepcopy
 from pathlib import Path

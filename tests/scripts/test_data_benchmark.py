@@ -1,7 +1,5 @@
 """scripts/benchmarks/benchmark_data.py at the smallest size."""
 
-from __future__ import annotations
-
 import re
 from pathlib import Path
 

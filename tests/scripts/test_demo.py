@@ -1,7 +1,5 @@
 """scripts/demo.sh with two training iterations per stage."""
 
-from __future__ import annotations
-
 import os
 import subprocess
 import sys

@@ -1,7 +1,5 @@
 """scripts/benchmarks/benchmark_inference.py on a small network."""
 
-from __future__ import annotations
-
 import json
 import re
 from pathlib import Path

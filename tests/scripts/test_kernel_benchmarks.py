@@ -1,7 +1,5 @@
 """KernelGAN benchmark scripts and their fixed kernels."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 

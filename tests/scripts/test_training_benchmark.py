@@ -1,7 +1,5 @@
 """scripts/benchmarks/benchmark_training.py at the smallest size."""
 
-from __future__ import annotations
-
 import json
 import re
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Folders, lists and LMDBs return the same images, and errors name the file."""
 
-from __future__ import annotations
-
 import os
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """Reading and writing checkpoints: corrupt files, other files, failed writes."""
 
-from __future__ import annotations
-
 import os
 import random
 from pathlib import Path

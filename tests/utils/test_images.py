@@ -1,7 +1,5 @@
 """Reading images, sizes from headers, corrupt files, and atomic writing of files and folders."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import cv2

@@ -1,7 +1,5 @@
 """Checkpoints of the published implementation and of ESRGAN: loading and conversion."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import pytest

@@ -1,7 +1,5 @@
 """Free memory by control group, and malloc tuning. Limits of the process are tested in `inference/test_upscaler.py`."""
 
-from __future__ import annotations
-
 import platform
 from pathlib import Path
 

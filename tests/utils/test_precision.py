@@ -1,7 +1,5 @@
 """Number formats: precision of convolutions and outputs, and formats that a device does not support."""
 
-from __future__ import annotations
-
 from copy import deepcopy
 
 import pytest

@@ -1,7 +1,5 @@
 """Installing and restoring signal handlers. Signals to a training are tested in `compat/test_faults.py`."""
 
-from __future__ import annotations
-
 import os
 import signal
 import threading

@@ -1,7 +1,5 @@
 """Downsampling network (DSN): maps an HR image to a distribution over LR images."""
 
-from __future__ import annotations
-
 from itertools import pairwise
 from typing import NamedTuple
 

@@ -1,7 +1,5 @@
 """Options, logging and error reporting of the scripts."""
 
-from __future__ import annotations
-
 import argparse
 import logging
 import os

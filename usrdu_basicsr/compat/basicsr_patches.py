@@ -4,8 +4,6 @@ Each docstring says what breaks without the patch, how the need is detected, and
 is applied only where it is needed. Applying it again has no effect, because the need is no longer detected.
 """
 
-from __future__ import annotations
-
 import sys
 from collections import deque
 from collections.abc import Callable, Iterator

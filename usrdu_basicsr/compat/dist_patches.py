@@ -1,7 +1,5 @@
 """Patches of distributed training in BasicSR 1.4.2 for machines without a GPU; see `basicsr_patches`."""
 
-from __future__ import annotations
-
 import os
 import subprocess
 from collections.abc import Callable

@@ -1,7 +1,5 @@
 """Changes to BasicSR's launchers: output folder, validation of options, error messages."""
 
-from __future__ import annotations
-
 import os
 import sys
 from collections.abc import Callable

@@ -1,7 +1,5 @@
 """Patch BasicSR and put the classes of this package into its registries."""
 
-from __future__ import annotations
-
 from importlib import import_module
 
 # Every module that registers something when it is imported.

@@ -1,7 +1,5 @@
 """Resume a training: the checkpoint to resume from, and the images that follow."""
 
-from __future__ import annotations
-
 import contextlib
 import io
 import logging

@@ -1,7 +1,5 @@
 """Bad images in training: the check of their size, and the policy to stop or to skip and count them."""
 
-from __future__ import annotations
-
 import logging
 import random
 from collections.abc import Callable

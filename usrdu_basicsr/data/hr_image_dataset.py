@@ -1,7 +1,5 @@
 """HR images without LR images."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Kernel set on disk: a folder of blur kernels, one `NAME.npy` or `NAME.mat` file per kernel."""
 
-from __future__ import annotations
-
 import zlib
 from pathlib import Path
 from typing import Any

@@ -4,8 +4,6 @@ A resumed training therefore reads the same data as an uninterrupted one, for an
 the epoch on resuming, and its workers draw the same crops in each epoch.
 """
 
-from __future__ import annotations
-
 import random
 from collections.abc import Iterator
 from itertools import cycle, islice

@@ -1,7 +1,5 @@
 """Data loader of a training that handles signals and dead data workers."""
 
-from __future__ import annotations
-
 import multiprocessing
 import signal
 import sys

@@ -1,7 +1,5 @@
 """HR images with generated LR images and log-scale maps, for stage 2."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any
 

@@ -1,7 +1,5 @@
 """HR images and unpaired real LR images, for stage 1."""
 
-from __future__ import annotations
-
 import random
 from collections.abc import Mapping
 from typing import Any

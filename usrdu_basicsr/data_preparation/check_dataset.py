@@ -1,7 +1,5 @@
 """Check a dataset before a long run: decode every file and collect all problems."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor

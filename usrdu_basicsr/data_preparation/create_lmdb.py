@@ -1,7 +1,5 @@
 """Pack folders of images or log-scale maps into LMDBs."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path

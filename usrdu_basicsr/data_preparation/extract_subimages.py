@@ -1,7 +1,5 @@
 """Crop large images into sub-images, so that training decodes less for each patch."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack

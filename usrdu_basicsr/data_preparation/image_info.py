@@ -1,7 +1,5 @@
 """Size, channels and bit depth of one file of a dataset, found by decoding it."""
 
-from __future__ import annotations
-
 import io
 from typing import NamedTuple
 

@@ -1,7 +1,5 @@
 """Settings, input folders and encoding that LMDB creation and sub-image extraction share."""
 
-from __future__ import annotations
-
 import io
 from dataclasses import dataclass
 from pathlib import Path

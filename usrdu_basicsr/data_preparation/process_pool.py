@@ -1,7 +1,5 @@
 """Ordered parallel map in worker processes."""
 
-from __future__ import annotations
-
 import multiprocessing
 import os
 import signal

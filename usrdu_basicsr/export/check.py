@@ -1,7 +1,5 @@
 """Checks of an export: required packages, and comparison of the exported network with PyTorch."""
 
-from __future__ import annotations
-
 import importlib
 import math
 from collections.abc import Callable, Iterable

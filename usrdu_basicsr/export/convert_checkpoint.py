@@ -1,7 +1,5 @@
 """Conversion of published checkpoints to checkpoints of this package."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from pathlib import Path
 

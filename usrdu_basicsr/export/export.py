@@ -1,7 +1,5 @@
 """Export of a trained SR network to other formats, each compared with PyTorch before it is written."""
 
-from __future__ import annotations
-
 import copy
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """Metadata of an exported network, identical in all formats."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 import logging

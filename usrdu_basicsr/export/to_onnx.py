@@ -1,7 +1,5 @@
 """Export to ONNX, for ONNX Runtime, TensorRT, OpenVINO and others."""
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager

@@ -1,7 +1,5 @@
 """Export with `torch.export`: PyTorch's format of a network and its operations, which needs no source code."""
 
-from __future__ import annotations
-
 import io
 import json
 from collections.abc import Mapping

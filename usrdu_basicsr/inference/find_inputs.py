@@ -1,7 +1,5 @@
 """Find the images named by files, folders and patterns."""
 
-from __future__ import annotations
-
 import glob
 import itertools
 import logging

@@ -1,7 +1,5 @@
 """Generate the LR distribution of every HR image of a folder."""
 
-from __future__ import annotations
-
 import hashlib
 import logging
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Image files with their bit depth, gray, transparency and colour profile preserved."""
 
-from __future__ import annotations
-
 import io
 import logging
 import struct

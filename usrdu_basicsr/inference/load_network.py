@@ -3,8 +3,6 @@
 spandrel detects more SR architectures, but returns its own network classes instead of BasicSR's and does not know DSNs.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Mapping
 from pathlib import Path

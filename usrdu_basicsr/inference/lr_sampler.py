@@ -1,7 +1,5 @@
 """Sample LR images of an HR image from the distribution that a DSN predicts."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Checks and conversions of NumPy images."""
 
-from __future__ import annotations
-
 import cv2
 import numpy as np
 import torch

@@ -1,7 +1,5 @@
 """Tiled processing of large images: blended tiles for upscaling, exact tiles for downsampling."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 
 import torch

@@ -1,7 +1,5 @@
 """Upscale image files. Threads read and write images while the network runs."""
 
-from __future__ import annotations
-
 import errno
 import logging
 from collections import deque

@@ -1,7 +1,5 @@
 """Upscale NumPy images of any size and type with a trained SR network."""
 
-from __future__ import annotations
-
 import logging
 import math
 from collections.abc import Callable

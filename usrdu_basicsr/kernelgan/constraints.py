@@ -1,7 +1,5 @@
 """Constraints on KernelGAN's kernels and the schedule of their loss weights."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 
 import torch

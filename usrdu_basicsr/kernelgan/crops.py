@@ -1,7 +1,5 @@
 """Training crops of KernelGAN, drawn in proportion to the local gradient strength of an image."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Patch discriminators of KernelGAN, one per run."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -31,7 +29,7 @@ class Weights(NamedTuple):
     last: Tensor
     norms: Tensor
 
-    def detach(self) -> Weights:
+    def detach(self) -> 'Weights':
         """Detach all tensors from the graph."""
         return Weights(*(tensor.detach() for tensor in self))
 

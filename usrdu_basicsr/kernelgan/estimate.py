@@ -1,7 +1,5 @@
 """Kernel estimation for every image of a folder."""
 
-from __future__ import annotations
-
 import logging
 import zlib
 from collections.abc import Iterator, Mapping, Sequence

@@ -1,7 +1,5 @@
 """Linear generators of KernelGAN, represented by their kernels."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 

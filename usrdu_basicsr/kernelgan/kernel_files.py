@@ -6,8 +6,6 @@
 * `kernels.jsonl` and `kernels.png`: all records, and a contact sheet of all kernels.
 """
 
-from __future__ import annotations
-
 import json
 import math
 from collections.abc import Mapping

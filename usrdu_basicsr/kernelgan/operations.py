@@ -1,7 +1,5 @@
 """Unfold, fold, correlation and 1x1 layers: faster on CPUs than torch's operations, with explicit backward passes."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import torch

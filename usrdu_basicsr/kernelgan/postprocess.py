@@ -1,7 +1,5 @@
 """Post-processing of estimated kernels, the median of several runs, and the x4 kernel."""
 
-from __future__ import annotations
-
 import numpy as np
 from scipy.ndimage import center_of_mass, shift
 from scipy.signal import convolve2d

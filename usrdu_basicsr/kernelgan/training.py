@@ -1,7 +1,5 @@
 """Training of KernelGANs in batches."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Low-frequency loss of stage 2."""
 
-from __future__ import annotations
-
 from basicsr.utils.registry import LOSS_REGISTRY
 from torch import Tensor, nn
 

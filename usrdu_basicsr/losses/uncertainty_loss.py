@@ -1,7 +1,5 @@
 """Uncertainty losses of stage 1, on pixels and on perceptual features."""
 
-from __future__ import annotations
-
 import torch
 from basicsr.utils.registry import LOSS_REGISTRY
 from torch import Tensor, nn

@@ -1,7 +1,5 @@
 """Frozen VGG features with weights from torchvision, from a file, or random."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import torch

@@ -1,7 +1,5 @@
 """Negative log-likelihood of real LR images under the predicted distribution."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Common base of the models of both stages."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping
 from copy import deepcopy
 from functools import cached_property, partial

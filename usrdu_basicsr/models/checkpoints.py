@@ -1,7 +1,5 @@
 """Write the checkpoints of a training, resume from them, and remove old ones."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path

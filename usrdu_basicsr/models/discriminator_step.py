@@ -1,7 +1,5 @@
 """GAN losses of the generator and the discriminator, and the discriminator's update."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from torch import Tensor, nn

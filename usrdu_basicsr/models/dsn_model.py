@@ -1,7 +1,5 @@
 """Stage 1: train the downsampling network on unpaired HR and real LR images."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import torch

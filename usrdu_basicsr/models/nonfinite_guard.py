@@ -1,7 +1,5 @@
 """Stop a training with repeated non-finite losses or gradients, without a device synchronization in each step."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 
 import torch

@@ -1,7 +1,5 @@
 """From losses to updated weights: loss scaling, gradient clipping, no update from non-finite gradients."""
 
-from __future__ import annotations
-
 import math
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any

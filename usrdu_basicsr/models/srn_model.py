@@ -1,7 +1,5 @@
 """Stage 2: train a super-resolution network on LR images sampled from the learned distribution."""
 
-from __future__ import annotations
-
 import torch
 from basicsr.archs import build_network
 from basicsr.losses import build_loss

@@ -1,7 +1,5 @@
 """Options under `train:` that both models share: precision, compilation, gradient accumulation and clipping."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
@@ -40,7 +38,7 @@ class TrainSettings:
     max_nonfinite_iters: int = 10
 
     @classmethod
-    def from_options(cls, train: Mapping[str, Any]) -> TrainSettings:
+    def from_options(cls, train: Mapping[str, Any]) -> 'TrainSettings':
         """Select these settings from the section `train`, which contains other keys as well."""
         return cls(**{field.name: train[field.name] for field in fields(cls) if train.get(field.name) is not None})
 

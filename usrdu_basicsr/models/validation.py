@@ -1,7 +1,5 @@
 """Validation and testing over ranks, and the history of all validations of a training."""
 
-from __future__ import annotations
-
 import inspect
 import json
 import math

@@ -1,7 +1,5 @@
 """Gaussian low-pass, high-pass and gradient filters."""
 
-from __future__ import annotations
-
 from functools import lru_cache
 
 import torch

@@ -1,7 +1,5 @@
 """Blur kernels: their centre of mass, and downsampling with one kernel for each image."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 from torch.nn import functional as F

@@ -1,7 +1,5 @@
 """Laplace distribution: divergence, likelihood and sampling."""
 
-from __future__ import annotations
-
 import math
 
 import torch

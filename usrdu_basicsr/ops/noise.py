@@ -1,7 +1,5 @@
 """Noise estimation."""
 
-from __future__ import annotations
-
 from torch import Tensor
 
 

@@ -1,7 +1,5 @@
 """Bicubic downsampling equal to MATLAB's `imresize`: batched, differentiable, on any device."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 from torch.nn import functional as F

@@ -1,7 +1,5 @@
 """Rules for the section `datasets` of both models."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Checks that apply to any section of an options file."""
 
-from __future__ import annotations
-
 import difflib
 import inspect
 from collections.abc import Callable, Iterable, Mapping

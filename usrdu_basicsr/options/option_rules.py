@@ -1,7 +1,5 @@
 """Rules for the options of both models, except the section `datasets`."""
 
-from __future__ import annotations
-
 import inspect
 from collections.abc import Mapping
 from dataclasses import fields

@@ -1,7 +1,5 @@
 """Validation of a run before it creates a folder."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from copy import deepcopy

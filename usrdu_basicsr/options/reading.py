@@ -1,7 +1,5 @@
 """Read options files and check what BasicSR's `parse_options` requires of them."""
 
-from __future__ import annotations
-
 import argparse
 import os
 from collections.abc import Mapping

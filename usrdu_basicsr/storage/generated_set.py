@@ -1,7 +1,5 @@
 """Generated set on disk: `lr/NAME.png`, `log_scale/NAME.npy` and `generation.json`."""
 
-from __future__ import annotations
-
 import json
 import re
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Read LMDBs in BasicSR's format: encoded images by key, and `meta_info.txt`."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Sequence
 from pathlib import Path

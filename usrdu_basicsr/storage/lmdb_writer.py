@@ -1,7 +1,5 @@
 """Write LMDBs in BasicSR's format: encoded images by key, and `meta_info.txt`."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -62,7 +60,7 @@ class LmdbWriter:
         self._pending_bytes = 0
         self._lines: list[str] = []
 
-    def __enter__(self) -> LmdbWriter:
+    def __enter__(self) -> 'LmdbWriter':
         return self
 
     def put(self, name: str, value: Value) -> None:

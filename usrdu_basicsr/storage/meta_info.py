@@ -1,7 +1,5 @@
 """BasicSR's `meta_info` lists: one line per image, `NAME.png (HEIGHT,WIDTH,CHANNELS) COMPRESSION`."""
 
-from __future__ import annotations
-
 import re
 from pathlib import Path
 from urllib.parse import quote

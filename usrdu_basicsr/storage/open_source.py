@@ -1,7 +1,5 @@
 """Open the folder, the listed files of a folder, or the LMDB that a `dataroot_*` option names."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """Pairs of HR images and LR images or log-scale maps: matching by name, and checks."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from typing import Any
 

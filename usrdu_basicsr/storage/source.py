@@ -1,7 +1,5 @@
 """Access by index to stored images and log-scale maps."""
 
-from __future__ import annotations
-
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from pathlib import Path, PurePosixPath

@@ -1,7 +1,5 @@
 """Read and write checkpoints, atomically and without executing pickled code."""
 
-from __future__ import annotations
-
 import io
 import pickle
 import struct

@@ -1,7 +1,5 @@
 """Select the device of a network."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Mapping
 from typing import Any

@@ -3,8 +3,6 @@
 All ranks must call each function, in the same order. In a single process each function returns at once.
 """
 
-from __future__ import annotations
-
 import os
 from functools import cache
 from typing import Any, TypeVar

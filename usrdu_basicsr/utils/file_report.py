@@ -1,7 +1,5 @@
 """Report of a run that writes one result for each input file."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field
 
 

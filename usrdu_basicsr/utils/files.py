@@ -1,7 +1,5 @@
 """Find and read files; write files and folders atomically."""
 
-from __future__ import annotations
-
 import glob
 import logging
 import os

@@ -1,7 +1,5 @@
 """Find, read and write image files."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """Map parameter names of the published USR-DU implementation and of ESRGAN to those of this package and BasicSR."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Mapping
 from typing import Any

@@ -1,7 +1,5 @@
 """Free memory of a device, and malloc tuning of the process."""
 
-from __future__ import annotations
-
 import ctypes
 import sys
 from collections.abc import Iterator

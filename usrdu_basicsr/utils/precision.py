@@ -1,7 +1,5 @@
 """Number formats for the computation of networks: float32, TF32, bfloat16 and float16."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import torch
@@ -78,7 +76,7 @@ class FullPrecisionConv2d(nn.Conv2d):
     """Convolution in float32 even under autocast. The output is in the lower format if it has more channels."""
 
     @classmethod
-    def from_conv(cls, conv: nn.Conv2d) -> FullPrecisionConv2d:
+    def from_conv(cls, conv: nn.Conv2d) -> 'FullPrecisionConv2d':
         """Create a module that shares the weights, buffers and hooks of `conv`."""
         module = cls.__new__(cls)
         module.__setstate__(conv.__dict__)

@@ -1,7 +1,5 @@
 """Build objects of BasicSR's registries from options."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from copy import deepcopy
 from typing import Any

@@ -1,7 +1,5 @@
 """Stop a training on SIGINT or SIGTERM, after the current step and with a checkpoint."""
 
-from __future__ import annotations
-
 import os
 import signal
 import threading
