@@ -12,14 +12,8 @@ if sys.path[0] == os.path.dirname(os.path.abspath(__file__)):
 
 from usrdu_basicsr import register
 
-
-def main() -> None:
-    """Test with the options file of the command line."""
+if __name__ == '__main__':
     register()
     from basicsr.test import test_pipeline  # after `register`, without which BasicSR may not be importable
 
     test_pipeline(os.getcwd())
-
-
-if __name__ == '__main__':
-    main()

@@ -12,14 +12,8 @@ if sys.path[0] == os.path.dirname(os.path.abspath(__file__)):
 
 from usrdu_basicsr import register
 
-
-def main() -> None:
-    """Train with the options file of the command line."""
+if __name__ == '__main__':
     register()
     from basicsr.train import train_pipeline  # after `register`, without which BasicSR may not be importable
 
     train_pipeline(os.getcwd())
-
-
-if __name__ == '__main__':
-    main()

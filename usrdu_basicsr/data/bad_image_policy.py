@@ -16,14 +16,7 @@ logger = logging.getLogger('basicsr')
 
 
 def check_patch_fits(image_size: tuple[int, int], size: int, option: str, name: str) -> None:
-    """Raise an InputError if an image is smaller than a patch.
-
-    Args:
-        image_size: `(height, width)` of the image in pixels.
-        size: Side of the patch in pixels.
-        option: Option that sets it, for the message.
-        name: Name of the image, for the message.
-    """
+    """Raise an InputError if the image `name`, `(height, width)`, is smaller than a patch, whose side `option` sets."""
     height, width = image_size
     if min(height, width) < size:
         raise InputError(

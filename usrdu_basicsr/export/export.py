@@ -15,7 +15,7 @@ from usrdu_basicsr.export.to_onnx import run_onnx, to_onnx
 from usrdu_basicsr.export.to_torch_export import OLDEST_TORCH, run_torch_export, to_torch_export, trace
 from usrdu_basicsr.inference.load_network import load_generator
 from usrdu_basicsr.utils.errors import InputError
-from usrdu_basicsr.utils.files import atomic_write, output_folder
+from usrdu_basicsr.utils.files import output_folder, write_bytes
 
 
 def to_safetensors(network: nn.Module, metadata: Mapping[str, str]) -> bytes:
@@ -119,9 +119,5 @@ def export_network(
         file_format = FORMATS[name]
         data = file_format.write(network, metadata)
         difference = largest_difference(network, file_format.run(data, network), file_format.tolerance, name)
-        _write(path, data)
+        write_bytes(path, data)
         yield ExportedFile(path, len(data), difference)
-
-
-def _write(path: Path, data: bytes) -> None:
-    atomic_write(path, lambda file: file.write(data))

@@ -15,7 +15,7 @@ import numpy as np
 from PIL import Image, PngImagePlugin, UnidentifiedImageError
 
 from usrdu_basicsr.utils.errors import InputError
-from usrdu_basicsr.utils.files import atomic_write, read_bytes
+from usrdu_basicsr.utils.files import read_bytes, write_bytes
 from usrdu_basicsr.utils.images import EXIF_ORIENTATION, decode_image, encode_png
 
 logger = logging.getLogger(__name__)
@@ -104,8 +104,7 @@ def write_image_file(path: Path, image: ImageFile) -> None:
         InputError: If the format does not support the image.
         WriteError: If the file cannot be written.
     """
-    encoded = _encode(image, path)
-    atomic_write(path, lambda file: file.write(encoded))
+    write_bytes(path, _encode(image, path))
 
 
 def _encode(image: ImageFile, path: Path) -> bytes:

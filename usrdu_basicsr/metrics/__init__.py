@@ -1,4 +1,3 @@
 """Metrics, registered in BasicSR's `METRIC_REGISTRY`."""
 
-# Imported first: `import basicsr` registers all modules of this package and must not find one of them half imported.
-import basicsr  # noqa: F401
+import basicsr  # noqa: F401  # registers all modules before one of them is half imported, see docs/architecture.md

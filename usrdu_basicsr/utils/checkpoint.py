@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from usrdu_basicsr.utils.errors import InputError, InputNotFoundError, first_line
-from usrdu_basicsr.utils.files import atomic_write
+from usrdu_basicsr.utils.files import write_bytes
 from usrdu_basicsr.utils.key_mapping import extract_networks
 
 MAX_NAMES_SHOWN = 12  # parameters per problem in an error message
@@ -30,7 +30,7 @@ def write_checkpoint(path: str | Path, content: Mapping[str, Any]) -> None:
     """Write a checkpoint with `torch.save`, atomically; a WriteError if that fails."""
     buffer = io.BytesIO()  # torch's error for a failed write does not contain the reason
     torch.save(dict(content), buffer)
-    atomic_write(Path(path), lambda file: file.write(buffer.getbuffer()))
+    write_bytes(Path(path), buffer.getbuffer())
 
 
 def read_checkpoint(path: str | Path) -> dict[str, Any]:

@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from usrdu_basicsr.utils.errors import InputError, one_line
-from usrdu_basicsr.utils.files import atomic_write, input_folder, list_files, read_bytes
+from usrdu_basicsr.utils.files import input_folder, list_files, read_bytes, write_bytes
 
 EXTENSIONS = frozenset({'.png', '.jpg', '.jpeg', '.bmp', '.tif', '.tiff', '.webp', '.ppm', '.pgm'})
 EXIF_ORIENTATION = 0x0112
@@ -102,8 +102,7 @@ def to_8bit(image: np.ndarray) -> np.ndarray:
 
 def write_png(path: Path, image: np.ndarray) -> None:
     """Write an 8-bit image `(H, W)` or `(H, W, 3)` BGR atomically."""
-    encoded = encode_png(image, str(path))
-    atomic_write(path, lambda file: file.write(encoded))
+    write_bytes(path, encode_png(image, str(path)))
 
 
 def encode_png(image: np.ndarray, name: str, compression: int | None = None) -> bytes:
@@ -118,9 +117,7 @@ def encode_png(image: np.ndarray, name: str, compression: int | None = None) -> 
         InputError: If the image has another data type or is too large for OpenCV.
     """
     if image.dtype not in (np.uint8, np.uint16):
-        raise InputError(
-            f"image '{name}': got {image.dtype}, expected uint8 or uint16 for PNG. Convert it to 8 or 16 bits"
-        )
+        raise InputError(f"image '{name}': got {image.dtype}, expected uint8 or uint16 for PNG. Convert the image")
     settings = [] if compression is None else [cv2.IMWRITE_PNG_COMPRESSION, compression]
     try:
         return cv2.imencode('.png', image, settings)[1].tobytes()
