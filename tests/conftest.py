@@ -1,6 +1,7 @@
 """Set-up of all tests: registers the plugin and seeds the random numbers of Python, NumPy and torch."""
 
 import random
+import signal
 
 import numpy as np
 import pytest
@@ -9,6 +10,8 @@ import torch
 import usrdu_basicsr
 
 usrdu_basicsr.register()
+# A shell ignores SIGINT in background jobs, and the processes of the tests would inherit that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture
