@@ -10,6 +10,7 @@ from basicsr.models import build_model
 from basicsr.models.lr_scheduler import MultiStepRestartLR
 
 from tiny_runs import DSN, dsn_options, srn_options, step, unpaired_batch
+from usrdu_basicsr.archs import dsn_arch
 from usrdu_basicsr.compat.resume import Resumer
 from usrdu_basicsr.options.preflight import resumes
 from usrdu_basicsr.utils.errors import InputError, InputNotFoundError
@@ -79,8 +80,13 @@ def test_no_state_to_resume_from(tmp_path: Path, auto_resume: bool):
 
 
 @pytest.fixture
-def trained(tmp_path: Path) -> dict:
-    """Options of a stage 1 run with complete checkpoints at iterations 2, 4 and 6."""
+def trained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict:
+    """Options of a stage 1 run with complete checkpoints at iterations 2, 4 and 6.
+
+    Networks have at most 16 channels. The feature head usually has 512, which make a checkpoint of 68 MB.
+    """
+    convs = dsn_arch._convs
+    monkeypatch.setattr(dsn_arch, '_convs', lambda widths, *layers: convs([min(n, 16) for n in widths], *layers))
     opt = dsn_options(tmp_path) | {'auto_resume': True}
     opt['train'] = {key: value for key, value in opt['train'].items() if key != 'perceptual_opt'}
     model = build_model(opt)

@@ -179,6 +179,7 @@ def change_value(path: Path, change) -> None:
             transaction.put(b'50%25', value)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ('change', 'message'),
     [
