@@ -65,7 +65,8 @@ def shipped_options(name: str) -> dict:
     return opt | {'num_gpu': 0, 'dist': False, 'rank': 0, 'world_size': 1, 'is_train': True}
 
 
-@pytest.mark.parametrize('track', [1, pytest.param(2, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize('track', [1, 2])
 def test_three_steps_of_stage_1(track, dsn_vectors, vgg19_weights, tmp_path, monkeypatch):
     opt = shipped_options(f'track{track}/train_dsn.yml')
     opt['train']['perceptual_opt']['weights'] = str(vgg19_weights)

@@ -155,6 +155,7 @@ def start(tmp_path: Path, count: int) -> subprocess.Popen:
     return process
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('number', [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
 def test_killed_run_leaves_no_partial_lmdb(tmp_path: Path, number: signal.Signals):
     process = start(tmp_path, 900)
