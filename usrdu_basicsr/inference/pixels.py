@@ -44,7 +44,7 @@ def to_image_array(output: Tensor, like: np.ndarray) -> np.ndarray:
     return output.permute(1, 2, 0).cpu().numpy()[..., ::-1]
 
 
-def scaled_size(size: tuple[int, int], scale: float) -> tuple[int, int]:
+def scaled_size(size: tuple[int, ...], scale: float) -> tuple[int, int]:
     """Height and width of an upscaled image, at least one pixel each."""
     height, width = (round(side * scale) or 1 for side in size)
     return height, width
