@@ -54,7 +54,8 @@ class LossWeights:
     sparse losses are switched on.
 
     Unlike in the published method, a kernel whose sum is far from 1 never counts as close to bicubic. The kernel stays
-    near 0 for up to hundreds of iterations, where the loss of a gray image is low.
+    near 0 for up to hundreds of iterations, where the loss of a gray image is low. The published schedule relaxes the
+    bicubic constraint of some runs before that.
 
     Attributes:
         bicubic: Weights of the bicubic loss, `(R,)`, on the device; reading and writing does not synchronise.

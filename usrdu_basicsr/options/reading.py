@@ -1,11 +1,10 @@
 """Read options files and check what BasicSR's `parse_options` requires of them."""
 
 import argparse
-import os
 from collections.abc import Mapping
 from typing import Any
 
-from usrdu_basicsr.utils.errors import InputError, InputNotFoundError
+from usrdu_basicsr.utils.errors import InputError, not_found
 
 STAGE_1, STAGE_2 = MODEL_TYPES = ('UncertaintyDSNModel', 'GradientGANModel')
 REQUIRED_KEYS = ('name', 'num_gpu', 'datasets', 'path')
@@ -28,23 +27,21 @@ def check_options_file(arguments: list[str]) -> None:
     args, _ = parser.parse_known_args(arguments)
     if args.opt is None:
         return  # BasicSR's parser reports it
-    options = read_options_file(args.opt)
+    options, where = read_options_file(args.opt), f"-opt: options file '{args.opt}'"
     if not isinstance(options, Mapping):
-        raise InputError(
-            f"-opt: options file '{args.opt}': got {type(options).__name__}, expected a mapping of options"
-        )
+        raise InputError(f'{where}: got {type(options).__name__}, expected a mapping of options')
     forced_keys = {entry.partition('=')[0].strip() for entry in args.force_yml}
     missing = [key for key in REQUIRED_KEYS if key not in options and key not in forced_keys]
     if missing:
-        raise InputError(f"-opt: options file '{args.opt}': missing {', '.join(missing)}")
+        raise InputError(f'{where}: missing {", ".join(missing)}')
     if isinstance(seed := options.get('manual_seed'), int) and seed < 0:
-        raise InputError(f"-opt: options file '{args.opt}': manual_seed: got {seed}, expected an integer >= 0")
+        raise InputError(f'{where}: manual_seed: got {seed}, expected an integer >= 0')
     sections = {key: options.get(key, {}) for key in ('datasets', 'path')}
     if isinstance(sections['datasets'], Mapping):
         sections |= {f'datasets: {phase}': dataset for phase, dataset in sections['datasets'].items()}
     for key, section in sections.items():
         if not isinstance(section, Mapping):
-            raise InputError(f"-opt: options file '{args.opt}': {key}: got {section!r}, expected a mapping")
+            raise InputError(f'{where}: {key}: got {section!r}, expected a mapping')
 
 
 def read_options_file(path: str) -> Any:
@@ -60,9 +57,7 @@ def read_options_file(path: str) -> Any:
         with open(path) as file:  # default encoding, as in BasicSR
             return yaml.load(file, Loader=ordered_yaml()[0])
     except FileNotFoundError as error:
-        raise InputNotFoundError(
-            f"-opt: options file '{path}' does not exist (current folder: {os.getcwd()})"
-        ) from error
+        raise not_found(f"-opt: options file '{path}'") from error
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"-opt: cannot read options file '{path}': {error}") from error
     except yaml.MarkedYAMLError as error:

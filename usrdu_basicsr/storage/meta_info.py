@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 from urllib.parse import quote
 
-from usrdu_basicsr.utils.errors import InputError, InputNotFoundError
+from usrdu_basicsr.utils.errors import InputError, not_found
 
 META_INFO = 'meta_info.txt'  # name of the list in an LMDB
 SHAPE = re.compile(r'\s+\((\d+),\s*(\d+)(,\s*\d+)?\)(\s+\d+)?$')  # optional; names may contain spaces
@@ -36,9 +36,7 @@ def read_meta_info(path: str | Path) -> dict[str, tuple[int, int] | None]:
     try:
         lines = path.read_text(encoding='utf-8').splitlines()
     except FileNotFoundError as error:
-        raise InputNotFoundError(
-            f"meta info '{path}' does not exist. Relative paths start at '{Path.cwd()}'"
-        ) from error
+        raise not_found(f"meta info '{path}'") from error
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"cannot read meta info '{path}' ({error}): expected UTF-8 text") from error
     sizes: dict[str, tuple[int, int] | None] = {}

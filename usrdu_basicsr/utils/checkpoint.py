@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from usrdu_basicsr.utils.errors import InputError, InputNotFoundError, first_line
+from usrdu_basicsr.utils.errors import InputError, first_line, not_found
 from usrdu_basicsr.utils.files import write_bytes
 from usrdu_basicsr.utils.key_mapping import extract_networks
 
@@ -42,7 +42,7 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     """
     path = Path(path).expanduser()
     if not path.is_file():
-        raise InputNotFoundError(f"checkpoint '{path}' does not exist. Relative paths start at '{Path.cwd()}'")
+        raise not_found(f"checkpoint '{path}'")
     if path.suffix == '.safetensors':
         raise InputError(f"checkpoint '{path}' is an export for other programs. Use the .pth file it was exported from")
     try:

@@ -1,5 +1,7 @@
 """Errors for the user: launchers and scripts print their message without a traceback."""
 
+import os
+
 
 class UserError(Exception):
     """Base class. The message names the option or file, the value, the expected value and the remedy."""
@@ -23,6 +25,11 @@ class DivergenceError(UserError, ArithmeticError):
 
 class WorkerDiedError(UserError, RuntimeError):
     """A data worker was killed, for example because memory ran out."""
+
+
+def not_found(what: str) -> InputNotFoundError:
+    """Error of a missing file or folder, which names the folder that relative paths start at."""
+    return InputNotFoundError(f"{what} does not exist. Relative paths start at '{os.getcwd()}'")
 
 
 def first_line(error: BaseException) -> str:

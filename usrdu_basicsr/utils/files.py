@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
-from usrdu_basicsr.utils.errors import InputError, InputNotFoundError, UserError, WriteError
+from usrdu_basicsr.utils.errors import InputError, UserError, WriteError, not_found
 
 logger = logging.getLogger(__name__)
 TEMPORARY = '.tmp'
@@ -20,7 +20,7 @@ def input_folder(path: str | Path) -> Path:
     """Check that a folder to read from exists (InputNotFoundError) and is readable (InputError)."""
     path = Path(path)
     if not path.is_dir():
-        raise InputNotFoundError(f"folder '{path}' does not exist. Relative paths start at '{Path.cwd()}'")
+        raise not_found(f"folder '{path}'")
     if not os.access(path, os.R_OK | os.X_OK):
         raise InputError(f"cannot read folder '{path}': permission denied")
     return path
