@@ -52,12 +52,14 @@ setup(
         'psutil',
         'scipy',
         'Pillow',
+        'argcomplete',  # completion of the command in the shell
         # No `tensorboard` here: BasicSR requires tb-nightly, which holds the same package, and with both installed
         # `tensorboard --logdir` ends with "Duplicate plugins for name projector".
         # tb-nightly imports pkg_resources, which setuptools 82 removed. BasicSR imports distutils, which Python 3.12
         # has from setuptools alone.
         'setuptools<82',
     ],
+    entry_points={'console_scripts': ['usrdu = usrdu_basicsr.cli.main:main']},
     extras_require={
         'export': EXPORT,
         # setuptools: test_install.py builds wheels without downloads, and older versions need the package `wheel` too

@@ -1,49 +1,7 @@
-"""Estimate the blur kernel of every image of a folder with KernelGAN (track 2, before stage 1)."""
+"""`usrdu kernels` under its script name."""
 
-import argparse
-
-from usrdu_basicsr import register
-from usrdu_basicsr.cli.command_line import add_device, positive, run_script
-
-
-def main() -> int:
-    """Return the exit status: 1 if an image failed, but 0 under torchrun."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('-i', '--input', required=True, help='folder of real LR images')
-    parser.add_argument(
-        '-o', '--output', required=True, help='output folder of x2/, x4/, records/, kernels.jsonl and kernels.png'
-    )
-    parser.add_argument(
-        '--scale',
-        type=int,
-        choices=(2, 4),
-        default=4,
-        help='scale of the kernels; 4 writes x2/ and x4/, 2 only x2/ (default: %(default)s)',
-    )
-    parser.add_argument('--batch', type=positive, default=16, help='images trained at once (default: %(default)s)')
-    parser.add_argument(
-        '--runs', type=positive, default=3, help='runs per image; the kernel is their median (default: %(default)s)'
-    )
-    parser.add_argument('--iterations', type=positive, default=3000, help='iterations per run (default: %(default)s)')
-    parser.add_argument('--seed', type=int, default=0, help='random seed, >= 0 (default: %(default)s)')
-    add_device(parser)
-    args = parser.parse_args()
-    if args.seed < 0:
-        parser.error(f'argument --seed: got {args.seed}, expected an integer >= 0')
-
-    register()
-    from usrdu_basicsr.cli.command_line import exit_status
-    from usrdu_basicsr.kernelgan.estimate import EstimationSettings, estimate_kernels
-    from usrdu_basicsr.utils.device import pick_device
-    from usrdu_basicsr.utils.dist import torchrun_rank
-
-    share = torchrun_rank()
-    settings = EstimationSettings(args.runs, args.iterations, args.seed)
-    device = pick_device(args.device)
-    report = estimate_kernels(args.input, args.output, settings, device, args.batch, args.scale, share)
-    print(report.summary())
-    return exit_status(bool(report.failed), share)
-
+from usrdu_basicsr.cli import kernels
+from usrdu_basicsr.cli.main import run_as_script
 
 if __name__ == '__main__':
-    run_script(main)
+    run_as_script(kernels)

@@ -1,45 +1,7 @@
-"""Crop large images into sub-images: the images of one folder, or HR images with their generated LR images."""
+"""`usrdu subimages` under its script name."""
 
-import argparse
-from pathlib import Path
-
-from usrdu_basicsr.cli.command_line import add_packing, packing_of, positive, run_script
-from usrdu_basicsr.data_preparation.extract_subimages import extract_subimages
-from usrdu_basicsr.storage.open_source import LMDB_SUFFIX, default_lmdb_path
-
-
-def main() -> int:
-    """Return the exit status 0."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('-i', '--input', required=True, help='folder of images')
-    parser.add_argument(
-        '--generated', help='generated set of these images (output of scripts/generate_lr.py), cropped with them'
-    )
-    parser.add_argument(
-        '-o',
-        '--output',
-        required=True,
-        help='output folder; with --generated it gets the subfolders hr, lr and log_scale',
-    )
-    parser.add_argument(
-        '--crop', type=positive, default=480, help='side of a sub-image in pixels (default: %(default)s)'
-    )
-    parser.add_argument(
-        '--step', type=positive, default=240, help='distance between sub-images in pixels (default: %(default)s)'
-    )
-    parser.add_argument('--lmdb', action='store_true', help='write LMDBs instead of folders')
-    add_packing(parser)
-    args = parser.parse_args()
-    output, settings = Path(args.output), packing_of(args)
-
-    if args.generated is not None and output.suffix == LMDB_SUFFIX:
-        parser.error(f'-o: got {args.output!r}, expected a folder with --generated. Remove .lmdb and pass --lmdb')
-    if args.generated is None and args.lmdb and output.suffix != LMDB_SUFFIX:
-        output = default_lmdb_path(output)
-    count = extract_subimages(args.input, output, args.crop, args.step, args.generated, args.lmdb, settings)
-    print(f'{count} sub-images in {output}')
-    return 0
-
+from usrdu_basicsr.cli import subimages
+from usrdu_basicsr.cli.main import run_as_script
 
 if __name__ == '__main__':
-    run_script(main)
+    run_as_script(subimages)

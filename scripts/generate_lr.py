@@ -1,37 +1,7 @@
-"""Generate the LR distribution of a folder of HR images with a trained DSN (stage 1)."""
+"""`usrdu generate` under its script name."""
 
-import argparse
-
-from usrdu_basicsr import register
-from usrdu_basicsr.cli.command_line import add_device, run_script
-
-
-def main() -> int:
-    """Return the exit status: 1 if an image failed, but 0 under torchrun, which would stop the other processes."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('-i', '--input', required=True, help='folder of HR images')
-    parser.add_argument('-o', '--output', required=True, help='output folder for lr/, log_scale/ and generation.json')
-    parser.add_argument('--model_path', required=True, help='net_g_*.pth of stage 1')
-    parser.add_argument('--tile', type=int, help='side of a tile in HR pixels (default: 256 on a CPU, 512 on a GPU)')
-    add_device(parser)
-    parser.add_argument(
-        '--precision', default='fp32', help='fp32, tf32, bf16 or fp16, if the device supports it (default: %(default)s)'
-    )
-    args = parser.parse_args()
-    if args.tile is not None and args.tile < 1:
-        parser.error(f'--tile: got {args.tile}, expected an integer >= 1')
-
-    register()
-    from usrdu_basicsr.cli.command_line import exit_status
-    from usrdu_basicsr.inference.generate_lr import generate_set
-    from usrdu_basicsr.utils.device import pick_device
-    from usrdu_basicsr.utils.dist import torchrun_rank
-
-    device, share = pick_device(args.device), torchrun_rank()
-    report = generate_set(args.input, args.output, args.model_path, device, args.tile, args.precision, share)
-    print(report.summary())
-    return exit_status(bool(report.failed), share)
-
+from usrdu_basicsr.cli import generate
+from usrdu_basicsr.cli.main import run_as_script
 
 if __name__ == '__main__':
-    run_script(main)
+    run_as_script(generate)

@@ -1,9 +1,9 @@
 """Kernel estimation for a folder: files, report, skipped and failed images, resuming, and several processes."""
 
+import argparse
 import json
 import logging
 import os
-import runpy
 import signal
 import subprocess
 import sys
@@ -19,6 +19,7 @@ from scipy.io import loadmat
 
 from python_process import ROOT, check_python, run_script
 from sample_images import sample_image, write_sample_images
+from usrdu_basicsr.cli import kernels
 from usrdu_basicsr.cli.command_line import run_script as run_main
 from usrdu_basicsr.data.kernel_set import read_kernel, read_kernel_set
 from usrdu_basicsr.kernelgan import estimate as estimate_module
@@ -284,13 +285,13 @@ def test_invalid_folders_are_rejected(camera: Path, tmp_path: Path):
         estimate(camera, tmp_path / 'kernels')
 
 
-def test_script(camera: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
+def test_command(camera: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
     monkeypatch.chdir(tmp_path)
-    main = runpy.run_path(str(SCRIPT))['main']
 
     def run(*arguments: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, 'argv', ['estimate_kernels.py', *arguments, '--device', 'cpu'])
-        return main(), *capsys.readouterr()
+        parser = argparse.ArgumentParser()
+        kernels.add_arguments(parser)
+        return kernels.run(parser.parse_args([*arguments, '--device', 'cpu'])), *capsys.readouterr()
 
     arguments = ('-i', 'camera', '-o', 'kernels', '--runs', '2', '--iterations', '4')
     status, stdout, stderr = run(*arguments)

@@ -1,1 +1,1 @@
-"""Shared parts of the command-line scripts."""
+"""The command `usrdu`: one module a command, and the parts that commands and scripts share."""

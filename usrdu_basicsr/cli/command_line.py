@@ -1,4 +1,4 @@
-"""Options, logging and error reporting of the scripts."""
+"""Arguments, usage errors and exit statuses that the commands and scripts share."""
 
 import argparse
 import logging
@@ -6,9 +6,16 @@ import os
 import signal
 import sys
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
-from usrdu_basicsr.data_preparation.packing import PackingSettings
 from usrdu_basicsr.utils.errors import UserError
+
+if TYPE_CHECKING:  # importing the module imports OpenCV
+    from usrdu_basicsr.data_preparation.packing import PackingSettings
+
+
+class UsageError(Exception):
+    """Invalid combination of arguments. The parser of the command reports it with status 2."""
 
 
 def add_device(parser: argparse.ArgumentParser) -> None:
@@ -37,21 +44,32 @@ def add_packing(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--overwrite', action='store_true', help='overwrite existing output')
 
 
-def packing_of(args: argparse.Namespace) -> PackingSettings:
-    """Settings from the options of `add_packing`."""
+def packing_of(args: argparse.Namespace) -> 'PackingSettings':
+    """Settings from the arguments of `add_packing`."""
+    from usrdu_basicsr.data_preparation.packing import PackingSettings
+
     return PackingSettings(args.workers, args.compression, args.overwrite)
 
 
 def positive(text: str) -> int:
     """Parse a positive integer, for `add_argument(type=positive)`."""
+    return _at_least(1, text)
+
+
+def non_negative(text: str) -> int:
+    """Parse an integer >= 0, for `add_argument(type=non_negative)`."""
+    return _at_least(0, text)
+
+
+def _at_least(minimum: int, text: str) -> int:
     number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f'got {number}, expected an integer >= 1')
+    if number < minimum:
+        raise argparse.ArgumentTypeError(f'got {number}, expected an integer >= {minimum}')
     return number
 
 
 def exit_status(failed: bool, share: tuple[int, int]) -> int:
-    """Exit status of a script that processes one share of the files.
+    """Exit status of a command that processes one share of the files.
 
     It is 1 if files failed and there is one share. With several shares it is 0, because torchrun would stop the others.
     """
@@ -59,7 +77,7 @@ def exit_status(failed: bool, share: tuple[int, int]) -> int:
 
 
 def run_script(main: Callable[[], int]) -> None:
-    """Run the `main` function of a script and exit with its status. A `UserError` becomes one line and status 1."""
+    """Run a function and exit with the status that it returns. A `UserError` becomes one line and status 1."""
     logging.basicConfig(level=logging.INFO, format='%(levelname)s: %(message)s')
     # SystemExit lets `finally` blocks remove temporary files. The status is that of a shell after a signal.
     signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
