@@ -25,7 +25,7 @@ def build(kind: str, folder: Path) -> tuple[Path, Path]:
     """Build a wheel of `kind`. Return the wheel and the copy of the checkout that it was built from."""
     checkout = folder / 'checkout'
     skip = shutil.ignore_patterns('__pycache__', '*.egg-info')
-    for name in ('usrdu_basicsr', 'build_backend'):
+    for name in ('usrdu_basicsr', 'build_backend', 'options'):
         shutil.copytree(ROOT / name, checkout / name, ignore=skip)
     for name in ('setup.py', 'pyproject.toml', 'README.md', 'LICENSE', 'MANIFEST.in'):
         shutil.copy(ROOT / name, checkout)
@@ -77,7 +77,29 @@ def test_every_file_is_recorded(built: tuple[Path, Path]):
             digest = base64.urlsafe_b64encode(hashlib.sha256(content).digest()).rstrip(b'=').decode()
             assert rows[name] == (f'sha256={digest}', str(len(content)))
         assert wheel.read(PTH).decode().count('\n') == 1
-        assert not any(name.startswith(('tests', 'build')) for name in rows)
+        assert not any(name.startswith(('tests', 'build', 'options')) for name in rows)
+
+
+RECIPES = {path.relative_to(ROOT / 'options').as_posix(): path.read_bytes() for path in ROOT.glob('options/*/*.yml')}
+
+
+def recipes_in(wheel: Path) -> dict[str, bytes]:
+    """Content of the recipes in a wheel, by their names in `options`."""
+    prefix = 'usrdu_basicsr/recipes/'
+    with zipfile.ZipFile(wheel) as archive:
+        return {name[len(prefix) :]: archive.read(name) for name in archive.namelist() if name.startswith(prefix)}
+
+
+def test_normal_wheels_contain_the_recipes(built: tuple[Path, Path], tmp_path: Path):
+    wheel, _ = built
+    if wheel.parent.name.startswith('editable'):
+        assert recipes_in(wheel) == {}
+        return
+    assert 'track1/train_dsn.yml' in RECIPES and recipes_in(wheel) == RECIPES
+    shutil.unpack_archive(wheel, tmp_path, 'zip')
+    code = 'from usrdu_basicsr.options import recipes; print(recipes.recipes_folder())'
+    folder = check_python('-c', code, cwd=tmp_path, PYTHONPATH=str(tmp_path)).strip()
+    assert Path(folder) == tmp_path / 'usrdu_basicsr' / 'recipes'
 
 
 def test_install_and_uninstall(built: tuple[Path, Path], environment: Path):
@@ -114,7 +136,7 @@ def test_basicsr_launcher_in_a_virtual_environment(tmp_path: Path, environment: 
 
 
 def test_source_archive_contains_the_build_backend(tmp_path: Path):
-    _, checkout = build('wheel', tmp_path)
+    wheel, checkout = build('wheel', tmp_path)
     code = f'import usrdu_build; print(usrdu_build.build_sdist({str(tmp_path)!r}))'
     name = check_python('-c', code, cwd=checkout, PYTHONPATH=str(checkout / 'build_backend')).split()[-1]
     shutil.unpack_archive(tmp_path / name, tmp_path)
@@ -122,3 +144,7 @@ def test_source_archive_contains_the_build_backend(tmp_path: Path):
     assert (unpacked / 'build_backend' / 'usrdu_build.py').is_file()
     assert (unpacked / 'build_backend' / PTH).is_file()
     assert (unpacked / 'usrdu_basicsr' / 'compat' / 'hook.py').is_file()
+    code = f'import usrdu_build; print(usrdu_build.build_wheel({str(tmp_path / "again")!r}))'
+    (tmp_path / 'again').mkdir()
+    name = check_python('-c', code, cwd=unpacked, PYTHONPATH=str(unpacked / 'build_backend')).split()[-1]
+    assert name == wheel.name and recipes_in(tmp_path / 'again' / name) == RECIPES
