@@ -15,7 +15,7 @@ from basicsr.models.base_model import BaseModel
 from basicsr.utils import dist_util, options
 from basicsr.utils.file_client import FileClient, LmdbBackend
 
-from usrdu_basicsr.compat import basicsr_patches, dist_patches, launcher
+from usrdu_basicsr.compat import basicsr_patches, dist_patches, launcher, patching
 from usrdu_basicsr.compat.resume import resumer
 from usrdu_basicsr.utils.errors import InputError
 
@@ -40,6 +40,42 @@ def test_patches_are_idempotent():
     basicsr_patches.apply_before_import()
     basicsr_patches.apply()
     assert all(new is old for new, old in zip(patched(), before, strict=True))
+
+
+def test_states_of_patches(monkeypatch: pytest.MonkeyPatch):
+    """A patch stays active when it is applied again. One that is not needed says what would need it."""
+    monkeypatch.setattr(patching, '_active', set())
+    needed = [True]
+
+    def _provide_it() -> bool:
+        """Provide it.
+
+        Without it, nothing
+        works. Needed if it is missing. Can be removed later.
+        """
+        return needed.pop() if needed else False
+
+    def already_there() -> bool:
+        """Without it, nothing works. Needed if it is missing. Can be removed later."""
+        return False
+
+    for _ in range(2):
+        patching.apply_patches([_provide_it, already_there])
+        assert list(patching.patch_states([_provide_it, already_there])) == [
+            patching.PatchState('provide_it', True, 'Without it, nothing works.'),
+            patching.PatchState('already_there', False, 'Needed if it is missing.'),
+        ]
+
+
+def test_all_patches_are_active_and_have_a_reason():
+    patches = (*basicsr_patches.PATCHES, *dist_patches.PATCHES)
+    states = {state.name: state for state in patching.patch_states(patches)}
+    assert list(states) == [
+        *('provide_functional_tensor', 'share_lmdbs', 'propagate_prefetch_errors', 'patch_launchers'),
+        *('init_dist_without_gpu', 'distribute_without_gpu'),
+    ]
+    for state in states.values():
+        assert state.active and state.reason.startswith('Without it, ') and state.reason.endswith('.')
 
 
 def test_functional_tensor_is_provided_if_missing(monkeypatch: pytest.MonkeyPatch):

@@ -1,7 +1,8 @@
 """Patches of BasicSR 1.4.2; those for distributed training are in `dist_patches`.
 
 Each docstring says what breaks without the patch, how the need is detected, and when the patch can be removed. A patch
-is applied only where it is needed. Applying it again has no effect, because the need is no longer detected.
+is applied only where it is needed, and returns whether it was. Applying it again has no effect, because the need is no
+longer detected. `patching` keeps which patches are active.
 """
 
 import sys
@@ -13,17 +14,22 @@ from importlib import import_module
 from types import ModuleType
 from typing import Any
 
+from usrdu_basicsr.compat.patching import apply_patches
+
 _FUNCTIONAL_TENSOR = 'torchvision.transforms.functional_tensor'
 
 
-def apply() -> None:
-    """Apply the patches that import BasicSR."""
-    _share_lmdbs()
-    _propagate_prefetch_errors()
-    _patch_launchers()
-
-
 def apply_before_import() -> None:
+    """Apply the patch that `import basicsr` needs."""
+    apply_patches(PATCHES[:1])
+
+
+def apply() -> None:
+    """Apply all patches."""
+    apply_patches(PATCHES)
+
+
+def _provide_functional_tensor() -> bool:
     """Provide `torchvision.transforms.functional_tensor`, which BasicSR's `data/degradations.py` imports.
 
     Without it, `import basicsr` fails. Needed if the module cannot be imported (torchvision 0.17 and later). Can be
@@ -34,12 +40,15 @@ def apply_before_import() -> None:
     except ModuleNotFoundError as error:
         if error.name != _FUNCTIONAL_TENSOR:
             raise
-        module = ModuleType(_FUNCTIONAL_TENSOR)
-        vars(module)['rgb_to_grayscale'] = import_module('torchvision.transforms.functional').rgb_to_grayscale
-        sys.modules[_FUNCTIONAL_TENSOR] = module
+    else:
+        return False
+    module = ModuleType(_FUNCTIONAL_TENSOR)
+    vars(module)['rgb_to_grayscale'] = import_module('torchvision.transforms.functional').rgb_to_grayscale
+    sys.modules[_FUNCTIONAL_TENSOR] = module
+    return True
 
 
-def _share_lmdbs() -> None:
+def _share_lmdbs() -> bool:
     """Make BasicSR's LMDB client share the LMDB environments that are open in this process.
 
     Without it, lmdb 3 raises "already open in this process" for a second dataset of the same LMDB and in a data worker
@@ -49,7 +58,7 @@ def _share_lmdbs() -> None:
     backend = import_module('basicsr.utils.file_client').LmdbBackend
     original = backend.__init__
     if not uses(original, 'open'):
-        return
+        return False
 
     from usrdu_basicsr.storage.lmdb_source import open_environment
 
@@ -68,9 +77,10 @@ def _share_lmdbs() -> None:
         self._client = SharedEnvironments(zip(keys, self.db_paths, strict=True))
 
     backend.__init__ = init
+    return True
 
 
-def _propagate_prefetch_errors() -> None:
+def _propagate_prefetch_errors() -> bool:
     """Raise errors of BasicSR's prefetching thread (`prefetch_mode: cpu`) in the main thread.
 
     Without it, only the thread ends, and the training waits for the next batch forever. Needed if the loader uses
@@ -78,7 +88,7 @@ def _propagate_prefetch_errors() -> None:
     """
     loader = import_module('basicsr.data.prefetch_dataloader').PrefetchDataLoader
     if not uses(loader.__iter__, 'PrefetchGenerator'):
-        return
+        return False
 
     def iterate(self: Any) -> Iterator[Any]:
         return fetch(super(loader, self).__iter__(), max(self.num_prefetch_queue, 1))
@@ -91,21 +101,22 @@ def _propagate_prefetch_errors() -> None:
                 yield batch
 
     loader.__iter__ = iterate
+    return True
 
 
-def _patch_launchers() -> None:
+def _patch_launchers() -> bool:
     """Make BasicSR's launchers write into the current folder, resume without a GPU, and validate options.
 
     Without it, an installed BasicSR writes experiments into site-packages, resuming calls CUDA on every machine and
-    restarts the epoch, and invalid options of this package's models fail late with a traceback. Needed for every
-    `parse_options` that is not patched yet. Can be removed when BasicSR writes into the current folder, resumes exactly
+    restarts the epoch, and invalid options of this package's models fail late with a traceback. Needed if
+    `parse_options` is not patched yet. Can be removed when BasicSR writes into the current folder, resumes exactly
     and on a CPU, and lets models validate options.
     """
     from usrdu_basicsr.compat.launcher import parse_options as parse_and_check
 
     original = import_module('basicsr.utils.options').parse_options
     if getattr(original, '__module__', None) == __name__:
-        return
+        return False
 
     def parse_options(root_path: str, is_train: bool = True) -> tuple[dict[str, Any], Any]:
         # A launcher run as a program is a second copy of the module, which did not exist before.
@@ -118,6 +129,7 @@ def _patch_launchers() -> None:
             vars(module)['parse_options'] = parse_options
     if 'basicsr.train' in sys.modules:
         _patch_resuming(sys.modules['basicsr.train'])
+    return True
 
 
 def _patch_resuming(launcher: ModuleType) -> None:
@@ -144,3 +156,6 @@ def _patch_resuming(launcher: ModuleType) -> None:
 def uses(function: Callable[..., Any], name: str) -> bool:
     """Whether the code of `function` uses the global or attribute `name`."""
     return name in function.__code__.co_names
+
+
+PATCHES = (_provide_functional_tensor, _share_lmdbs, _propagate_prefetch_errors, _patch_launchers)

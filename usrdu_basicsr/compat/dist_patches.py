@@ -10,25 +10,28 @@ import torch
 from torch import nn
 
 from usrdu_basicsr.compat.basicsr_patches import uses
+from usrdu_basicsr.compat.patching import apply_patches
 
 
 def apply() -> None:
     """Apply the patches."""
-    _init_dist_without_gpu()
-    _distribute_without_gpu()
+    apply_patches(PATCHES)
 
 
-def _init_dist_without_gpu() -> None:
+def _init_dist_without_gpu() -> bool:
     """Make `init_dist` use gloo on a machine without a GPU; with GPUs it is unchanged.
 
     Without it, `init_dist` divides by the number of GPUs and uses NCCL. Needed if its functions call
     `cuda.set_device`. Can be removed when BasicSR chooses the backend by the machine.
     """
     dist_util = import_module('basicsr.utils.dist_util')
+    applied = False
     for name, on_cpu in (('_init_dist_pytorch', _init_gloo), ('_init_dist_slurm', _init_gloo_by_slurm)):
         on_gpu = getattr(dist_util, name, None)
         if on_gpu is not None and uses(on_gpu, 'set_device'):
             setattr(dist_util, name, _select_by_device(on_gpu, on_cpu))
+            applied = True
+    return applied
 
 
 def _select_by_device(on_gpu: Callable[..., None], on_cpu: Callable[..., None]) -> Callable[..., None]:
@@ -57,7 +60,7 @@ def _init_gloo_by_slurm(backend: str, port: int | None = None) -> None:
     _init_gloo(backend)
 
 
-def _distribute_without_gpu() -> None:
+def _distribute_without_gpu() -> bool:
     """Make `BaseModel.model_to_device` distribute a network on the CPU.
 
     Without it, DistributedDataParallel receives CUDA's current device. Needed if the method uses
@@ -66,7 +69,7 @@ def _distribute_without_gpu() -> None:
     base_model = import_module('basicsr.models.base_model').BaseModel
     original = base_model.model_to_device
     if not uses(original, 'current_device'):
-        return
+        return False
 
     def model_to_device(self: Any, net: nn.Module) -> nn.Module:
         if self.device.type != 'cpu' or not self.opt['dist']:
@@ -75,3 +78,7 @@ def _distribute_without_gpu() -> None:
         return nn.parallel.DistributedDataParallel(net.to(self.device), find_unused_parameters=find_unused)
 
     base_model.model_to_device = model_to_device
+    return True
+
+
+PATCHES = (_init_dist_without_gpu, _distribute_without_gpu)

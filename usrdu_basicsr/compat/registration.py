@@ -27,7 +27,6 @@ def register() -> None:
     try:
         from usrdu_basicsr.compat import basicsr_patches, dist_patches
 
-        basicsr_patches.apply_before_import()
         basicsr_patches.apply()
         dist_patches.apply()
         for module in MODULES:
