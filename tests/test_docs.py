@@ -18,7 +18,6 @@ from threading import Thread
 import cv2
 import pytest
 import torch
-import yaml
 from basicsr.archs.srvgg_arch import SRVGGNetCompact
 
 from python_process import ROOT, check_script, run_script
@@ -31,21 +30,6 @@ LINK = re.compile(r'\]\((?!https?:)([^)\s#]*)(?:#([^)\s]+))?\)')
 PATH = re.compile(r'(?<![\w/.-])(?:scripts|options|usrdu_basicsr|tests|docs)/[\w./*$-]*[\w*/]')
 MODULE = re.compile(r'`((?:\w+/)+\w+\.py)(?:: (\w+))?`')
 
-# Edits of options/track1 that a user makes, and smaller networks and patches
-EDITS = {
-    'name: track1': 'name: my',
-    'NTIRE2020/track1/Corrupted-tr-y': 'mine/HR',
-    'NTIRE2020/track1/Corrupted-tr-x': 'mine/camera',
-    'NTIRE2020/track1/DIV2K_valid_HR': 'mine/validation/HR',
-    'NTIRE2020/track1/Corrupted-va-x': 'mine/validation/camera',
-    'NTIRE2020/track1/generated': 'mine/generated',
-    'num_feat: 64': 'num_feat: 8',
-    'num_block: 23': 'num_block: 1',
-    'num_block: 8': 'num_block: 1',
-    'gt_size: 256': 'gt_size: 64',
-    'num_worker_per_gpu: 6': 'num_worker_per_gpu: 1',
-    'experiments/pretrained_models/ESRGAN_PSNR_SRx4_DF2K_official-150ff491.pth': '~',
-}
 # Arguments that keep a command small
 TRAINING = ['--force_yml', 'train:total_iter=2', 'datasets:train:batch_size_per_gpu=2']
 KERNELS = ['--iterations', '2', '--runs', '1']
@@ -61,7 +45,7 @@ CLIENT = """#!{python} -IS
 import os, sys
 from multiprocessing.connection import Client
 with Client({address!r}) as server:
-    server.send((sys.argv[1:], os.getcwd()))
+    server.send(({arguments!r} + sys.argv[1:], os.getcwd()))
     status, stdout, stderr = server.recv()
 sys.stdout.write(stdout)
 sys.stderr.write(stderr)
@@ -75,23 +59,11 @@ for _page in PAGES:
         BLOCKS[_page.stem, _name].append(_block)
 
 
-def small_track1(folder: Path) -> None:
-    for path in folder.iterdir():
-        text = path.read_text()
-        for old, new in EDITS.items():
-            text = text.replace(old, new)
-        opt = yaml.safe_load(text)
-        if 'train' in opt:
-            del opt['train']['perceptual_opt']  # needs a download
-        path.write_text(yaml.safe_dump(opt, sort_keys=False))
-
-
 @pytest.fixture
 def checkout(tmp_path: Path) -> Path:
-    """Folder like a checkout, with the images that the blocks use and small options of track 1."""
+    """Folder like a checkout, with the images that the blocks use."""
     (tmp_path / 'scripts').symlink_to(ROOT / 'scripts')
     shutil.copytree(ROOT / 'options', tmp_path / 'options')
-    small_track1(tmp_path / 'options' / 'track1')
     images = tmp_path / 'datasets' / 'mine'
     write_sample_images(images / 'HR')
     write_sample_images(images / 'camera', 2, 90, 96)
@@ -104,7 +76,7 @@ def checkout(tmp_path: Path) -> Path:
 
 def with_small_budget(arguments: list[str], folder: Path) -> list[str]:
     """Arguments of `python` with few iterations."""
-    if arguments[:2] == ['-m', 'basicsr.train']:
+    if arguments[:2] == ['-m', 'basicsr.train'] or arguments[:3] == ['-m', 'usrdu_basicsr', 'train']:
         return arguments + TRAINING
     if arguments[0] == 'scripts/estimate_kernels.py':
         (folder / 'estimate.py').write_text(ESTIMATE)
@@ -114,7 +86,7 @@ def with_small_budget(arguments: list[str], folder: Path) -> list[str]:
 
 @pytest.fixture
 def bin_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """Folder with a `python` that starts without importing PyTorch and BasicSR."""
+    """Folder with `python` and `usrdu`, which start without importing PyTorch and BasicSR."""
 
     def serve() -> None:
         while True:
@@ -127,13 +99,15 @@ def bin_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
                 connection.send((result.returncode, result.stdout, result.stderr))
 
     with Listener() as listener:
-        python = tmp_path_factory.mktemp('bin') / 'python'
-        python.write_text(CLIENT.format(python=sys.executable, address=listener.address))
-        python.chmod(0o755)
+        folder = tmp_path_factory.mktemp('bin')
+        for name, arguments in (('python', []), ('usrdu', ['-m', 'usrdu_basicsr'])):
+            client = CLIENT.format(python=sys.executable, address=listener.address, arguments=arguments)
+            (folder / name).write_text(client)
+            (folder / name).chmod(0o755)
         thread = Thread(target=serve, daemon=True)
         thread.start()
-        yield python.parent
-        subprocess.run([python], capture_output=True)  # without arguments, it stops the thread
+        yield folder
+        subprocess.run([folder / 'python'], capture_output=True)  # without arguments, it stops the thread
         thread.join(10)
 
 
@@ -171,7 +145,7 @@ def test_own_data_from_training_to_inference(page: str, name: str, checkout: Pat
 def test_quoted_error_message(checkout: Path):
     message = re.search(r'`error: (.+)`', (ROOT / 'README.md').read_text()).group(1)
     options = checkout / 'options/track1/train_dsn.yml'
-    options.write_text(options.read_text().replace('use_hflip', 'use_flip'))
+    options.write_text(options.read_text().replace('use_hflip', 'use_flip').replace('name: track1', 'name: my'))
     result = run_script('-m', 'basicsr.train', '-opt', options, cwd=checkout)
     assert result.returncode == 1 and message in result.stderr, result.stderr
     assert not (checkout / 'experiments').exists()

@@ -9,10 +9,12 @@ from types import ModuleType
 from usrdu_basicsr.cli import (
     check,
     convert,
+    doctor,
     export,
     generate,
     kernels,
     lmdb,
+    recipes,
     subimages,
     test,
     train,
@@ -34,6 +36,8 @@ COMMANDS: dict[str, tuple[ModuleType, str]] = {
     'subimages': (subimages, 'crop large images into sub-images'),
     'convert': (convert, 'convert a published checkpoint'),
     'export': (export, 'export a network to safetensors, ONNX and torch.export'),
+    'recipes': (recipes, 'list, show and copy options files'),
+    'doctor': (doctor, 'report the environment and what is missing in it'),
 }
 LAUNCHERS = (train, test)  # handle signals, logging and errors themselves
 

@@ -27,7 +27,7 @@ spec = importlib.util.find_spec('basicsr')
 print(json.dumps({'hook': hook, 'basicsr': spec and spec.origin}))
 """
 PROBE = 'import json; from usrdu_basicsr.compat import probes; print(json.dumps(probes.{}()))'
-PACKAGES = ('basicsr', 'torch', 'torchvision', 'numpy', 'opencv-python', 'lmdb', 'pydantic', 'setuptools')
+PACKAGES = ('basicsr', 'torch', 'torchvision', 'numpy', 'opencv-python', 'lmdb', 'setuptools')
 REQUIRED = {'cv2': 'opencv-python', 'yaml': 'pyyaml', 'PIL': 'Pillow'} | {
     name: name for name in ('basicsr', 'torch', 'torchvision', 'numpy', 'lmdb', 'tqdm', 'psutil', 'scipy')
 }
