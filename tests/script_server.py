@@ -6,7 +6,6 @@ import json
 import os
 import runpy
 import sys
-import traceback
 
 
 def run(request: dict) -> int:
@@ -29,7 +28,7 @@ def run(request: dict) -> int:
             sys.stderr.write(f'{error.code}\n')
         return error.code if isinstance(error.code, int) else int(error.code is not None)
     except BaseException:  # noqa: BLE001 (as the interpreter does)
-        traceback.print_exc()
+        sys.excepthook(*sys.exc_info())
         return 1
     return 0
 

@@ -19,7 +19,7 @@ from usrdu_basicsr.utils.stop_signal import STOPPED
 pytestmark = pytest.mark.slow
 
 ENVIRONMENT = {'CUDA_VISIBLE_DEVICES': '', 'PYTHONPATH': str(ROOT)}
-TRAIN = ('-m', 'usrdu_basicsr.train', '-opt')
+TRAIN = ('-m', 'usrdu_basicsr', 'train', '-opt')
 TORCHRUN = ('-m', 'torch.distributed.run', '--standalone', '--nproc_per_node', '2')
 
 

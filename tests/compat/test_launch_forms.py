@@ -95,6 +95,8 @@ class Workspace:
         checkout.mkdir(parents=True)
         for name in ('train.py', 'test.py'):
             shutil.copy(Path(basicsr.__file__).parent / name, checkout / name)
+        (folder / 'bin').mkdir()
+        (folder / 'bin' / 'usrdu').write_text(CONSOLE_SCRIPT)
         for stage in STAGES:
             for kind in ('train', 'test'):
                 self.write(options(stage, kind == 'train'), f'{kind}_{stage}.yml')
@@ -146,11 +148,27 @@ def launcher(form: str, kind: str) -> list[str | Path]:
         'python -m basicsr': ['-m', f'basicsr.{kind}'],
         'a BasicSR checkout': [f'BasicSR/basicsr/{kind}.py'],
         'python usrdu_basicsr': [ROOT / 'usrdu_basicsr' / f'{kind}.py'],
-        'python -m usrdu_basicsr': ['-m', f'usrdu_basicsr.{kind}'],
+        'python -m usrdu_basicsr.KIND': ['-m', f'usrdu_basicsr.{kind}'],
+        'python -m usrdu_basicsr KIND': ['-m', 'usrdu_basicsr', kind],
+        'usrdu': ['bin/usrdu', kind],
     }[form]
 
 
-FORMS = ['python -m basicsr', 'a BasicSR checkout', 'python usrdu_basicsr', 'python -m usrdu_basicsr']
+FORMS = [
+    'python -m basicsr',
+    'a BasicSR checkout',
+    'python usrdu_basicsr',
+    'python -m usrdu_basicsr.KIND',
+    'python -m usrdu_basicsr KIND',
+    'usrdu',
+]
+# As pip writes it
+CONSOLE_SCRIPT = """#!/usr/bin/env python
+import sys
+from usrdu_basicsr.cli.main import main
+if __name__ == '__main__':
+    sys.exit(main())
+"""
 GENERATE = [ROOT / 'scripts' / 'generate_lr.py']
 INFER = [ROOT / 'scripts' / 'inference.py']
 
