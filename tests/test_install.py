@@ -108,6 +108,8 @@ def test_install_and_uninstall(built: tuple[Path, Path], environment: Path):
     pth = site_packages(environment) / PTH
     try:
         assert pth.is_file()
+        # Help needs no dependency, and this environment has none
+        assert run_in(environment, python_of(environment).with_name('usrdu'), '--help').startswith('usage: usrdu ')
         assert 'BasicSRFinder' in run_in(environment, '-c', FINDERS)
         assert 'BasicSRFinder' not in run_in(environment, '-c', FINDERS, hook='0')
         checkout.rename(checkout.with_name('moved away'))  # an editable install loses its package

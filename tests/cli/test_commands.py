@@ -88,9 +88,8 @@ def test_upscale(folder: Path):
 
 def test_generate(folder: Path):
     torch.save({'params': UncertaintyDSN(num_feat=4, num_block=1, scale=4).state_dict()}, folder / 'dsn.pth')
-    output = check_script(
-        *USRDU, 'generate', '-i', 'hr', '-o', 'generated', '--model_path', 'dsn.pth', *CPU, cwd=folder
-    )
+    arguments = ('-i', 'hr', '-o', 'generated', '--model_path', 'dsn.pth', *CPU)
+    output = check_script(*USRDU, 'generate', *arguments, cwd=folder)
     assert output == '3 written, 0 skipped (already exist), 0 failed\n'
     assert image(folder / 'generated' / 'lr' / 'astronaut.png').shape == (20, 24, 3)
     assert np.load(folder / 'generated' / 'log_scale' / 'astronaut.npy').shape == (20, 24, 3)

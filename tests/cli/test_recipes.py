@@ -159,9 +159,9 @@ def test_comments_of_a_copy(here: Path):
     copy_recipe(RECIPES['track1'], folders, Path('my options'))
     text = Path('my options/train_srn.yml').read_text()
     assert text.partition('\n')[2].startswith(
-        '#   python scripts/generate_lr.py -i mine/HR -o \'a "b"\' \\\n'
+        '#   usrdu generate -i mine/HR -o \'a "b"\' \\\n'
         '#     --model_path experiments/my_dsn/models/net_g_latest.pth\n'
-        "#   python -m basicsr.train -opt 'my options'/train_srn.yml\n"
+        "#   usrdu train -opt 'my options'/train_srn.yml\n"
         'name: my_srn\n'
     )
     original = RECIPES['track1'][-2].text
@@ -243,7 +243,7 @@ def test_track2_validates_with_one_folder(here: Path, capsys: pytest.CaptureFixt
     assert changed['train: kernels'] == 'mine/kernels/x4'
     assert changed['datasets: val: dataroot_gt'] is None
     text = Path('my_options/train_dsn.yml').read_text()
-    assert '#   python scripts/estimate_kernels.py -i mine/camera -o mine/kernels\n' in text
+    assert '#   usrdu kernels -i mine/camera -o mine/kernels\n' in text
     validation = yaml.safe_load(Path('my_options/train_srn.yml').read_text())['datasets']['val']
     assert (validation['type'], validation['dataroot_lq']) == ('SingleImageDataset', 'mine/val/camera')
 

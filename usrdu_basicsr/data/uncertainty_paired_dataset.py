@@ -53,7 +53,7 @@ class UncertaintyPairedDataset(Dataset):
         try:
             self.lq_index, self.log_scale_index = (partner_indices(self.gt, s) for s in (self.lq, self.log_scale))
         except InputError as error:
-            raise InputError(f'{error}. Run scripts/generate_lr.py again') from error
+            raise InputError(f'{error}. Run usrdu generate again') from error
         self.policy = BadImagePolicy(len(self.gt), opt.get('on_bad_image', 'stop'))
         self.policy.check(self._check_stored_sizes)
 

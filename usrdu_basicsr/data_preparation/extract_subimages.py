@@ -57,7 +57,7 @@ def extract_subimages(
             `lr`, `log_scale`, `generation.json` and `.subimages.json`. It is written atomically.
         crop: Side of a sub-image in pixels. Images with a shorter side are not cropped along that side.
         step: Distance between sub-images in pixels. A last sub-image ends at the border of the image.
-        generated: Output of `scripts/generate_lr.py` for the images, or None. Crop and step are HR pixels, multiples
+        generated: Output of `usrdu generate` for the images, or None. Crop and step are HR pixels, multiples
             of its scale.
         as_lmdb: With a generated set, write `hr.lmdb`, `lr.lmdb` and `log_scale.lmdb` instead of folders.
         settings: Number of processes, compression and overwriting.
@@ -77,7 +77,7 @@ def extract_subimages(
     generated = input_folder(generated)
     description = read_description(generated)
     if description is None:
-        raise InputError(f"'{generated}' contains no generation.json. Pass the output folder of scripts/generate_lr.py")
+        raise InputError(f"'{generated}' contains no generation.json. Pass the output folder of usrdu generate")
     scale = description['scale']
     for name, value in (('crop', crop), ('step', step)):
         if value % scale:

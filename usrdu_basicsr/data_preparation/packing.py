@@ -15,7 +15,7 @@ from usrdu_basicsr.utils.images import encode_png
 
 @dataclass(frozen=True)
 class PackingSettings:
-    """Settings that `scripts/create_lmdb.py` and `scripts/extract_subimages.py` share.
+    """Settings that `usrdu lmdb` and `usrdu subimages` share.
 
     Attributes:
         workers: Number of processes that read and encode files.
