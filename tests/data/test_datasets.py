@@ -167,7 +167,7 @@ def set_description(folder: Path, text: str) -> None:
         (lambda f: set_description(f, '{'), InputError, r'generation.json. is not JSON'),
         (lambda f: set_description(f, '[]'), InputError, r'generation.json. contains no scale'),
         (lambda f: set_description(f, '{}'), InputError, r'generation.json. contains no scale'),
-        (lambda f: (f / 'set/lr/coffee.png').unlink(), InputError, r"coffee.png'.* in '.*lr'. Run scripts/generate_lr"),
+        (lambda f: (f / 'set/lr/coffee.png').unlink(), InputError, r"coffee.png'.* in '.*lr'. Run usrdu generate"),
         (lambda f: (f / 'set/log_scale/coffee.npy').unlink(), InputError, r"coffee.png' has no partner .*log_scale'"),
         (
             lambda f: write_sample_images(f / 'set/lr', 1, 20, 28),
