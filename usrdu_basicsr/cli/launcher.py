@@ -1,10 +1,12 @@
-"""Arguments of BasicSR's launchers, for `usrdu train` and `usrdu test`."""
+"""Arguments and calls of BasicSR's launchers, for `usrdu train` and `usrdu test`."""
 
 import argparse
+import os
 import sys
+from importlib import import_module
 
 
-def add_launcher_arguments(parser: argparse.ArgumentParser) -> None:
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of BasicSR's `parse_options`, for help, completion and early errors."""
     parser.add_argument('-opt', required=True, help='options file')
     parser.add_argument(
@@ -26,6 +28,12 @@ def add_launcher_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def set_launcher_arguments(command: str) -> None:
-    """Set `sys.argv`, which BasicSR's `parse_options` parses, to the arguments that follow the command."""
-    sys.argv = [f'usrdu {command}', *sys.argv[2:]]
+def run(args: argparse.Namespace) -> int:
+    """Run BasicSR's launcher of the command, `train` or `test`, and return the exit status 0."""
+    from usrdu_basicsr.compat.registration import register
+
+    register()
+    launcher = import_module(f'basicsr.{args.command}')  # after `register`, without which it may not be importable
+    sys.argv = [f'usrdu {args.command}', *sys.argv[2:]]  # BasicSR's `parse_options` parses it
+    getattr(launcher, f'{args.command}_pipeline')(os.getcwd())
+    return 0
