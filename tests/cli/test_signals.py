@@ -1,4 +1,4 @@
-"""SIGINT and SIGTERM to commands of `usrdu`."""
+"""SIGINT, SIGTERM and a closed pipe to commands of `usrdu`."""
 
 import json
 import os
@@ -18,12 +18,12 @@ from usrdu_basicsr.utils.stop_signal import STOPPED
 USRDU = ('-m', 'usrdu_basicsr')
 
 
-def started(folder: Path, *arguments: str) -> subprocess.Popen:
+def started(folder: Path, *arguments: str, stdout: int = subprocess.DEVNULL) -> subprocess.Popen:
     return subprocess.Popen(
         [sys.executable, *USRDU, *arguments],
         cwd=folder,
         env={**os.environ, 'PYTHONPATH': str(ROOT), 'USRDU_BASICSR_HOOK': '0', 'CUDA_VISIBLE_DEVICES': ''},
-        stdout=subprocess.DEVNULL,
+        stdout=stdout,
         stderr=subprocess.PIPE,
         text=True,
     )
@@ -48,6 +48,15 @@ def test_signal_removes_temporary_files(number: signal.Signals, status: int, tmp
     assert process.returncode == status, error
     assert [path.name for path in tmp_path.iterdir()] == ['hr']
     assert 'Traceback' not in error
+
+
+def test_closed_pipe_ends_a_command(tmp_path: Path):
+    """As in `usrdu recipes show track1 | head`."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    process = started(tmp_path, 'recipes', 'show', 'track1', stdout=writer)
+    os.close(writer)
+    assert process.communicate(timeout=60)[1] == '' and process.returncode == 141
 
 
 @pytest.mark.slow

@@ -82,7 +82,12 @@ def run_script(main: Callable[[], int]) -> None:
     # SystemExit lets `finally` blocks remove temporary files. The status is that of a shell after a signal.
     signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     try:
-        sys.exit(main())
+        status = main()
+        sys.stdout.flush()  # a closed pipe is an error here instead of at the interpreter's exit
+        sys.exit(status)
+    except BrokenPipeError:  # the reader of the output, such as `head`, has ended
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what the interpreter still flushes
+        sys.exit(141)  # exit status of a shell after SIGPIPE
     except UserError as error:
         sys.exit(f'error: {error}')
     except KeyboardInterrupt:
