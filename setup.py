@@ -36,6 +36,7 @@ setup(
         'Topic :: Scientific/Engineering :: Image Processing',
     ],
     packages=find_packages(include=['usrdu_basicsr', 'usrdu_basicsr.*']),
+    package_data={'usrdu_basicsr.options': ['schema.json']},
     # With this, an editable install is a plain path line. Without it, setuptools installs an import finder whose own
     # imports slow down every start of Python.
     package_dir={'': '.'},
@@ -46,6 +47,7 @@ setup(
         'torchvision',
         'numpy',
         'opencv-python',
+        'pydantic>=2.9',
         'pyyaml',
         'lmdb',
         'tqdm',
@@ -63,6 +65,16 @@ setup(
     extras_require={
         'export': EXPORT,
         # setuptools: test_install.py builds wheels without downloads, and older versions need the package `wheel` too
-        'test': ['pytest', 'pytest-xdist', 'ruff', 'mypy', 'import-linter', 'setuptools>=70.1', *EXPORT, 'spandrel'],
+        'test': [
+            'pytest',
+            'pytest-xdist',
+            'ruff',
+            'mypy',
+            'import-linter',
+            'jsonschema',
+            'setuptools>=70.1',
+            *EXPORT,
+            'spandrel',
+        ],
     },
 )

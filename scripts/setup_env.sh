@@ -6,10 +6,10 @@
 #                            installed into its virtual or conda environment. A system Python is replaced by .venv.
 #   PYTHON not set           The active virtual or conda environment is used, otherwise .venv, created from python3.
 
-_usrdu_needs='usrdu_basicsr basicsr torch torchvision numpy cv2 yaml lmdb tqdm scipy psutil PIL skimage'
+_usrdu_needs='usrdu_basicsr basicsr torch torchvision numpy cv2 pydantic yaml lmdb tqdm scipy psutil PIL skimage'
 _usrdu_extras=
 if [ "${1:-}" = test ]; then
-    _usrdu_needs+=' pytest xdist ruff mypy importlinter'
+    _usrdu_needs+=' pytest xdist jsonschema ruff mypy importlinter'
     _usrdu_extras='[test]'
 fi
 _usrdu_root="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"

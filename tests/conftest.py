@@ -2,10 +2,15 @@
 
 import random
 import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+import yaml
+from basicsr.utils import options
 
 import usrdu_basicsr
 
@@ -25,3 +30,17 @@ def seeded():
     random.seed(0)
     np.random.seed(0)
     torch.manual_seed(0)
+
+
+@pytest.fixture
+def parse(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., dict]:
+    """Function that parses and checks options as a launcher does, in a folder of the test."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, 'excepthook', sys.excepthook)
+
+    def parse(opt: dict, is_train: bool = True, arguments: tuple[str, ...] = ()) -> dict:
+        Path('run.yml').write_text(yaml.safe_dump(opt))
+        monkeypatch.setattr(sys, 'argv', ['train.py', '-opt', 'run.yml', *arguments])
+        return options.parse_options(str(tmp_path), is_train)[0]
+
+    return parse

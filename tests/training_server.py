@@ -13,7 +13,7 @@ import cv2  # noqa: E402, F401
 from basicsr.utils.registry import ARCH_REGISTRY  # noqa: E402
 from torch import nn  # noqa: E402
 
-import usrdu_basicsr.options.preflight  # noqa: E402, F401
+import usrdu_basicsr.compat.preflight  # noqa: E402, F401
 from usrdu_basicsr.archs.dsn_arch import UncertaintyDSN  # noqa: E402
 
 

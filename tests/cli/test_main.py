@@ -60,7 +60,7 @@ def test_script_and_command_have_the_same_help(name: str, tmp_path: Path):
 
 
 @pytest.mark.parametrize('name', ['train', 'test'])
-def test_launcher_arguments_are_those_of_basicsr(name: str, monkeypatch: pytest.MonkeyPatch):
+def test_launcher_arguments_are_those_of_basicsr(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     class ParserFoundError(Exception):
         pass
 
@@ -76,7 +76,8 @@ def test_launcher_arguments_are_those_of_basicsr(name: str, monkeypatch: pytest.
 
     found: list[dict] = []
     monkeypatch.setattr(argparse.ArgumentParser, 'parse_args', parse_args)
-    monkeypatch.setattr(sys, 'argv', ['train.py', '-opt', str(ROOT / 'options' / 'demo' / 'train_dsn.yml')])
+    (tmp_path / 'other.yml').write_text('model_type: SRModel\n')
+    monkeypatch.setattr(sys, 'argv', ['train.py', '-opt', str(tmp_path / 'other.yml')])
     with pytest.raises(ParserFoundError):
         basicsr_options.parse_options('.', True)
     parser = argparse.ArgumentParser()

@@ -9,11 +9,11 @@ import pytest
 import yaml
 from basicsr.utils.options import parse_options
 
+from recipe_runs import OPTIONS, make_data, read
 from usrdu_basicsr.compat import launcher
-from usrdu_basicsr.options import reading
-from usrdu_basicsr.utils.errors import InputError, InputNotFoundError, UserError
+from usrdu_basicsr.utils.errors import InputError, InputNotFoundError
 
-OPTIONS = {'name': 'run', 'model_type': 'SRModel', 'num_gpu': 0, 'datasets': {}, 'path': {}}
+OTHER_MODEL = {'name': 'run', 'model_type': 'SRModel', 'num_gpu': 0, 'datasets': {}, 'path': {}}
 SITE = Path(basicsr.__file__).parents[1]
 
 
@@ -26,7 +26,7 @@ def in_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
 @pytest.fixture
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., dict]:
     def parse(root: Path | str = SITE, is_train: bool = True, **changes: object) -> dict:
-        (tmp_path / 'options.yml').write_text(yaml.safe_dump({**OPTIONS, **changes}))
+        (tmp_path / 'options.yml').write_text(yaml.safe_dump({**OTHER_MODEL, **changes}))
         monkeypatch.setattr(sys, 'argv', ['train.py', '-opt', 'options.yml'])
         return parse_options(root, is_train)[0]
 
@@ -49,48 +49,74 @@ def test_checkout_of_basicsr(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     assert launcher.working_root(str(tmp_path / 'other')) == str(tmp_path / 'other')
 
 
-def test_options_of_this_package_are_checked(run: Callable[..., dict], monkeypatch: pytest.MonkeyPatch):
-    def check_run(opt: dict) -> None:
-        raise UserError(f'checked {opt["model_type"]} of {opt["path"]["experiments_root"]}')
-
-    monkeypatch.setattr(launcher, 'check_run', check_run)
-    for model in ('UncertaintyDSNModel', 'GradientGANModel'):
-        with pytest.raises(UserError, match=f'checked {model} of .*/experiments/run'):
-            run(model_type=model)
-    assert run(model_type='SRModel')['name'] == 'run'
+def demo() -> dict:
+    """Options of the demo, whose data are in the current folder."""
+    opt = read(OPTIONS / 'demo' / 'train_dsn.yml') | {'num_gpu': 0}
+    make_data(opt)
+    return opt
 
 
-@pytest.mark.parametrize(
-    ('content', 'message'),
-    [
-        ('name: x\nscale: 4: 2\n', r"options.yml', line 2: invalid YAML: "),
-        ('a: b: c\n', r"options.yml', line 1: invalid YAML: "),
-        ('', r'got NoneType, expected a mapping of options'),
-        ('name: x\ndatasets: {}\n', r"options file '.*options.yml': missing num_gpu, path"),
-        ('name: x\nnum_gpu: 0\ndatasets: {}\npath: ~\n', r'path: got None, expected a mapping'),
-        (b'name: \xff\xfe\n', r'cannot read options file'),
-        (b'name: \x07\n', r'invalid YAML'),
-        ('name: x\nnum_gpu: 0\ndatasets: {}\npath: {}\nmanual_seed: -1\n', r'manual_seed: got -1, expected an integer'),
-    ],
-)
-def test_invalid_options_file(tmp_path: Path, content: str | bytes, message: str):
-    path = tmp_path / 'options.yml'
-    path.write_bytes(content if isinstance(content, bytes) else content.encode())
-    with pytest.raises(InputError, match=message):
-        reading.check_options_file(['--launcher', 'none', '-opt', str(path), '--auto_resume'])
+@pytest.mark.parametrize('is_train', [True, False])
+def test_options_are_those_that_basicsr_reads(parse: Callable[..., dict], monkeypatch, is_train: bool):
+    """BasicSR reads the same file itself for a model of another package."""
+    opt = demo() if is_train else options_of_a_test()
+    arguments = ('--force_yml', 'manual_seed=7', 'val:save_img=False', 'scale=4')
+    checked = parse(opt, is_train, arguments)
+    monkeypatch.setattr(launcher, 'is_for_this_package', lambda path, forced: False)
+    assert parse(opt, is_train, arguments) == checked
+    assert checked['manual_seed'] == 7 and checked['val']['save_img'] is False
 
 
-def test_missing_options_file(tmp_path: Path):
-    with pytest.raises(InputNotFoundError, match=r"options file 'none\.yml' does not exist"):
-        reading.check_options_file(['-opt', 'none.yml'])
-    with pytest.raises(InputError, match='cannot read'):
-        reading.check_options_file(['-opt', str(tmp_path)])
+def options_of_a_test() -> dict:
+    """Options of a test without data."""
+    val = {'save_img': True, 'suffix': None}
+    network = {'type': 'SRVGGNetCompact_basicsr', 'num_feat': 4, 'num_conv': 1, 'upscale': 4}
+    return {
+        'name': 'test',
+        'model_type': 'GradientGANModel',
+        'scale': 4,
+        'num_gpu': 0,
+        'datasets': {},
+        'network_g': network,
+        'path': {},
+        'val': val,
+    }
 
 
-def test_valid_options_files(tmp_path: Path):
-    (tmp_path / 'options.yml').write_text('name: x\ndatasets: {}\npath: {}\n')
-    reading.check_options_file(['-opt', 'options.yml', '--force_yml', 'num_gpu=0', 'path:resume_state=a=b'])
-    reading.check_options_file([])  # BasicSR's parser reports this
+def test_forced_values_are_checked_and_not_executed(parse: Callable[..., dict]):
+    opt = demo()
+    code = "__import__('pathlib').Path('executed').touch()"
+    with pytest.raises(InputError, match='2 problems in options file') as caught:
+        parse(opt, arguments=('--force_yml', f'train:total_iter={code}', 'train:ema=0.9', 'train:ema_decay=0.9'))
+    assert f'--force_yml train:total_iter={code}: train: total_iter: got "{code}", expected an integer' in str(
+        caught.value
+    )
+    assert "--force_yml train:ema=0.9: unknown key train: ema: did you mean 'ema_decay'?" in str(caught.value)
+    assert not Path('executed').exists()
+    assert parse(opt, arguments=('--force_yml', f'name={code[:20]}'))['name'] == code[:20]
+    with pytest.raises(InputError, match='invalid YAML: could not determine a constructor'):
+        parse(opt, arguments=('--force_yml', "name=!!python/object/apply:pathlib.Path.touch ['executed']"))
+    assert not Path('executed').exists()
+
+
+def test_problems_of_the_run_are_reported(parse: Callable[..., dict]):
+    opt = demo()
+    opt['network_g']['scale'] = 2
+    with pytest.raises(InputError, match=r'^run\.yml:\d+: network_g: got UncertaintyDSN of scale 2, expected scale 4'):
+        parse(opt)
+    assert not Path('experiments').exists()
+
+
+def test_misspelled_model_type(run: Callable[..., dict]):
+    with pytest.raises(InputError, match="model_type: got 'GradientGANModle', did you mean 'GradientGANModel'"):
+        run(model_type='GradientGANModle')
+    with pytest.raises(InputError, match='missing model_type: expected UncertaintyDSNModel or GradientGANModel'):
+        run(model_type=None)
+    assert run(model_type='SomeModel')['model_type'] == 'SomeModel', 'BasicSR reports it'
+
+
+def test_options_of_other_models_are_read_by_basicsr(run: Callable[..., dict]):
+    assert run(model_type='SRModel', anything={'key': 1})['anything'] == {'key': 1}
 
 
 def test_errors_of_data_workers_are_one_line(capsys: pytest.CaptureFixture[str]):

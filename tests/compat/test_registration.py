@@ -46,10 +46,10 @@ def test_registration_by_the_hook(tmp_path: Path):
     assert output.split() == ['True', 'True']
 
 
-def test_importing_a_module_of_this_package_first(tmp_path: Path):
-    # `dsn_arch` imports BasicSR. This registers the other modules, which may import the partially loaded `dsn_arch`.
-    code = 'from usrdu_basicsr.archs.dsn_arch import UncertaintyDSN; import usrdu_basicsr.models.dsn_model'
-    check_python('-c', code, cwd=tmp_path)
+@pytest.mark.parametrize('module', ['archs.dsn_arch', 'inference.load_network', 'options.checking'])
+def test_importing_a_module_of_this_package_first(tmp_path: Path, module: str):
+    # These modules import BasicSR. This registers other modules, which may import the partially loaded first one.
+    check_python('-c', f'import usrdu_basicsr.{module}; import usrdu_basicsr.models.dsn_model', cwd=tmp_path)
 
 
 def test_launcher_run_as_a_file(tmp_path: Path):

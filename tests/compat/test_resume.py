@@ -11,8 +11,8 @@ from basicsr.models.lr_scheduler import MultiStepRestartLR
 
 from tiny_runs import DSN, dsn_options, srn_options, step, unpaired_batch
 from usrdu_basicsr.archs import dsn_arch
+from usrdu_basicsr.compat.preflight import resumes
 from usrdu_basicsr.compat.resume import Resumer
-from usrdu_basicsr.options.preflight import resumes
 from usrdu_basicsr.utils.errors import InputError, InputNotFoundError
 
 

@@ -52,5 +52,5 @@ def test_demo_from_images_to_report(tmp_path: Path):
 def test_demo_stops_when_a_training_fails(tmp_path: Path):
     result = run_demo(tmp_path, 'scale=3')
     assert result.returncode == 1
-    assert result.stderr.splitlines()[-1].startswith("error: options 'demo_dsn': datasets: train: gt_size: got 64")
+    assert 'train_dsn.yml:15: datasets: train: gt_size: got 64, expected' in result.stderr.splitlines()[-1]
     assert not (tmp_path / 'datasets' / 'demo' / 'generated').exists()

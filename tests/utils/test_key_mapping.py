@@ -12,10 +12,10 @@ from torch import Tensor, nn
 from published import dsn_file, image, published_discriminator, published_weights, relative_error, srn_file, vectors
 from python_process import ROOT, check_script, run_script
 from usrdu_basicsr.archs.dsn_arch import UncertaintyDSN
+from usrdu_basicsr.compat.preflight import check_networks
 from usrdu_basicsr.export.convert_checkpoint import convert_checkpoint
 from usrdu_basicsr.inference.load_network import load_dsn, load_generator
 from usrdu_basicsr.models.base_model import USRDUBaseModel
-from usrdu_basicsr.options.preflight import check_networks
 from usrdu_basicsr.utils.checkpoint import read_weights
 from usrdu_basicsr.utils.errors import InputError
 

@@ -1,10 +1,12 @@
 """Check datasets before a long run: decode every file and report all problems."""
 
 import argparse
-from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from usrdu_basicsr.cli.command_line import UsageError, add_workers, positive
+
+if TYPE_CHECKING:
+    from usrdu_basicsr.options.reading import OptionsFile
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -30,20 +32,28 @@ def run(args: argparse.Namespace) -> int:
 
     register()
     from usrdu_basicsr.data_preparation.check_dataset import check_dataset
+    from usrdu_basicsr.options.checking import check_options, is_for_this_package
+    from usrdu_basicsr.options.reading import read_options_file
 
-    datasets = {'folders': from_arguments(args)} if args.opt is None else from_options(args.opt)
-    problems = 0
+    datasets, invalid = {'folders': from_arguments(args)}, []
+    if args.opt is not None:
+        supported = is_for_this_package(args.opt)
+        file = read_options_file(args.opt)
+        datasets = from_options(file)
+        invalid = check_options(file, is_train='train' in file.options, check_paths=True) if supported else []
+    for each in invalid:
+        print(f'PROBLEM: {each}')
+    problems = len(invalid)
     for name, dataset in datasets.items():
+        if any(each.path[:2] == ('datasets', name) for each in invalid):
+            continue
         report = check_dataset(dataset, args.workers)
-        found = [] if args.opt is None else option_problems(dataset)
-        if report.summary or not found:  # without a summary, both lists name the same options
-            found += report.problems
         print(f'{name}: {dataset.get("type")}')
         for line in (*report.summary, *(f'note: {note}' for note in report.notes)):
             print(f'  {line}')
-        for problem in found:
+        for problem in report.problems:
             print(f'  PROBLEM: {problem}')
-        problems += len(found)
+        problems += len(report.problems)
     print(f'{problems} problem{"s" * (problems != 1)}')
     return 1 if problems else 0
 
@@ -62,28 +72,11 @@ def from_arguments(args: argparse.Namespace) -> dict[str, Any]:
     return roots | {'type': dataset_type, 'phase': 'train', 'scale': args.scale, 'gt_size': args.gt_size}
 
 
-def option_problems(dataset: Mapping[str, Any]) -> list[str]:
-    """Problems of a section that prevent training, apart from its images."""
-    from usrdu_basicsr.options.dataset_rules import check_dataset_options
-    from usrdu_basicsr.options.option_checker import OptionChecker
-
-    checker = OptionChecker()
-    check_dataset_options(checker, dataset, dataset['phase'], '')
-    return checker.problems
-
-
-def from_options(path: str) -> dict[str, Mapping[str, Any]]:
-    """Sections of `datasets` in an options file, with the `phase` and `scale` that BasicSR adds.
-
-    Raises:
-        InputNotFoundError: If the file does not exist.
-        InputError: If it is not an options file.
-    """
-    from usrdu_basicsr.options.reading import check_options_file, read_options_file
-
-    check_options_file(['-opt', path])
-    opt = read_options_file(path)
+def from_options(file: 'OptionsFile') -> dict[str, dict[str, Any]]:
+    """Sections of `datasets` in an options file, with the `phase` and `scale` that BasicSR adds."""
+    datasets = file.options.get('datasets')
     return {
-        name: {**dataset, 'phase': name.split('_')[0], 'scale': opt.get('scale')}
-        for name, dataset in opt['datasets'].items()
+        name: {**dataset, 'phase': str(name).split('_')[0], 'scale': file.options.get('scale')}
+        for name, dataset in (datasets.items() if isinstance(datasets, dict) else ())
+        if isinstance(dataset, dict)
     }

@@ -112,13 +112,13 @@ def _patch_launchers() -> bool:
     `parse_options` is not patched yet. Can be removed when BasicSR writes into the current folder, resumes exactly
     and on a CPU, and lets models validate options.
     """
-    from usrdu_basicsr.compat.launcher import parse_options as parse_and_check
-
     original = import_module('basicsr.utils.options').parse_options
     if getattr(original, '__module__', None) == __name__:
         return False
 
     def parse_options(root_path: str, is_train: bool = True) -> tuple[dict[str, Any], Any]:
+        from usrdu_basicsr.compat.launcher import parse_options as parse_and_check
+
         # A launcher run as a program is a second copy of the module, which did not exist before.
         _patch_resuming(sys.modules['__main__'])
         return parse_and_check(original, root_path, is_train)
@@ -138,19 +138,25 @@ def _patch_resuming(launcher: ModuleType) -> None:
     if original is None or is_patched or not hasattr(launcher, 'train_pipeline'):
         return
 
-    from usrdu_basicsr.compat.launcher import working_root
-    from usrdu_basicsr.compat.resume import resumer
-    from usrdu_basicsr.options.reading import is_usrdu_model
-
+    # These functions import when they are called: the module that imports BasicSR may be one of those imported here.
     def load_resume_state(opt: dict[str, Any]) -> dict[str, Any] | None:
+        from usrdu_basicsr.compat.launcher import working_root
+        from usrdu_basicsr.compat.resume import resumer
+        from usrdu_basicsr.options.reading import is_usrdu_model
+
         # `train_pipeline` has set the root it was called with, and writes TensorBoard's logs there.
         opt['root_path'] = working_root(opt['root_path'])
         load = resumer.load_resume_state if is_usrdu_model(opt) or uses(original, 'current_device') else original
         return load(opt)
 
+    def build_dataloader(build: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        from usrdu_basicsr.compat.resume import resumer
+
+        return resumer.build_dataloader(build, *args, **kwargs)
+
     vars(launcher)['load_resume_state'] = load_resume_state
     if (build := getattr(launcher, 'build_dataloader', None)) is not None:  # otherwise it uses that of `basicsr.train`
-        vars(launcher)['build_dataloader'] = partial(resumer.build_dataloader, build)
+        vars(launcher)['build_dataloader'] = partial(build_dataloader, build)
 
 
 def uses(function: Callable[..., Any], name: str) -> bool:

@@ -1,29 +1,69 @@
 """Changes to BasicSR's launchers: output folder, validation of options, error messages."""
 
+import argparse
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from copy import deepcopy
 from pathlib import Path
-from types import TracebackType
+from types import SimpleNamespace, TracebackType
 from typing import Any
 
-from usrdu_basicsr.options.preflight import check_run
-from usrdu_basicsr.options.reading import check_options_file, is_usrdu_model
+from usrdu_basicsr.compat.preflight import check_run
+from usrdu_basicsr.options.checking import check_options, is_for_this_package, raise_problems
+from usrdu_basicsr.options.reading import OptionsFile, read_options_file
 from usrdu_basicsr.utils.errors import UserError
 
 
 def parse_options(original: Callable[..., Any], root_path: str, is_train: bool) -> tuple[dict[str, Any], Any]:
     """BasicSR's `parse_options` with this package's output folder and validation.
 
+    Options files of other models are read by BasicSR.
+
     Raises:
         UserError: If the options file cannot be read, or a run of one of this package's models would fail.
     """
     show_user_errors()
-    check_options_file(sys.argv[1:])
-    opt, args = original(working_root(root_path), is_train)
-    if is_usrdu_model(opt):
-        check_run(opt)
-    return opt, args
+    root_path = working_root(root_path)
+    parser = argparse.ArgumentParser(add_help=False)
+    parser.add_argument('-opt')
+    parser.add_argument('--force_yml', nargs='+', default=[])
+    parser.add_argument('--auto_resume', action='store_true')
+    args, others = parser.parse_known_args(sys.argv[1:])
+    if args.opt is None or not is_for_this_package(args.opt, args.force_yml):
+        return original(root_path, is_train)  # reports a missing -opt
+
+    file = read_options_file(args.opt, args.force_yml)
+    resumes = args.auto_resume or bool(_section(file, 'path').get('resume_state'))
+    raise_problems(file, check_options(file, is_train, check_paths=True, resumes=resumes))
+    arguments = ['-opt', args.opt, *(['--auto_resume'] if args.auto_resume else []), *others]
+    with _prepared_options(original, file, arguments):
+        opt, basicsr_args = original(root_path, is_train)
+    raise_problems(file, check_run(opt, file))
+    return opt, basicsr_args
+
+
+def _section(file: OptionsFile, key: str) -> dict[str, Any]:
+    section = file.options.get(key)
+    return section if isinstance(section, dict) else {}
+
+
+@contextmanager
+def _prepared_options(original: Callable[..., Any], file: OptionsFile, arguments: list[str]) -> Iterator[None]:
+    """Let BasicSR's `parse_options` use options that have been read and changed by `--force_yml` already.
+
+    BasicSR's YAML loader builds Python objects, and its `--force_yml` executes the values.
+    """
+    variables, argv = original.__globals__, sys.argv
+    ordered_yaml = variables['ordered_yaml']
+    loaded = SimpleNamespace(get_single_data=lambda: deepcopy(file.options), dispose=lambda: None)
+    variables['ordered_yaml'] = lambda: (lambda stream: loaded, None)
+    sys.argv = [argv[0], *arguments]
+    try:
+        yield
+    finally:
+        variables['ordered_yaml'], sys.argv = ordered_yaml, argv
 
 
 def working_root(root_path: str) -> str:
@@ -43,7 +83,7 @@ def working_root(root_path: str) -> str:
 
 
 def show_user_errors() -> None:
-    """Print an uncaught UserError as one line instead of a traceback; the exit status is 1."""
+    """Print an uncaught UserError as its message instead of a traceback; the exit status is 1."""
     previous = sys.excepthook
     if getattr(previous, '__module__', None) == __name__:
         return

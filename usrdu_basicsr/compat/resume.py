@@ -11,9 +11,9 @@ from typing import Any
 
 from basicsr.utils import check_resume, get_root_logger
 
+from usrdu_basicsr.compat.preflight import check_networks
 from usrdu_basicsr.data.resumable_sampler import ResumableSampler, SeededDataset
 from usrdu_basicsr.data.train_dataloader import TrainDataLoader
-from usrdu_basicsr.options.preflight import check_networks
 from usrdu_basicsr.options.reading import is_usrdu_model
 from usrdu_basicsr.utils import dist
 from usrdu_basicsr.utils.checkpoint import read_checkpoint, training_states

@@ -3,14 +3,13 @@
 import logging
 import random
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 import torch
 
 from usrdu_basicsr.storage.source import check_all, find_errors
 from usrdu_basicsr.utils.errors import InputError, UserError
 
-POLICIES = ('stop', 'skip')
 Item = TypeVar('Item')
 logger = logging.getLogger('basicsr')
 
@@ -33,9 +32,7 @@ class BadImagePolicy:
         on_bad_image: `stop` raises the error of a bad image. `skip` logs it once and uses a random other image.
     """
 
-    def __init__(self, count: int, on_bad_image: str = 'stop') -> None:
-        if on_bad_image not in POLICIES:
-            raise InputError(f'on_bad_image: got {on_bad_image!r}, expected {" or ".join(POLICIES)}')
+    def __init__(self, count: int, on_bad_image: Literal['stop', 'skip'] = 'stop') -> None:
         self.skip = on_bad_image == 'skip'
         self._bad = torch.zeros(count, dtype=torch.bool).share_memory_()
 

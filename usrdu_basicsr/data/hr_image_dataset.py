@@ -10,6 +10,7 @@ from basicsr.utils.registry import DATASET_REGISTRY
 from torch.utils.data import Dataset
 
 from usrdu_basicsr.data.bad_image_policy import BadImagePolicy, check_patch_fits
+from usrdu_basicsr.options.schema.dataset_options import HRImageOptions, PatchOptions, PolicyOptions
 from usrdu_basicsr.storage.open_source import open_source
 from usrdu_basicsr.storage.source import IMAGE, Source
 from usrdu_basicsr.utils.images import to_float
@@ -32,17 +33,16 @@ class HRImageDataset(Dataset):
         InputError: If it is empty, or an image is unreadable or, for training, smaller than `gt_size`.
     """
 
-    options = frozenset(
-        {'dataroot_gt', 'meta_info_file', 'gt_size', 'use_hflip', 'use_rot', 'io_backend', 'on_bad_image'}
-    )
-
     def __init__(self, opt: Mapping[str, Any]) -> None:
         self.opt = opt
         self.training = opt['phase'] == 'train'
-        self.gt = open_source(opt['dataroot_gt'], IMAGE, opt.get('meta_info_file'))
-        self.gt_policy = BadImagePolicy(len(self.gt), opt.get('on_bad_image', 'stop'))
+        images = HRImageOptions.from_options(opt)
+        self.gt = open_source(images.dataroot_gt, IMAGE, images.meta_info_file)
+        on_bad_image = PolicyOptions.from_options(opt).on_bad_image if self.training else 'stop'
+        self.gt_policy = BadImagePolicy(len(self.gt), on_bad_image)
         if self.training:
-            self.check_patches(self.gt, self.gt_policy, opt['gt_size'], 'gt_size')
+            self.patches = PatchOptions.from_options(opt)
+            self.check_patches(self.gt, self.gt_policy, self.patches.gt_size, 'gt_size')
         else:
             self.gt_policy.check(self.gt.size)
 
@@ -58,12 +58,12 @@ class HRImageDataset(Dataset):
         image = source.read(index)
         check_patch_fits(image.shape[:2], size, 'gt_size', source.name(index))
         patch, _ = paired_random_crop(image, image, size, 1)
-        patch = augment(patch, self.opt.get('use_hflip', False), self.opt.get('use_rot', False))
+        patch = augment(patch, self.patches.use_hflip, self.patches.use_rot)
         return to_float(patch), source.name(index)  # converted after cropping, which is faster
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         if self.training:
-            image, path = self.gt_policy.read(index, lambda i: self.read_patch(self.gt, i, self.opt['gt_size']))
+            image, path = self.gt_policy.read(index, lambda i: self.read_patch(self.gt, i, self.patches.gt_size))
         else:
             image, path = to_float(self.gt.read(index)), self.gt.name(index)
             height, width = (side // self.opt['scale'] * self.opt['scale'] for side in image.shape[:2])

@@ -10,7 +10,7 @@ from basicsr.utils.registry import DATASET_REGISTRY
 from torch.utils.data import Dataset
 
 from usrdu_basicsr.data.bad_image_policy import BadImagePolicy, check_patch_fits
-from usrdu_basicsr.data.hr_image_dataset import HRImageDataset
+from usrdu_basicsr.options.schema.dataset_options import PatchOptions, PolicyOptions, UncertaintyPairedOptions
 from usrdu_basicsr.storage.generated_set import check_generated_scale
 from usrdu_basicsr.storage.open_source import open_source
 from usrdu_basicsr.storage.pairs import check_lr_size, partner_indices
@@ -40,21 +40,22 @@ class UncertaintyPairedDataset(Dataset):
             was generated at another scale; or, for training, an image is smaller than `gt_size`.
     """
 
-    options = HRImageDataset.options | {'dataroot_lq', 'dataroot_log_scale'}
-
     def __init__(self, opt: Mapping[str, Any]) -> None:
         self.opt = opt
         self.training = opt['phase'] == 'train'
         self.scale = opt['scale']
-        self.gt = open_source(opt['dataroot_gt'], IMAGE, opt.get('meta_info_file'))
-        self.lq = open_source(opt['dataroot_lq'], IMAGE)
-        self.log_scale = open_source(opt['dataroot_log_scale'], LOG_SCALE)
+        images = UncertaintyPairedOptions.from_options(opt)
+        self.gt = open_source(images.dataroot_gt, IMAGE, images.meta_info_file)
+        self.lq = open_source(images.dataroot_lq, IMAGE)
+        self.log_scale = open_source(images.dataroot_log_scale, LOG_SCALE)
+        if self.training:
+            self.patches = PatchOptions.from_options(opt)
         check_generated_scale(self.lq.root.parent, self.scale)
         try:
             self.lq_index, self.log_scale_index = (partner_indices(self.gt, s) for s in (self.lq, self.log_scale))
         except InputError as error:
             raise InputError(f'{error}. Run usrdu generate again') from error
-        self.policy = BadImagePolicy(len(self.gt), opt.get('on_bad_image', 'stop'))
+        self.policy = BadImagePolicy(len(self.gt), PolicyOptions.from_options(opt).on_bad_image)
         self.policy.check(self._check_stored_sizes)
 
     def _check_stored_sizes(self, index: int) -> None:
@@ -66,7 +67,7 @@ class UncertaintyPairedDataset(Dataset):
         for name, size in ((lq_name, lq), (log_scale_name, log_scale)):
             check_lr_size(name, size, self.gt.name(index), gt, self.scale)
         if self.training:
-            check_patch_fits(lq, self.opt['gt_size'] // self.scale, 'gt_size // scale', lq_name)
+            check_patch_fits(lq, self.patches.gt_size // self.scale, 'gt_size // scale', lq_name)
 
     def __len__(self) -> int:
         return len(self.gt)
@@ -83,10 +84,10 @@ class UncertaintyPairedDataset(Dataset):
     def __getitem__(self, index: int) -> dict[str, Any]:
         (gt, lq, log_scale), gt_path, lq_path = self.policy.read(index, self._read)
         if self.training:
-            gt, (lq, log_scale) = paired_random_crop(gt, [lq, log_scale], self.opt['gt_size'], self.scale, gt_path)
+            gt, (lq, log_scale) = paired_random_crop(gt, [lq, log_scale], self.patches.gt_size, self.scale, gt_path)
         # converted to floating point after cropping, which is faster
         images = [to_float(gt), to_float(lq), np.ascontiguousarray(log_scale, np.float32)]
         if self.training:
-            images = augment(images, self.opt.get('use_hflip', False), self.opt.get('use_rot', False))
+            images = augment(images, self.patches.use_hflip, self.patches.use_rot)
         gt, lq, log_scale = img2tensor(images)
         return {'gt': gt, 'lq': lq, 'log_scale': log_scale, 'gt_path': gt_path, 'lq_path': lq_path}

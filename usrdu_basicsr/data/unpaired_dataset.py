@@ -9,6 +9,7 @@ from basicsr.utils.registry import DATASET_REGISTRY
 
 from usrdu_basicsr.data.bad_image_policy import BadImagePolicy
 from usrdu_basicsr.data.hr_image_dataset import HRImageDataset
+from usrdu_basicsr.options.schema.dataset_options import PolicyOptions, UnpairedImageOptions
 from usrdu_basicsr.storage.open_source import open_source
 from usrdu_basicsr.storage.source import IMAGE
 from usrdu_basicsr.utils.errors import InputError
@@ -34,8 +35,6 @@ class UnpairedImageDataset(HRImageDataset):
             the scale, or the phase is not `train`.
     """
 
-    options = HRImageDataset.options | {'dataroot_lq', 'meta_info_file_lq', 'epoch_over'}
-
     def __init__(self, opt: Mapping[str, Any]) -> None:
         super().__init__(opt)
         if not self.training:
@@ -43,14 +42,13 @@ class UnpairedImageDataset(HRImageDataset):
                 'UnpairedImageDataset supports training only. For validation use HRImageDataset, or PairedImageDataset'
                 ' if each HR image has a real LR image'
             )
-        if opt['gt_size'] % opt['scale']:
-            raise InputError(f'gt_size: got {opt["gt_size"]}, expected a multiple of scale {opt["scale"]}')
-        self.epoch_over = opt.get('epoch_over', 'lq')
-        if self.epoch_over not in ('lq', 'gt'):
-            raise InputError(f'epoch_over: got {self.epoch_over!r}, expected lq or gt')
-        self.lq_size = opt['gt_size'] // opt['scale']
-        self.lq = open_source(opt['dataroot_lq'], IMAGE, opt.get('meta_info_file_lq'))
-        self.lq_policy = BadImagePolicy(len(self.lq), opt.get('on_bad_image', 'stop'))
+        gt_size, scale, images = self.patches.gt_size, opt['scale'], UnpairedImageOptions.from_options(opt)
+        if gt_size % scale:
+            raise InputError(f'gt_size: got {gt_size}, expected a multiple of scale {scale}')
+        self.epoch_over = images.epoch_over
+        self.lq_size = gt_size // scale
+        self.lq = open_source(images.dataroot_lq, IMAGE, images.meta_info_file_lq)
+        self.lq_policy = BadImagePolicy(len(self.lq), PolicyOptions.from_options(opt).on_bad_image)
         self.check_patches(self.lq, self.lq_policy, self.lq_size, 'gt_size // scale')
 
     def __len__(self) -> int:
@@ -62,6 +60,6 @@ class UnpairedImageDataset(HRImageDataset):
         else:
             gt_index, lq_index = index, random.randrange(len(self.lq))
         lq, lq_path = self.lq_policy.read(lq_index, lambda i: self.read_patch(self.lq, i, self.lq_size))
-        gt, gt_path = self.gt_policy.read(gt_index, lambda i: self.read_patch(self.gt, i, self.opt['gt_size']))
+        gt, gt_path = self.gt_policy.read(gt_index, lambda i: self.read_patch(self.gt, i, self.patches.gt_size))
         gt, lq = img2tensor([gt, lq])
         return {'gt': gt, 'lq': lq, 'gt_path': gt_path, 'lq_path': lq_path}

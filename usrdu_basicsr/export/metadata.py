@@ -62,7 +62,7 @@ def _experiment_options(checkpoint: Path) -> Any:
     if len(paths) != 1:
         return None
     try:
-        return read_options_file(str(paths[0]))
+        return read_options_file(str(paths[0])).options
     except InputError as error:
         raise InputError(f'options of the experiment: {error}. Select another file with -opt') from error
 

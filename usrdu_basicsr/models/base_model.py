@@ -20,6 +20,7 @@ from usrdu_basicsr.models.nonfinite_guard import NonFiniteGuard
 from usrdu_basicsr.models.optimizer_step import OptimizerStep
 from usrdu_basicsr.models.train_settings import TrainSettings
 from usrdu_basicsr.models.validation import ValidationHistory, validate_dataset
+from usrdu_basicsr.options.schema.checkpoints import PathOptions
 from usrdu_basicsr.utils import dist
 from usrdu_basicsr.utils.checkpoint import check_weights, read_weights
 from usrdu_basicsr.utils.device import training_device
@@ -72,10 +73,9 @@ class USRDUBaseModel(SRModel):
         if self.opt.get('network_d') is not None:
             self.net_d = self.model_to_device(build_network(self.opt['network_d'])).train()
             self.print_network(self.net_d)
-            paths = self.opt['path']
-            if (path := paths.get('pretrain_network_d')) is not None:
-                strict = paths.get('strict_load_d', True)
-                self.load_network(self.net_d, path, strict, paths.get('param_key_d', 'params'))
+            paths = PathOptions.from_options(self.opt['path'])
+            if paths.pretrain_network_d is not None:
+                self.load_network(self.net_d, paths.pretrain_network_d, paths.strict_load_d, paths.param_key_d)
         super().init_training_settings()
         if self.ema_decay > 0:
             self.net_g_ema.to(memory_format=self.train_settings.memory_format)

@@ -14,6 +14,7 @@ from usrdu_basicsr.models.optimizer_step import grad_sync
 from usrdu_basicsr.ops.filters import high_pass
 from usrdu_basicsr.ops.kernels import centre_of_mass, kernel_downsample
 from usrdu_basicsr.ops.resize import bicubic_downsample
+from usrdu_basicsr.options.schema.training_step import DSNStepOptions
 
 SHIFT_TOLERANCE = 0.25  # HR pixels, mean over a set of kernels
 
@@ -45,8 +46,9 @@ class UncertaintyDSNModel(USRDUBaseModel):
     def init_training_settings(self) -> None:
         super().init_training_settings()
         self.kernels: Tensor | None = None
-        if self.opt['train'].get('target') == 'kernel':
-            self.kernels = self._load_kernels(self.opt['train']['kernels']).to(self.device)
+        self.step_options = DSNStepOptions.from_options(self.opt['train'])
+        if self.step_options.target == 'kernel' and self.step_options.kernels is not None:
+            self.kernels = self._load_kernels(self.step_options.kernels).to(self.device)
 
     def _load_kernels(self, folder: str) -> Tensor:
         kernels = torch.from_numpy(read_kernel_set(folder, self.opt['datasets']['train']['gt_size']))
@@ -106,7 +108,7 @@ class UncertaintyDSNModel(USRDUBaseModel):
         return self.precision.run(self.net_g, images, with_features=with_features and self.cri_perceptual is not None)
 
     def _high_pass(self, images: Tensor) -> Tensor:
-        return high_pass(images, gain=self.opt['train'].get('high_pass_gain', 1.0))
+        return high_pass(images, gain=self.step_options.high_pass_gain)
 
     def _generator_losses(self, output: DSNOutput, reference: Tensor) -> dict[str, Tensor]:
         mean, log_scale, feature_log_scale = output

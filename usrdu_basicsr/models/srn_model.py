@@ -10,6 +10,7 @@ from usrdu_basicsr.models.base_model import USRDUBaseModel
 from usrdu_basicsr.models.optimizer_step import grad_sync
 from usrdu_basicsr.ops.filters import gradient_image
 from usrdu_basicsr.ops.laplace import sample_laplace
+from usrdu_basicsr.options.schema.checkpoints import SRNPathOptions
 
 
 @MODEL_REGISTRY.register()
@@ -25,15 +26,14 @@ class GradientGANModel(USRDUBaseModel):
 
     def init_training_settings(self) -> None:
         super().init_training_settings()
-        train_opt, paths = self.opt['train'], self.opt['path']
         self.cri_low_frequency = None
-        if train_opt.get('low_frequency_opt') is not None:
-            self.cri_low_frequency = build_loss(train_opt['low_frequency_opt']).to(self.device)
+        if (loss := self.opt['train'].get('low_frequency_opt')) is not None:
+            self.cri_low_frequency = build_loss(loss).to(self.device)
         self.net_dsn = None
         if self.opt.get('network_dsn') is not None:
             self.net_dsn = build_network(self.opt['network_dsn']).to(self.device).eval().requires_grad_(False)
-            param_key = paths.get('param_key_dsn', 'params_ema')
-            self.load_network(self.net_dsn, paths['pretrain_network_dsn'], param_key=param_key)
+            param_key = SRNPathOptions.from_options(self.opt['path']).param_key_dsn
+            self.load_network(self.net_dsn, self.opt['path']['pretrain_network_dsn'], param_key=param_key)
             self.prepare(self.net_dsn)
 
     def feed_data(self, data: dict[str, Tensor]) -> None:

@@ -38,7 +38,7 @@ def validate_dataset(model: Any, dataset: Any, current_iter: int | str, save_img
     if not len(dataset):
         raise InputError(f"validation set '{name}' is empty. Add images, or remove it from datasets")
     results: dict[int, dict[str, float]] = {}
-    no_pbar = rank != 0 or not opt['val'].get('pbar', False)
+    no_pbar = rank != 0 or not opt['val'].get('pbar')
     for start in tqdm(range(0, len(dataset), world_size), unit='image', unit_scale=world_size, disable=no_pbar):
         model.stop_if_requested()
         if (index := start + rank) < len(dataset):
@@ -120,7 +120,7 @@ class ValidationHistory:
         if not self.records or not metrics:
             return None
         metric, settings = next(iter(metrics.items()))
-        sign = 1 if settings.get('better', 'higher') == 'higher' else -1
+        sign = -1 if settings.get('better') == 'lower' else 1
         dataset = self.records[0]['dataset']
         values = {r['iter']: r['metrics'].get(metric, math.nan) for r in self.records if r['dataset'] == dataset}
         measured = [(sign * values[i], i) for i in iterations if not math.isnan(values.get(i, math.nan))]

@@ -11,7 +11,7 @@ from usrdu_basicsr.utils.errors import InputError
 from usrdu_basicsr.utils.files import input_folder, list_files
 
 LMDB_SUFFIX = '.lmdb'
-PAIRED = 'PairedImageDataset'
+PAIRED, SINGLE = 'PairedImageDataset', 'SingleImageDataset'
 
 
 def default_lmdb_path(folder: Path) -> Path:

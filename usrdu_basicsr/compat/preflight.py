@@ -1,0 +1,163 @@
+"""Validation of a run before it creates a folder."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from copy import deepcopy
+from typing import Any
+
+import torch
+from basicsr.utils.registry import ARCH_REGISTRY, DATASET_REGISTRY, LOSS_REGISTRY
+
+from usrdu_basicsr.data.bad_image_policy import check_patch_fits
+from usrdu_basicsr.data.kernel_set import read_kernel_set
+from usrdu_basicsr.inference.load_network import scale_of
+from usrdu_basicsr.models.train_settings import TrainSettings
+from usrdu_basicsr.options.reading import OptionsFile, Problem
+from usrdu_basicsr.options.schema.checkpoints import SRNPathOptions
+from usrdu_basicsr.options.schema.components import OPTIMIZERS, SCHEDULERS
+from usrdu_basicsr.options.schema.training import LOSSES
+from usrdu_basicsr.storage.open_source import PAIRED, SINGLE, open_basicsr_source
+from usrdu_basicsr.storage.pairs import check_pairs
+from usrdu_basicsr.storage.source import check_all, raise_first
+from usrdu_basicsr.utils.checkpoint import check_weights, read_weights, training_states
+from usrdu_basicsr.utils.device import training_device
+from usrdu_basicsr.utils.errors import InputError, UserError, first_line
+from usrdu_basicsr.utils.precision import Precision
+from usrdu_basicsr.utils.registry import build_from_options
+
+NETWORKS = ('g', 'd', 'dsn')
+OWN_DATASETS = ('UnpairedImageDataset', 'UncertaintyPairedDataset', 'HRImageDataset')
+
+
+def check_run(opt: Mapping[str, Any], file: OptionsFile) -> list[Problem]:
+    """Find the problems of the images, kernels, checkpoints, networks and losses of a run, before it creates a folder.
+
+    No logger is created here, because BasicSR sets up its log file only if none exists.
+
+    Args:
+        opt: Options from BasicSR's `parse_options`, which are not changed.
+        file: The valid options file that they come from, for the locations of problems.
+    """
+    problems: list[Problem] = []
+
+    @contextmanager
+    def check(*path: str) -> Iterator[None]:
+        """Collect the error of an option, instead of raising it."""
+        try:
+            yield
+        except UserError as error:
+            problems.append(Problem(file.location(path), f'{": ".join(path)}: {error}', path))
+
+    with check('num_gpu'):
+        if opt['num_gpu'] != 0 and not torch.cuda.is_available():
+            raise InputError(f'got {opt["num_gpu"]}, but torch finds no CUDA GPU. Use auto, or 0 for the CPU')
+    for phase, dataset in opt['datasets'].items():
+        with check('datasets', phase):
+            _check_dataset(dataset)
+    paths = opt['path']
+    if opt['is_train'] and resumes(opt):  # reads its own checkpoints, which are checked when one is selected
+        paths = paths | {'pretrain_network_g': None, 'pretrain_network_d': None}
+    for net in NETWORKS:
+        with check(f'network_{net}'):
+            check_network(opt, net, paths)
+    if opt['is_train']:
+        train = opt['train']
+        with check('train'):
+            _check_device(opt)
+        if (kernels := train.get('kernels')) is not None:
+            with check('train', 'kernels'):
+                read_kernel_set(kernels, opt['datasets']['train']['gt_size'])
+        for name in LOSSES:
+            if train.get(name) is not None:
+                with check('train', name):
+                    build_from_options(LOSS_REGISTRY, train[name], '')
+        for name in ('optim_g', 'optim_d'):
+            if train.get(name) is not None:
+                with check('train', name):
+                    _check_optimizer(train[name], train['scheduler'])
+    return sorted(problems)
+
+
+def resumes(opt: Mapping[str, Any]) -> bool:
+    """Whether the options resume a training."""
+    if opt['auto_resume']:
+        return bool(training_states(opt['path']['training_states']))
+    return bool(opt['path'].get('resume_state'))
+
+
+def _check_device(opt: Mapping[str, Any]) -> None:
+    """Check precision and compilation on the training device."""
+    settings, device = TrainSettings.from_options(opt['train']), training_device(opt)
+    Precision(settings.precision, device)
+    # Threads of BasicSR's DataParallel autocast to fp16, and its replicas run the first GPU's compiled network.
+    if opt['num_gpu'] > 1 and not opt['dist'] and (settings.precision == 'bf16' or settings.compile_mode is not None):
+        torchrun = f'torchrun --nproc_per_node={opt["num_gpu"]} and --launcher pytorch'
+        raise InputError(f'precision: bf16 and compile need one process per GPU. Use {torchrun}, or num_gpu: 1')
+    if settings.compile_mode is not None:
+        try:
+            torch.compile(torch.neg)(torch.ones(1, device=device))
+        except RuntimeError as error:  # base class of the compiler errors
+            reason = first_line(error)
+            raise InputError(
+                f'compile: torch.compile fails on {device.type} ({reason}). Install a C++ compiler, and Triton'
+                ' for a GPU, or use compile: false'
+            ) from error
+
+
+def _check_dataset(dataset: Mapping[str, Any]) -> None:
+    if dataset['type'] in OWN_DATASETS:  # they check their images when they are built
+        DATASET_REGISTRY.get(dataset['type'])(deepcopy(dataset))
+    elif dataset['type'] == PAIRED:
+        _check_pairs(dataset)
+    elif dataset['type'] == SINGLE:
+        source = open_basicsr_source(dataset, 'dataroot_lq')
+        check_all(len(source), source.size)
+
+
+def _check_pairs(dataset: Mapping[str, Any]) -> None:
+    gt, lq = (open_basicsr_source(dataset, option) for option in ('dataroot_gt', 'dataroot_lq'))
+    sizes = ([source.size(index) for index in range(len(source))] for source in (gt, lq))
+    problems, _ = check_pairs(dataset, gt, lq, *sizes)
+    raise_first(list(map(InputError, problems)))
+    if dataset['phase'] == 'train':
+        check_all(
+            len(gt), lambda index: check_patch_fits(gt.size(index), dataset['gt_size'], 'gt_size', gt.name(index))
+        )
+
+
+def check_networks(opt: Mapping[str, Any], paths: Mapping[str, Any]) -> None:
+    """Check all networks; the arguments and errors are those of `check_network`."""
+    for net in NETWORKS:
+        check_network(opt, net, paths)
+
+
+def check_network(opt: Mapping[str, Any], net: str, paths: Mapping[str, Any]) -> None:
+    """Build a network and check its scale and checkpoint.
+
+    Args:
+        opt: Options.
+        net: `g`, `d` or `dsn`; nothing is checked if the options have no such network.
+        paths: Section to use instead of `opt['path']`.
+
+    Raises:
+        UserError: If the network cannot be built, has another scale, or does not fit its checkpoint.
+    """
+    if (settings := opt.get(f'network_{net}')) is None:
+        return
+    network = build_from_options(ARCH_REGISTRY, settings, '')
+    scale, expected = scale_of(network), opt['scale']
+    if scale not in (None, expected):
+        raise InputError(f'got {settings["type"]} of scale {scale}, expected scale {expected} of the options')
+    given = SRNPathOptions.from_options(paths)
+    path, key = (getattr(given, f'{option}_{net}') for option in ('pretrain_network', 'param_key'))
+    if path is not None:
+        weights = read_weights(path, key, network.state_dict())
+        if getattr(given, f'strict_load_{net}', True):  # the DSN has no such option
+            check_weights(network, weights, path)
+
+
+def _check_optimizer(optimizer: Mapping[str, Any], scheduler: Mapping[str, Any]) -> None:
+    """Build an optimizer and its schedule for one parameter."""
+    parameter = torch.nn.Parameter(torch.zeros(1))
+    built = build_from_options(OPTIMIZERS, {**optimizer, 'params': [parameter]}, '')
+    build_from_options(SCHEDULERS, {**scheduler, 'optimizer': built}, 'scheduler: ')

@@ -1,0 +1,58 @@
+"""The section `val`: validation and test of both stages."""
+
+from usrdu_basicsr.options.schema.components import DSNMetric, SRMetric
+from usrdu_basicsr.options.schema.section import PositiveInteger, Section
+
+
+class TestValOptions(Section):
+    """Test."""
+
+    save_img: bool
+    """Write the results as images."""
+    suffix: str | None
+    """Suffix of the names of the results; `~` for the name of the test."""
+    val_freq: PositiveInteger | None = None
+    """Used in training only."""
+    pbar: bool = False
+    """Show a progress bar."""
+
+
+class ValOptions(Section):
+    """Validation during training."""
+
+    val_freq: PositiveInteger
+    """Number of iterations between validations."""
+    save_img: bool
+    """Write the results as images."""
+    suffix: str | None = None
+    """Used in tests only."""
+    pbar: bool = False
+    """Show a progress bar."""
+
+
+class DSNTestValOptions(TestValOptions):
+    """Test of stage 1."""
+
+    metrics: dict[str, DSNMetric] | None = None
+    """Metrics by name, which compare the mean with the real LR image."""
+
+
+class DSNValOptions(ValOptions):
+    """Validation of stage 1."""
+
+    metrics: dict[str, DSNMetric] | None = None
+    """Metrics by name, which compare the mean with the real LR image. The first one defines the best model."""
+
+
+class SRNTestValOptions(TestValOptions):
+    """Test of stage 2."""
+
+    metrics: dict[str, SRMetric] | None = None
+    """Metrics by name, which compare the result with the ground truth."""
+
+
+class SRNValOptions(ValOptions):
+    """Validation of stage 2."""
+
+    metrics: dict[str, SRMetric] | None = None
+    """Metrics by name, which compare the result with the ground truth. The first one defines the best model."""
