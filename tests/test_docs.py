@@ -144,9 +144,11 @@ def test_own_data_from_training_to_inference(page: str, name: str, checkout: Pat
 @pytest.mark.slow
 def test_quoted_error_message(checkout: Path):
     message = re.search(r'`error: (.+)`', (ROOT / 'README.md').read_text()).group(1)
-    options = checkout / 'options/track1/train_dsn.yml'
-    options.write_text(options.read_text().replace('use_hflip', 'use_flip').replace('name: track1', 'name: my'))
-    result = run_script('-m', 'basicsr.train', '-opt', options, cwd=checkout)
+    folders = ('--hr', 'datasets/mine/HR', '--lr', 'datasets/mine/camera')
+    check_script('-m', 'usrdu_basicsr', 'recipes', 'copy', 'demo', *folders, '-o', 'my_options', cwd=checkout)
+    options = checkout / 'my_options/train_dsn.yml'
+    options.write_text(options.read_text().replace('use_hflip', 'use_flip'))
+    result = run_script('-m', 'basicsr.train', '-opt', 'my_options/train_dsn.yml', cwd=checkout)
     assert result.returncode == 1 and message in result.stderr, result.stderr
     assert not (checkout / 'experiments').exists()
 

@@ -6,6 +6,7 @@
 import argparse
 import os
 
+MODEL_ZOO = 'https://github.com/XPixelGroup/BasicSR/blob/master/docs/ModelZoo.md'
 ROLES = {
     'hr': 'HR images',
     'lr': 'camera images',
@@ -75,5 +76,5 @@ def _copy(args: argparse.Namespace) -> int:
     for entry in copied.left_out:
         print(f'Left out: {entry}')
     for key, path in copied.missing.items():
-        print(f"Download '{os.path.basename(path)}' as described in docs/ntire2020.md to '{path}', or set {key}: ~")
+        print(f"Download '{os.path.basename(path)}' from {MODEL_ZOO} to '{path}', or set {key}: ~")
     return 0

@@ -1,6 +1,5 @@
 """Recipes: the options files in `options/` of a checkout, which normal wheels contain as `usrdu_basicsr/recipes/`."""
 
-import difflib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from typing import Any, TypeVar
 import yaml
 
 from usrdu_basicsr.options.reading import STAGE_1
+from usrdu_basicsr.options.schema.describe import nearest
 from usrdu_basicsr.utils.errors import InputError, not_found
 
 SCHEMA_LINE = '# yaml-language-server: $schema='  # first line of a recipe, for editors
@@ -97,8 +97,7 @@ def find_recipe(name: str) -> list[RecipeFile]:
 def select(choices: Mapping[str, T], name: str, prefix: str = '') -> T:
     """Look up a recipe or a file by its name; an InputError with the nearest name if there is none."""
     if name not in choices:
-        nearest = difflib.get_close_matches(name, choices, n=1, cutoff=0)[0]
-        raise InputError(
-            f"recipe '{prefix}{name}': unknown, did you mean '{prefix}{nearest}'? Expected one of {', '.join(choices)}"
-        )
+        known = [prefix + choice for choice in choices]
+        advice = nearest(prefix + name, known) or f'expected one of {", ".join(known)}'
+        raise InputError(f"unknown recipe '{prefix}{name}': {advice}")
     return choices[name]
