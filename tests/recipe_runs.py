@@ -29,7 +29,8 @@ def make_data(opt: dict) -> None:
             write_sample_images(Path(dataset['dataroot_lq']), 1, 20, 24)
             continue
         hr = Path(dataset['dataroot_gt'])
-        write_sample_images(hr, 2, 80, 96)
+        side = 80 if phase != 'train' or dataset['type'] != 'HRImageDataset' else 64 + 2 * dataset['margin']
+        write_sample_images(hr, 2, side, side + 16)
         if 'dataroot_lq' in dataset:
             downsample_images(hr, Path(dataset['dataroot_lq']))
         if 'dataroot_log_scale' in dataset:

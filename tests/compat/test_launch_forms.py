@@ -254,7 +254,7 @@ def test_tensorboard_shows_the_runs(trained: Workspace):
 def test_resuming_on_a_cpu_with_dsn_on_the_fly(trained: Workspace, server: TrainingServer):
     opt = options('srn', True)
     opt['name'] = 'resumed'
-    opt['datasets']['train'] |= {'type': 'HRImageDataset'}
+    opt['datasets']['train'] |= {'type': 'HRImageDataset', 'gt_size': 32, 'margin': 24}
     for key in ('dataroot_lq', 'dataroot_log_scale'):
         del opt['datasets']['train'][key]
     opt['network_dsn'] = options('dsn', True)['network_g']

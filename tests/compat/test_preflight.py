@@ -182,3 +182,11 @@ def test_missing_gpus_are_reported(dsn_opt: dict):
 def test_generator_of_another_scale(srn_opt: dict):
     opt = changed(srn_opt, 'network_g', 'upscale', value=2)
     assert_problem(opt, 'network_g: got SRVGGNetCompact_basicsr of scale 2, expected scale 4 of the options')
+
+
+@pytest.mark.parametrize(('margin', 'valid'), [(20, False), (22, False), (24, True)])
+def test_margin_must_cover_what_the_dsn_sees(srn_opt: dict, margin: int, valid: bool):
+    opt = changed(srn_opt, 'network_dsn', value={'type': 'UncertaintyDSN', 'num_block': 2})
+    opt['datasets']['train'] |= {'type': 'HRImageDataset', 'gt_size': 16, 'margin': margin}
+    expected = f'margin: got {margin}, expected a multiple of the scale 4 that is >= 24 (receptive radius)'
+    assert problems(opt) == ([] if valid else [f'run.yml:1: datasets: train: {expected}'])

@@ -2,6 +2,7 @@
 
 import logging
 from pathlib import Path
+from types import SimpleNamespace
 from uuid import uuid4
 
 import pytest
@@ -11,6 +12,7 @@ from basicsr.models.lr_scheduler import MultiStepRestartLR
 
 from tiny_runs import DSN, dsn_options, srn_options, step, unpaired_batch
 from usrdu_basicsr.archs import dsn_arch
+from usrdu_basicsr.compat import resume
 from usrdu_basicsr.compat.preflight import resumes
 from usrdu_basicsr.compat.resume import Resumer
 from usrdu_basicsr.utils.errors import InputError, InputNotFoundError
@@ -229,3 +231,17 @@ def test_seed_of_the_training_is_kept(trained: dict):
     resumer.load_resume_state(opt)
     assert opt['manual_seed'] == 5
     assert resumer.messages[-1] == (logging.WARNING, 'Kept manual_seed 5 of the resumed training.')
+
+
+def test_batch_of_several_gpus_in_one_process_is_reported(trained: dict, monkeypatch: pytest.MonkeyPatch):
+    """DataParallel needs a batch for each GPU, which BasicSR's log does not mention."""
+    messages: list[str] = []
+    monkeypatch.setattr(resume, 'get_root_logger', lambda: SimpleNamespace(warning=messages.append))
+    monkeypatch.setattr(resume.stop_signal, 'install', lambda epoch: None)
+    dataset_opt = {'phase': 'train', 'batch_size_per_gpu': 3}
+    for gpus, distributed in ((0, False), (1, False), (2, True), (2, False)):
+        resumer = Resumer()
+        resumer.opt = trained | {'num_gpu': gpus, 'dist': distributed}
+        resumer.build_dataloader(lambda *args, **settings: SimpleNamespace(), range(7), dataset_opt, sampler=range(7))
+    (message,) = messages
+    assert message.startswith('Each step uses 6 patches: batch_size_per_gpu 3 on 2 GPUs of this process.')

@@ -3,6 +3,7 @@
 import json
 import math
 from copy import deepcopy
+from itertools import product
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -16,10 +17,12 @@ from basicsr.models import build_model
 from basicsr.utils import get_root_logger
 from basicsr.utils.registry import METRIC_REGISTRY
 from scipy.ndimage import correlate
+from torch.utils.data import default_collate
 
 from sample_images import downsample_images, write_sample_images
 from tiny_runs import DSN, dsn_options, generated_batch, same, srn_options, unpaired_batch, weights
 from usrdu_basicsr.data.kernel_set import read_kernel_set, write_kernel
+from usrdu_basicsr.inference.generate_lr import generate_set
 from usrdu_basicsr.utils.errors import InputError, InputNotFoundError
 
 
@@ -151,6 +154,17 @@ def test_lr_images_without_log_scale_are_used_unchanged(srn_opt):
     assert torch.equal(model.training_lq(), batch['lq'])
 
 
+@pytest.mark.parametrize(('paths', 'tested'), [({}, 'params_ema'), ({'param_key_g': 'params'}, 'params')])
+def test_a_test_uses_the_weights_of_the_validation(dsn_file: Path, dsn_opt: dict, paths: dict, tested: str):
+    """BasicSR's default would be `params`, but validation, generation and inference use the averaged weights."""
+    saved = torch.load(dsn_file, weights_only=True)
+    assert not same(saved['params'], saved['params_ema'])
+    paths = dsn_opt['path'] | {'pretrain_network_g': str(dsn_file)} | paths
+    opt = {key: value for key, value in dsn_opt.items() if key not in ('train', 'network_d', 'logger')}
+    model = build_model(opt | {'is_train': False, 'path': paths})
+    assert same(model.net_g.state_dict(), saved[tested])
+
+
 @pytest.fixture
 def dsn_file(tmp_path: Path, dsn_opt: dict) -> Path:
     model = build_model(dsn_opt)
@@ -161,23 +175,62 @@ def dsn_file(tmp_path: Path, dsn_opt: dict) -> Path:
 
 
 def test_dsn_on_the_fly_equals_generated_set(srn_opt, dsn_file, tmp_path):
+    """Also at the borders of an image, for every flip and rotation."""
+    write_sample_images(tmp_path / 'hr', 2, 82, 97)
+    generate_set(tmp_path / 'hr', tmp_path / 'set', dsn_file, torch.device('cpu'))
+    dataset = {
+        'name': 'hr',
+        'type': 'HRImageDataset',
+        'phase': 'train',
+        'scale': 4,
+        'dataroot_gt': str(tmp_path / 'hr'),
+        'gt_size': 16,
+        'margin': 24,
+        'use_hflip': True,
+        'use_rot': True,
+    }
     paths = srn_opt['path'] | {'pretrain_network_dsn': str(dsn_file)}
-    model = build_model(srn_opt | {'network_dsn': DSN, 'path': paths})
-    gt = torch.rand(2, 3, 64, 64)
-    model.feed_data({'gt': gt})
-    model.begin_step(3)
-    got = model.training_lq()
+    model = build_model(srn_opt | {'network_dsn': DSN, 'path': paths, 'datasets': {'train': dataset}})
     dsn = model.net_dsn
     state = torch.load(dsn_file, weights_only=True)
     assert same(dsn.state_dict(), state['params_ema']) and not same(state['params'], state['params_ema'])
-    out = dsn(gt)
-    other = build_model(srn_opt)
-    other.feed_data({'gt': gt, 'lq': out.mean, 'log_scale': out.log_scale})
-    other.begin_step(3)
-    assert torch.equal(got, other.training_lq()) and not got.requires_grad
+    assert dsn.receptive_radius <= dataset['margin']
 
+    images = build_dataset(dataset)
+    items = [images[index % 2] for index in range(64)]
+    model.feed_data(default_collate(items))
+    model.predict_pair()
+    found = set()
+    for item, gt, lq, log_scale in zip(items, model.gt, model.lq, model.log_scale, strict=True):
+        name = Path(item['gt_path']).stem
+        full_gt = cv2.imread(item['gt_path'])[..., ::-1] / np.float32(255)
+        full_lq = cv2.imread(str(tmp_path / 'set' / 'lr' / f'{name}.png'))[..., ::-1] / np.float32(255)
+        full_log_scale = np.load(tmp_path / 'set' / 'log_scale' / f'{name}.npy')
+        assert full_lq.shape == full_log_scale.shape == (20, 24, 3)
+        patches = {}
+        for top, left in np.ndindex(20 - 3, 24 - 3):
+            patch = full_gt[top * 4 : top * 4 + 16, left * 4 : left * 4 + 16]
+            patches[top, left] = patch.sum()
+        *_, hflip, vflip, transpose = item['crop'].tolist()
+        position = min(patches, key=lambda key: abs(patches[key] - gt.sum().item()))
+        top, left = position
+        found.add((top in (0, 16), left in (0, 20), hflip, vflip, transpose))
+        for got, full, scale, tolerance in (
+            *((gt, full_gt, 4, 1e-6), (lq, full_lq, 1, 1e-6)),
+            (log_scale, full_log_scale.astype(np.float32), 1, 1e-3),  # stored as float16
+        ):
+            patch = full[top * scale :, left * scale :][: 4 * scale, : 4 * scale]
+            patch = patch[:, ::-1] if hflip else patch
+            patch = patch[::-1] if vflip else patch
+            patch = patch.transpose(1, 0, 2) if transpose else patch
+            np.testing.assert_allclose(got.permute(1, 2, 0).numpy(), patch, atol=tolerance)
+    assert {case[2:] for case in found} == set(product((0, 1), repeat=3))
+    assert any(case[0] for case in found) and any(case[1] for case in found)
+
+    model.feed_data(default_collate(items[:2]))
     before = weights(dsn)
     model.optimize_parameters(3)
+    assert not model.lq.requires_grad and model.gt.shape == (2, 3, 16, 16)
     assert same(before, dsn.state_dict()) and all(p.grad is None for p in dsn.parameters())
     model.save(0, 3)
     saved = torch.load(tmp_path / 'models' / 'net_g_3.pth', weights_only=True)

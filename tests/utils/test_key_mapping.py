@@ -181,8 +181,8 @@ def test_published_checkpoints_in_pretrain_options(tmp_path: Path):
     small = {'type': 'RRDBNet', 'num_in_ch': 3, 'num_out_ch': 3, 'num_feat': 16, 'num_block': 2, 'num_grow_ch': 8}
     dsn_options = {'type': 'UncertaintyDSN'}
     discriminator = {'type': 'UNetDiscriminatorSN_basicsr', 'num_in_ch': 3}
-    stage_1 = {'scale': 4, 'network_g': dsn_options, 'network_d': discriminator}
-    stage_2 = {'scale': 4, 'network_g': small, 'network_dsn': dsn_options}
+    stage_1 = {'is_train': True, 'scale': 4, 'network_g': dsn_options, 'network_d': discriminator}
+    stage_2 = {'is_train': True, 'scale': 4, 'network_g': small, 'network_dsn': dsn_options}
     check_networks(stage_1, {'pretrain_network_g': dsn, 'pretrain_network_d': dsn})
     check_networks(stage_2, {'pretrain_network_g': srn, 'pretrain_network_dsn': srn})
     check_networks(stage_2, {'pretrain_network_dsn': dsn})

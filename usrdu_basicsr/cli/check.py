@@ -69,7 +69,7 @@ def from_arguments(args: argparse.Namespace) -> dict[str, Any]:
         dataset_type = 'UnpairedImageDataset'
     else:
         dataset_type = 'HRImageDataset' if args.lq is None else 'SingleImageDataset'
-    return roots | {'type': dataset_type, 'phase': 'train', 'scale': args.scale, 'gt_size': args.gt_size}
+    return roots | {'type': dataset_type, 'phase': 'train', 'scale': args.scale, 'gt_size': args.gt_size, 'margin': 0}
 
 
 def from_options(file: 'OptionsFile') -> dict[str, dict[str, Any]]:

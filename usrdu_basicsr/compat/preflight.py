@@ -13,8 +13,9 @@ from usrdu_basicsr.data.kernel_set import read_kernel_set
 from usrdu_basicsr.inference.load_network import scale_of
 from usrdu_basicsr.models.train_settings import TrainSettings
 from usrdu_basicsr.options.reading import OptionsFile, Problem
-from usrdu_basicsr.options.schema.checkpoints import SRNPathOptions
+from usrdu_basicsr.options.schema.checkpoints import SRNPathOptions, TestPathOptions
 from usrdu_basicsr.options.schema.components import OPTIMIZERS, SCHEDULERS
+from usrdu_basicsr.options.schema.dataset_options import MarginOptions
 from usrdu_basicsr.options.schema.training import LOSSES
 from usrdu_basicsr.storage.open_source import PAIRED, SINGLE, open_basicsr_source
 from usrdu_basicsr.storage.pairs import check_pairs
@@ -60,6 +61,9 @@ def check_run(opt: Mapping[str, Any], file: OptionsFile) -> list[Problem]:
     for net in NETWORKS:
         with check(f'network_{net}'):
             check_network(opt, net, paths)
+    if opt.get('network_dsn') is not None:
+        with check('datasets', 'train', 'margin'):
+            _check_margin(opt)
     if opt['is_train']:
         train = opt['train']
         with check('train'):
@@ -148,12 +152,23 @@ def check_network(opt: Mapping[str, Any], net: str, paths: Mapping[str, Any]) ->
     scale, expected = scale_of(network), opt['scale']
     if scale not in (None, expected):
         raise InputError(f'got {settings["type"]} of scale {scale}, expected scale {expected} of the options')
-    given = SRNPathOptions.from_options(paths)
+    given = (SRNPathOptions if opt['is_train'] else TestPathOptions).from_options(paths)
     path, key = (getattr(given, f'{option}_{net}') for option in ('pretrain_network', 'param_key'))
     if path is not None:
         weights = read_weights(path, key, network.state_dict())
         if getattr(given, f'strict_load_{net}', True):  # the DSN has no such option
             check_weights(network, weights, path)
+
+
+def _check_margin(opt: Mapping[str, Any]) -> None:
+    """Check that the DSN sees everything that the LR distribution of a patch depends on."""
+    radius = build_from_options(ARCH_REGISTRY, opt['network_dsn'], '').receptive_radius
+    margin, scale = MarginOptions.from_options(opt['datasets']['train']).margin, opt['scale']
+    if margin < radius or margin % scale:
+        least = -(-radius // scale) * scale
+        raise InputError(
+            f'got {margin}, expected a multiple of the scale {scale} that is >= {least} (receptive radius)'
+        )
 
 
 def _check_optimizer(optimizer: Mapping[str, Any], scheduler: Mapping[str, Any]) -> None:

@@ -117,7 +117,13 @@ class Resumer:
 
         image_sampler = settings.pop('sampler')
         batch_size_per_gpu = dataset_opt['batch_size_per_gpu']
-        batch_size = batch_size_per_gpu * (1 if self.opt['dist'] else max(self.opt['num_gpu'], 1))
+        gpus = 1 if self.opt['dist'] else max(self.opt['num_gpu'], 1)
+        batch_size = batch_size_per_gpu * gpus
+        if gpus > 1:
+            get_root_logger().warning(
+                f'Each step uses {batch_size} patches: batch_size_per_gpu {batch_size_per_gpu} on {gpus} GPUs of this'
+                ' process. Set num_gpu: 1 or a smaller batch_size_per_gpu to keep the batch of the options file.'
+            )
         batches = math.ceil(len(image_sampler) / batch_size_per_gpu)  # as the launcher counts them
         iteration = self.state['iter'] if self.state else 0
         sampler = ResumableSampler(image_sampler, self.opt['manual_seed'], batches, batch_size, iteration)

@@ -36,7 +36,7 @@ class UnpairedImageDataset(HRImageDataset):
     """
 
     def __init__(self, opt: Mapping[str, Any]) -> None:
-        super().__init__(opt)
+        super().__init__(opt, margin=0)
         if not self.training:
             raise InputError(
                 'UnpairedImageDataset supports training only. For validation use HRImageDataset, or PairedImageDataset'

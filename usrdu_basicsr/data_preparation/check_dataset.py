@@ -12,6 +12,7 @@ from typing import Any
 from tqdm import tqdm
 
 from usrdu_basicsr.data_preparation.image_info import ImageInfo, inspect_image
+from usrdu_basicsr.options.schema.dataset_options import MarginOptions
 from usrdu_basicsr.storage.generated_set import check_generated_scale
 from usrdu_basicsr.storage.open_source import PAIRED, open_basicsr_source, open_source
 from usrdu_basicsr.storage.pairs import check_pairs
@@ -131,6 +132,8 @@ def _small_images(
     if not _has_patches(dataset):
         return
     patch = dataset['gt_size'] if option == GT else dataset['gt_size'] // dataset['scale']
+    if dataset['type'] == 'HRImageDataset':
+        patch += 2 * MarginOptions.from_options(dataset).margin
     for index, size in enumerate(sizes):
         if size is not None and min(size) < patch:
             name = source.name(index)

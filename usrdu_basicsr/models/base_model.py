@@ -20,7 +20,7 @@ from usrdu_basicsr.models.nonfinite_guard import NonFiniteGuard
 from usrdu_basicsr.models.optimizer_step import OptimizerStep
 from usrdu_basicsr.models.train_settings import TrainSettings
 from usrdu_basicsr.models.validation import ValidationHistory, validate_dataset
-from usrdu_basicsr.options.schema.checkpoints import PathOptions
+from usrdu_basicsr.options.schema.checkpoints import PathOptions, TestPathOptions
 from usrdu_basicsr.utils import dist
 from usrdu_basicsr.utils.checkpoint import check_weights, read_weights
 from usrdu_basicsr.utils.device import training_device
@@ -54,7 +54,10 @@ class USRDUBaseModel(SRModel):
         self.precision = Precision(self.train_settings.precision, training_device(opt))
         self.precision.set_tf32()
         self.metric_options: Mapping[str, Any] = (opt.get('val') or {}).get('metrics') or {}
-        super().__init__(deepcopy(opt))
+        given = deepcopy(opt)
+        if not opt['is_train']:
+            given['path']['param_key_g'] = TestPathOptions.from_options(opt['path']).param_key_g
+        super().__init__(given)
         self.opt = opt  # BasicSR pops `type` from the options of optimizers and schedulers
 
     def model_to_device(self, net: nn.Module) -> nn.Module:

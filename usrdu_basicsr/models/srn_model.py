@@ -1,5 +1,7 @@
 """Stage 2: train a super-resolution network on LR images sampled from the learned distribution."""
 
+from typing import Any
+
 import torch
 from basicsr.archs import build_network
 from basicsr.losses import build_loss
@@ -10,6 +12,7 @@ from usrdu_basicsr.models.base_model import USRDUBaseModel
 from usrdu_basicsr.models.optimizer_step import grad_sync
 from usrdu_basicsr.ops.filters import gradient_image
 from usrdu_basicsr.ops.laplace import sample_laplace
+from usrdu_basicsr.ops.patches import crop_and_augment, round_to_8bit
 from usrdu_basicsr.options.schema.checkpoints import SRNPathOptions
 
 
@@ -18,11 +21,14 @@ class GradientGANModel(USRDUBaseModel):
     """SR with any BasicSR generator and a GAN whose discriminator sees gradient images (USR-DU, IJCAI 2022).
 
     A batch has `gt` and one of the following: `lq` and `log_scale` (an LR image is sampled in each step); `lq` only (it
-    is used as it is); neither, with the options `network_dsn` and `path: pretrain_network_dsn` (the frozen DSN predicts
-    both from `gt`). The sampled noise depends on `manual_seed`, rank and iteration only.
+    is used as it is); `crop`, with the options `network_dsn` and `path: pretrain_network_dsn` (the frozen DSN predicts
+    `lq` and `log_scale` from `gt`, the windows of `HRImageDataset`). The sampled noise depends on `manual_seed`, rank
+    and iteration only.
     """
 
     path_key = 'lq_path'
+    gt: Any
+    crop: Any
 
     def init_training_settings(self) -> None:
         super().init_training_settings()
@@ -37,24 +43,29 @@ class GradientGANModel(USRDUBaseModel):
             self.prepare(self.net_dsn)
 
     def feed_data(self, data: dict[str, Tensor]) -> None:
-        """Set the batch: `gt` `(N, 3, H, W)`, `lq` and `log_scale` `(N, 3, H/s, W/s)`, None where it has none."""
-        for name in ('gt', 'lq', 'log_scale'):
+        """Set the batch: `gt` `(N, 3, H, W)`, `lq`, `log_scale` `(N, 3, H/s, W/s)`, `crop` `(N, 5)`, or None."""
+        for name in ('gt', 'lq', 'log_scale', 'crop'):
             setattr(self, name, self.to_device(data[name]) if name in data else None)
+
+    @torch.no_grad()
+    def predict_pair(self) -> None:
+        """Set the HR patches and their LR distributions, with the values of a generated set, from windows `gt`."""
+        mean, log_scale, _ = self.precision.run(self.net_dsn, self.gt, with_features=False)
+        size, scale, crop = self.opt['datasets']['train']['gt_size'], self.opt['scale'], self.crop
+        self.lq = crop_and_augment(round_to_8bit(mean), crop, size // scale)
+        self.log_scale = crop_and_augment(log_scale, crop, size // scale)
+        crop[:, :2] *= scale
+        self.gt = crop_and_augment(self.gt, crop, size)
 
     def training_lq(self) -> Tensor:
         """LR images of this step, `(N, 3, H/s, W/s)`."""
-        if self.net_dsn is not None:
-            with torch.no_grad():
-                mean, log_scale, _ = self.precision.run(self.net_dsn, self.gt, with_features=False)
-        elif self.log_scale is not None:
-            mean, log_scale = self.lq, self.log_scale
-        else:
-            return self.lq
-        return sample_laplace(mean, log_scale)
+        return self.lq if self.log_scale is None else sample_laplace(self.lq, self.log_scale)
 
     def optimize_parameters(self, current_iter: int) -> None:
         """Update the generator, then the discriminator."""
         self.begin_step(current_iter)
+        if self.net_dsn is not None:
+            self.predict_pair()
         self.lq = self.training_lq()
         lqs, gts = self.train_settings.micro_batches(self.lq), self.train_settings.micro_batches(self.gt)
         logs: list[dict[str, Tensor]] = []

@@ -9,8 +9,8 @@ class TestPathOptions(Section):
 
     pretrain_network_g: InitialCheckpoint | None = None
     """Checkpoint of `network_g`."""
-    param_key_g: str = 'params'
-    """Weights to load from that checkpoint: `params`, or `params_ema` for averaged weights."""
+    param_key_g: str = 'params_ema'
+    """Weights to test: the average `params_ema`, as in validation, or `params`, the only ones without an average."""
     strict_load_g: bool = True
     """Require that the checkpoint has exactly the weights of the network."""
 
@@ -18,6 +18,8 @@ class TestPathOptions(Section):
 class PathOptions(TestPathOptions):
     """Checkpoints that a training starts from."""
 
+    param_key_g: str = 'params'
+    """Weights to load from that checkpoint: `params`, or `params_ema` for averaged weights."""
     pretrain_network_d: InitialCheckpoint | None = None
     """Checkpoint of `network_d`."""
     param_key_d: str = 'params'

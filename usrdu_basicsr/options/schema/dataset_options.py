@@ -81,6 +81,13 @@ class PatchOptions(Section):
     """Flip patches vertically and rotate them by 90 degrees at random."""
 
 
+class MarginOptions(Section):
+    """Surroundings of random crops."""
+
+    margin: NonNegativeInteger = 36
+    """HR pixels around a patch that `network_dsn` sees: at least its receptive radius, and a multiple of the scale."""
+
+
 class PolicyOptions(Section):
     """Handling of images that turn out to be unreadable or too small."""
 

@@ -10,6 +10,7 @@ from usrdu_basicsr.options.schema.components import registered_names
 from usrdu_basicsr.options.schema.dataset_options import (
     DatasetOptions,
     HRImageOptions,
+    MarginOptions,
     PairedImageOptions,
     PatchOptions,
     PolicyOptions,
@@ -25,7 +26,7 @@ class UnpairedTrain(UnpairedImageOptions, PatchOptions, PolicyOptions, TrainData
     """HR images and unpaired camera images, for the training of stage 1."""
 
 
-class HRTrain(HRImageOptions, PatchOptions, PolicyOptions, TrainDatasetOptions):
+class HRTrain(HRImageOptions, PatchOptions, MarginOptions, PolicyOptions, TrainDatasetOptions):
     """HR images whose LR distribution `network_dsn` predicts in each step of stage 2."""
 
 
