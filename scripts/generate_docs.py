@@ -26,8 +26,8 @@ value with its file and line.
 
 * **Stages**: stage 1 is `model_type: UncertaintyDSNModel`, stage 2 is `model_type: GradientGANModel`.
 * **Command line**: `--force_yml train:total_iter=1000 name=other` changes options. The values are parsed as YAML.
-* **Editors**: the first line of each recipe names a JSON Schema, by which editors with a YAML language server (such as
-  VS Code with its YAML extension) complete and explain the keys.
+* **Editors**: the first line of each recipe names a JSON Schema, with which editors that have a YAML language
+  server (such as VS Code with its YAML extension) complete and explain the keys.
 * **Numbers**: YAML reads `1e-4` as text. Write `0.0001`, `1.0e-4` or `!!float 1e-4`.
 * **Defaults**: an option without a default is required. `~` is no value.
 """
@@ -72,8 +72,10 @@ def options_page() -> str:
         parts += [table([f'{text} {used_in(runs)} |' for text, runs in lines], 'used in')]
     parts.append(WITH_TYPE)
     for selected, (names, uses) in sorted(with_type.items(), key=lambda item: origin(item[0])):
-        parts += [f'### {" or ".join(sorted(names))}\n']
-        parts += [f'{selected.__doc__} Used in {", ".join(sorted(uses))}.\n']
+        title, used = ' or '.join(sorted(names)), ', '.join(sorted(uses))
+        is_dataset = origin(selected) == 0  # may have another section for validation
+        parts += [f'### {title} in {used}\n' if is_dataset else f'### {title}\n']
+        parts += [(selected.__doc__ or '').rstrip('.') + ('.\n' if is_dataset else f'. Used in {used}.\n')]
         if rows := [row(selected, key) for key in selected.model_fields if key != 'type']:
             parts += [table(rows)]
     return '\n'.join(parts)
@@ -121,9 +123,11 @@ def row(section: type[Section], key: str) -> str:
     """Line of an option in a table."""
     option, values = section.model_fields[key], section.accepted(key)
     if any(annotations((option.annotation, *option.metadata))):
-        values = values.replace('a mapping', 'a [section with a type](#sections-with-a-type)')
+        link = '[section with a type](#sections-with-a-type)'
+        values = values.replace('a mapping', f'a {link}' if key != 'metrics' else f'names, each with a {link}')
     default = '' if option.is_required() else f'`{yaml_text(option.default)}`'
-    return f'| `{key}` | {values} | {default} | {option.description or ""} |'.replace('\n', ' ')
+    cells = (f'`{key}`', values, default, ' '.join((option.description or '').split()))
+    return f'| {" | ".join(cell.replace("|", chr(92) + "|") for cell in cells)} |'
 
 
 def yaml_text(value: Any) -> str:

@@ -13,7 +13,7 @@ from python_process import run_python
 from recipe_runs import OPTIONS, make_data, read
 from sample_images import write_sample_images
 from usrdu_basicsr.archs.dsn_arch import UncertaintyDSN
-from usrdu_basicsr.compat.preflight import _check_device, check_run
+from usrdu_basicsr.compat.preflight import _check_compilation, _check_precision, check_run
 from usrdu_basicsr.data.kernel_set import write_kernel
 from usrdu_basicsr.options.reading import Location, OptionsFile
 from usrdu_basicsr.utils.errors import InputError
@@ -78,6 +78,8 @@ def test_valid_options_are_unchanged(dsn_opt: dict, srn_opt: dict):
         (('path', 'pretrain_network_d'), 'other.pth', r'does not fit UNetDiscriminatorSN'),
         (('train', 'gan_opt', 'gan_type'), 'vanila', r'train: gan_opt: invalid settings of GANLoss: .*vanila'),
         (('train', 'perceptual_opt'), PERCEPTUAL, r"perceptual_opt: weights: file 'none.pth' does not exist"),
+        (('train', 'pixel_opt', 'kernel_size'), 4, r'pixel_opt: .*kernel_size: got 4, expected a positive odd integer'),
+        (('network_g', 'num_feat'), -3, r'network_g: invalid settings of UncertaintyDSN: '),
         (('train', 'precision'), 'tf32', r'train: precision: tf32 is not supported: .*\. Use fp32$'),
     ],
 )
@@ -102,21 +104,23 @@ def test_all_problems_at_once_in_the_order_of_lines(dsn_opt: dict):
 def test_compiling_without_a_compiler_is_rejected(tmp_path: Path):
     code = """
 import usrdu_basicsr; usrdu_basicsr.register()
-from usrdu_basicsr.compat.preflight import _check_device
-_check_device({'num_gpu': 0, 'dist': False, 'train': {'compile': True}})
+from usrdu_basicsr.compat.preflight import _check_compilation
+_check_compilation({'num_gpu': 0, 'dist': False, 'train': {'compile': True}})
 """
     none = str(tmp_path / 'none')
     result = run_python('-c', code, cwd=tmp_path, CXX=none, PATH=none, TORCHINDUCTOR_CACHE_DIR=str(tmp_path / 'cache'))
     line = result.stderr.strip().splitlines()[-1]
-    assert 'InputError: compile: torch.compile fails on cpu' in line and 'or use compile: false' in line
+    assert 'InputError: torch.compile fails on cpu' in line and 'or use compile: false' in line
 
 
-@pytest.mark.parametrize('train', [{'compile': True}, {'precision': 'bf16'}])
-def test_options_unsupported_by_dataparallel_are_rejected(train, monkeypatch):
+@pytest.mark.parametrize(
+    ('check', 'train'), [(_check_compilation, {'compile': True}), (_check_precision, {'precision': 'bf16'})]
+)
+def test_options_unsupported_by_dataparallel_are_rejected(check, train: dict, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(torch.cuda, 'get_device_capability', lambda device: (9, 0))
-    with pytest.raises(InputError, match=r'need one process per GPU. Use torchrun --nproc_per_node=2 '):
-        _check_device({'num_gpu': 2, 'dist': False, 'train': train})
-    _check_device({'num_gpu': 2, 'dist': False, 'train': {'precision': 'fp16'}})
+    with pytest.raises(InputError, match=r'needs one process per GPU. Use torchrun --nproc_per_node=2 '):
+        check({'num_gpu': 2, 'dist': False, 'train': train})
+    check({'num_gpu': 2, 'dist': False, 'train': {'precision': 'fp16'}})
 
 
 def test_kernels_are_checked(dsn_opt: dict):

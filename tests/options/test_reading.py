@@ -19,6 +19,7 @@ train: &shared
 val:
   <<: *shared
   total_iter: 7
+empty: ~
 """
 
 
@@ -66,6 +67,7 @@ def test_duplicates(tmp_path: Path):
         ('train:new:key=true', ('train', 'new', 'key'), True),
         ('val=None', ('val',), None),
         ('val=~', ('val',), None),
+        ('empty:key=1', ('empty', 'key'), 1),
         ('name=', ('name',), ''),
         ('path:file=a=b', ('path', 'file'), 'a=b'),
         ('name=a: b', ('name',), {'a': 'b'}),
@@ -116,6 +118,10 @@ def test_invalid_forced_value(tmp_path: Path, argument: str, message: str):
         (b'a: !unknown 1\n', r'options\.yml:1: invalid YAML: could not determine a constructor'),
         (b'a: &x\n  b: *x\n', r'a section contains itself. Remove its alias'),
         (b'a: *x\n', r"options\.yml:1: invalid YAML: found undefined alias 'x'"),
+        (b'a: !!int x\n', r'options\.yml:1: invalid YAML: invalid value: invalid literal for int'),
+        (b'b: 1\na: !!float abc\n', r'options\.yml:2: invalid YAML: invalid value: could not convert'),
+        (b'a: !!bool x\n', r'options\.yml:1: invalid YAML: invalid value'),
+        (b'a: !!timestamp 2024-06-31\n', r'options\.yml:1: invalid YAML: invalid value: day'),
         (b'? [a]\n: 1\n', r'options\.yml:1: invalid YAML: found unhashable key'),
         (b'a: 1\n---\nb: 2\n', r'invalid YAML: but found another document'),
         (b'[' * 20000, r'invalid YAML'),
@@ -135,11 +141,23 @@ def test_missing_file(tmp_path: Path):
         read_options_file(str(tmp_path))
 
 
+def test_dates_are_text(tmp_path: Path):
+    assert read(tmp_path, 'name: 2024-06-30\n', 'b=2024-06-31').options == {'name': '2024-06-30', 'b': '2024-06-31'}
+
+
+def test_last_of_two_model_types(tmp_path: Path):
+    """As in YAML, so that a first one of another package does not hide the file from the check."""
+    path = tmp_path / 'options.yml'
+    path.write_text('model_type: SRModel\nmodel_type: GradientGANModel\n')
+    assert read_model_type(str(path)) == 'GradientGANModel'
+    assert read_options_file(str(path)).options['model_type'] == 'GradientGANModel'
+
+
 def test_model_type_of_files_with_other_tags(tmp_path: Path):
     """Options files of other models may have tags that BasicSR's loader knows."""
     path = tmp_path / 'options.yml'
     path.write_text('model_type: SRModel\nmean: !!python/tuple [1, 2]\n')
     assert read_model_type(str(path)) == 'SRModel'
-    assert read_model_type(str(path), ['model_type=GradientGANModel']) == 'GradientGANModel'
+    assert read_model_type(str(path), ['name=@x', 'model_type=GradientGANModel']) == 'GradientGANModel'
     path.write_text('name: x\n')
     assert read_model_type(str(path)) is None

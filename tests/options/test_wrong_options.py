@@ -13,6 +13,7 @@ from usrdu_basicsr.utils.errors import InputError
 OPTIONS = Path(__file__).parents[2] / 'options'
 BASES = {name: OPTIONS / 'demo' / f'train_{name}.yml' for name in ('dsn', 'srn')} | {
     'test': OPTIONS / 'track1' / 'test_srn.yml',
+    'srn_gan': OPTIONS / 'track1' / 'train_srn.yml',
     'fly': OPTIONS / 'track1' / 'train_srn_on_the_fly.yml',
     'track2': OPTIONS / 'track2' / 'train_dsn.yml',
 }
@@ -40,14 +41,30 @@ TYPOS = [
     ('srn', 'upscale: 4', 'upscal: 4', "unknown key network_g: upscal: did you mean 'upscale'?"),
 ]
 TYPES = [
+    ('dsn', 'type: LaplaceKLLoss', 'type: [LaplaceKLLoss]', "pixel_opt: type: got ['LaplaceKLLoss'], did you mean"),
+    ('dsn', 'crop_border: 0', "crop_border: '4'", "crop_border: got text '4', expected an integer >= 0: write 4"),
+    ('dsn', 'milestones: [900]', 'milestones: [9e2]', "milestones: got ['9e2'], expected a list of integers"),
+    (
+        'srn_gan',
+        "'conv5_4': 1",
+        "'conv5_4': 1e-1",
+        "got {'conv5_4': '1e-1'}, expected a mapping to numbers",
+        'layer_weights:',
+    ),
+    (
+        'dsn',
+        'batch_size_per_gpu: 8',
+        'batch_size_per_gpu: 2.5',
+        'batch_size_per_gpu: got 2.5, expected an integer >= 1',
+    ),
     ('dsn', 'ema_decay: 0.99', 'precision: [bf16]', "precision: got ['bf16'], expected one of fp32, tf32, bf16, fp16"),
-    ('dsn', 'ema_decay: 0.99', 'max_nonfinite_iters: true', 'max_nonfinite_iters: got True, expected an integer >= 1'),
-    ('dsn', 'total_iter: 1100', 'total_iter:', 'train: total_iter: got None, expected an integer >= 1'),
+    ('dsn', 'ema_decay: 0.99', 'max_nonfinite_iters: true', 'max_nonfinite_iters: got true, expected an integer >= 1'),
+    ('dsn', 'total_iter: 1100', 'total_iter:', 'train: total_iter: got ~, expected an integer >= 1'),
     ('dsn', 'scale: 4', 'scale: four', "scale: got 'four', expected an integer >= 1"),
     ('dsn', 'num_gpu: auto', 'num_gpu: all', "num_gpu: got 'all', expected an integer >= 0 or auto"),
     ('dsn', 'gt_size: 64', "gt_size: '64'", "datasets: train: gt_size: got text '64', expected an integer >= 1"),
     ('dsn', 'use_rot: true', 'use_rot: 1', 'datasets: train: use_rot: got 1, expected true or false'),
-    ('dsn', 'lr: !!float 1e-3', 'lr: 1e-3', "got text '1e-3', expected a number: write 0.001 or !!float 1e-3"),
+    ('dsn', 'lr: !!float 1e-3', 'lr: 1e-3', "got text '1e-3', expected a number: write 0.001"),
     ('dsn', 'betas: [0.9, 0.999]', 'betas: 0.9', 'train: optim_g: betas: got 0.9, expected a list of 2 numbers'),
     ('dsn', 'betas: [0.9, 0.999]', 'betas: [0.9]', 'train: optim_g: betas: got [0.9], expected a list of 2 numbers'),
     (
@@ -64,12 +81,27 @@ TYPES = [
     ('dsn', 'residual: true', 'residual: 1', 'network_g: residual: got 1, expected true or false'),
 ]
 RANGES = [
+    ('dsn', 'name: demo_dsn', 'name: ..', "name: got '..', expected text without / and \\"),
+    ('dsn', 'ema_decay: 0.99', 'warmup_iter: -5', 'train: warmup_iter: got -5, expected an integer >= -1'),
+    (
+        'dsn',
+        'num_in_ch: 3\n  num_feat: 32',
+        'num_in_ch: 0\n  num_feat: 32',
+        'num_in_ch: got 0, expected an integer >= 1',
+    ),
+    ('dsn', 'gan_type: vanilla', 'gan_type: vanila', "gan_type: got 'vanila', expected one of vanilla, lsgan"),
+    (
+        'dsn',
+        'name: demo_validation',
+        "filename_tmpl: 'x'\n    name: v",
+        "filename_tmpl: got 'x', expected text with one {}",
+    ),
     ('dsn', 'high_pass_gain: 16', 'high_pass_gain: -1', 'train: high_pass_gain: got -1, expected a number > 0'),
     ('dsn', 'scale: 4', 'scale: 0', 'scale: got 0, expected an integer >= 1'),
     ('dsn', 'manual_seed: 0', 'manual_seed: -1', 'manual_seed: got -1, expected an integer >= 0'),
     ('dsn', 'ema_decay: 0.99', 'ema_decay: 1', 'train: ema_decay: got 1, expected a number >= 0 and < 1'),
     ('dsn', 'ema_decay: 0.99', 'precision: half', "got 'half', expected one of fp32, tf32, bf16, fp16"),
-    ('dsn', 'ema_decay: 0.99', 'compile: fast', "train: compile: got 'fast', expected true or false or one of default"),
+    ('dsn', 'ema_decay: 0.99', 'compile: fast', "train: compile: got 'fast', expected one of true, false, default"),
     ('dsn', 'ema_decay: 0.99', 'accum_iter: 0', 'train: accum_iter: got 0, expected an integer >= 1'),
     ('dsn', 'ema_decay: 0.99', 'grad_clip: 0', 'train: grad_clip: got 0, expected a number > 0 or ~'),
     ('dsn', 'ema_decay: 0.99', 'target: kernels', "train: target: got 'kernels', expected bicubic or kernel"),
@@ -94,9 +126,10 @@ MISSING = [
     ('dsn', '    milestones: [900]\n', '', 'missing train: scheduler: milestones', 'scheduler:'),
     ('dsn', '    io_backend:\n      type: disk\n', '', 'missing datasets: val: io_backend', 'val:'),
     ('dsn', '  type: UNetDiscriminatorSN_basicsr\n', '', 'missing network_d: type', 'network_d:'),
-    ('test', '  suffix: ', '  pbar: true #', 'missing val: suffix', 'val:'),
+    ('test', '  save_img: ', '  pbar: true #', 'missing val: save_img', 'val:'),
 ]
 COMBINATIONS = [
+    ('dsn', 'name: demo_validation', 'mean: [0.5, 0.5, 0.5]\n    name: v', 'datasets: val: mean: requires std'),
     ('fly', 'pretrain_network_dsn: ', 'param_key_dsn: params #', 'missing path: pretrain_network_dsn', 'path:'),
     ('fly', 'network_dsn:', 'network_d_s_n:', 'HRImageDataset requires network_dsn', 'type: HRImageDataset'),
     (
@@ -150,10 +183,19 @@ COMBINATIONS = [
         'reduction: got sum',
         'reduction:',
     ),
-    ('srn', '  pixel_opt:\n    type: L1Loss\n', '', 'missing train: pixel_opt', 'train:'),
+    (
+        'srn',
+        '  pixel_opt:\n    type: L1Loss\n',
+        '',
+        'train: pixel_opt: got none, expected this or perceptual_opt',
+        'train:',
+    ),
     ('fly', 'type: HRImageDataset', 'type: PairedImageDataset', 'expected HRImageDataset with network_dsn'),
 ]
 OTHER_STAGE = [
+    ('dsn', 'type: GANLoss', 'type: L1Loss', 'train: gan_opt: type: L1Loss is not supported as gan_opt'),
+    ('srn', 'type: L1Loss', 'type: GANLoss', 'train: pixel_opt: type: GANLoss is not supported in stage 2'),
+    ('dsn', 'type: UNetDiscriminatorSN_basicsr', 'type: SpyNet', 'SpyNet is not supported as network_d'),
     ('dsn', 'manual_seed: 0', 'network_dsn: ~', 'unknown key network_dsn: supported in a training of stage 2 only'),
     (
         'dsn',
@@ -275,7 +317,7 @@ def test_all_problems_at_once_in_the_order_of_lines(tmp_path: Path):
         raise_problems(file, check_options(file, is_train=True))
     title, *lines = str(caught.value).splitlines()
     assert title == f"9 problems in options file '{path}'"
-    assert lines[0] == '--force_yml logger:print_freq=none: logger: print_freq: got None, expected an integer >= 1'
+    assert lines[0] == '--force_yml logger:print_freq=none: logger: print_freq: got ~, expected an integer >= 1'
     numbers = [int(line.removeprefix(f'{path}:').partition(':')[0]) for line in lines[1:]]
     assert numbers == sorted(numbers)
     messages = [row[2] for row in rows]

@@ -45,7 +45,7 @@ def run(args: argparse.Namespace) -> int:
         print(f'PROBLEM: {each}')
     problems = len(invalid)
     for name, dataset in datasets.items():
-        if any(each.path[:2] == ('datasets', name) for each in invalid):
+        if any(each.path == ('scale',) or each.path[:2] == ('datasets', name) for each in invalid):
             continue
         report = check_dataset(dataset, args.workers)
         print(f'{name}: {dataset.get("type")}')

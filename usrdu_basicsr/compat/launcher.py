@@ -3,7 +3,7 @@
 import argparse
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from copy import deepcopy
 from pathlib import Path
@@ -13,7 +13,11 @@ from typing import Any
 from usrdu_basicsr.compat.preflight import check_run
 from usrdu_basicsr.options.checking import check_options, is_for_this_package, raise_problems
 from usrdu_basicsr.options.reading import OptionsFile, read_options_file
+from usrdu_basicsr.options.schema.datasets import TRAIN, VAL
+from usrdu_basicsr.options.schema.rules import value_at
 from usrdu_basicsr.utils.errors import UserError
+
+SECTIONS = {None, *TRAIN, *VAL}  # values of `type` of the sections whose options have defaults
 
 
 def parse_options(original: Callable[..., Any], root_path: str, is_train: bool) -> tuple[dict[str, Any], Any]:
@@ -35,18 +39,13 @@ def parse_options(original: Callable[..., Any], root_path: str, is_train: bool) 
         return original(root_path, is_train)  # reports a missing -opt
 
     file = read_options_file(args.opt, args.force_yml)
-    resumes = args.auto_resume or bool(_section(file, 'path').get('resume_state'))
+    resumes = args.auto_resume or bool(value_at(file.options, ('path', 'resume_state')))
     raise_problems(file, check_options(file, is_train, check_paths=True, resumes=resumes))
     arguments = ['-opt', args.opt, *(['--auto_resume'] if args.auto_resume else []), *others]
     with _prepared_options(original, file, arguments):
         opt, basicsr_args = original(root_path, is_train)
     raise_problems(file, check_run(opt, file))
     return opt, basicsr_args
-
-
-def _section(file: OptionsFile, key: str) -> dict[str, Any]:
-    section = file.options.get(key)
-    return section if isinstance(section, dict) else {}
 
 
 @contextmanager
@@ -57,13 +56,25 @@ def _prepared_options(original: Callable[..., Any], file: OptionsFile, arguments
     """
     variables, argv = original.__globals__, sys.argv
     ordered_yaml = variables['ordered_yaml']
-    loaded = SimpleNamespace(get_single_data=lambda: deepcopy(file.options), dispose=lambda: None)
+    loaded = SimpleNamespace(get_single_data=lambda: _without_nulls(file.options), dispose=lambda: None)
     variables['ordered_yaml'] = lambda: (lambda stream: loaded, None)
     sys.argv = [argv[0], *arguments]
     try:
         yield
     finally:
         variables['ordered_yaml'], sys.argv = ordered_yaml, argv
+
+
+def _without_nulls(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Copy options without `~`, which stands for the default and which BasicSR would use as a value.
+
+    The parameters of networks, losses and other components keep it.
+    """
+    return {
+        key: _without_nulls(value) if isinstance(value, dict) and value.get('type') in SECTIONS else deepcopy(value)
+        for key, value in options.items()
+        if value is not None
+    }
 
 
 def working_root(root_path: str) -> str:

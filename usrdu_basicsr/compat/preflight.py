@@ -47,7 +47,8 @@ def check_run(opt: Mapping[str, Any], file: OptionsFile) -> list[Problem]:
         try:
             yield
         except UserError as error:
-            problems.append(Problem(file.location(path), f'{": ".join(path)}: {error}', path))
+            text = str(error).removeprefix(f'{path[-1]}: ')
+            problems.append(Problem(file.location(path), f'{": ".join(path)}: {text}', path))
 
     with check('num_gpu'):
         if opt['num_gpu'] != 0 and not torch.cuda.is_available():
@@ -66,8 +67,10 @@ def check_run(opt: Mapping[str, Any], file: OptionsFile) -> list[Problem]:
             _check_margin(opt)
     if opt['is_train']:
         train = opt['train']
-        with check('train'):
-            _check_device(opt)
+        with check('train', 'precision'):
+            _check_precision(opt)
+        with check('train', 'compile'):
+            _check_compilation(opt)
         if (kernels := train.get('kernels')) is not None:
             with check('train', 'kernels'):
                 read_kernel_set(kernels, opt['datasets']['train']['gt_size'])
@@ -78,7 +81,10 @@ def check_run(opt: Mapping[str, Any], file: OptionsFile) -> list[Problem]:
         for name in ('optim_g', 'optim_d'):
             if train.get(name) is not None:
                 with check('train', name):
-                    _check_optimizer(train[name], train['scheduler'])
+                    _build_optimizer(train[name])
+        with check('train', 'scheduler'):
+            optimizer = _build_optimizer({'type': 'Adam'})
+            build_from_options(SCHEDULERS, {**train['scheduler'], 'optimizer': optimizer}, '')
     return sorted(problems)
 
 
@@ -89,23 +95,35 @@ def resumes(opt: Mapping[str, Any]) -> bool:
     return bool(opt['path'].get('resume_state'))
 
 
-def _check_device(opt: Mapping[str, Any]) -> None:
-    """Check precision and compilation on the training device."""
-    settings, device = TrainSettings.from_options(opt['train']), training_device(opt)
-    Precision(settings.precision, device)
-    # Threads of BasicSR's DataParallel autocast to fp16, and its replicas run the first GPU's compiled network.
-    if opt['num_gpu'] > 1 and not opt['dist'] and (settings.precision == 'bf16' or settings.compile_mode is not None):
-        torchrun = f'torchrun --nproc_per_node={opt["num_gpu"]} and --launcher pytorch'
-        raise InputError(f'precision: bf16 and compile need one process per GPU. Use {torchrun}, or num_gpu: 1')
-    if settings.compile_mode is not None:
-        try:
-            torch.compile(torch.neg)(torch.ones(1, device=device))
-        except RuntimeError as error:  # base class of the compiler errors
-            reason = first_line(error)
-            raise InputError(
-                f'compile: torch.compile fails on {device.type} ({reason}). Install a C++ compiler, and Triton'
-                ' for a GPU, or use compile: false'
-            ) from error
+def _check_precision(opt: Mapping[str, Any]) -> None:
+    precision = TrainSettings.from_options(opt['train']).precision
+    Precision(precision, training_device(opt))
+    if precision == 'bf16' and _uses_data_parallel(opt):
+        raise InputError(f'bf16 {_use_torchrun(opt)}')  # threads of DataParallel autocast to fp16
+
+
+def _check_compilation(opt: Mapping[str, Any]) -> None:
+    if TrainSettings.from_options(opt['train']).compile_mode is None:
+        return
+    if _uses_data_parallel(opt):
+        raise InputError(_use_torchrun(opt))  # replicas of DataParallel run the first GPU's compiled network
+    device = training_device(opt)
+    try:
+        torch.compile(torch.neg)(torch.ones(1, device=device))
+    except RuntimeError as error:  # base class of the compiler errors
+        raise InputError(
+            f'torch.compile fails on {device.type} ({first_line(error)}). Install a C++ compiler, and Triton for a GPU,'
+            ' or use compile: false'
+        ) from error
+
+
+def _uses_data_parallel(opt: Mapping[str, Any]) -> bool:
+    return opt['num_gpu'] > 1 and not opt['dist']
+
+
+def _use_torchrun(opt: Mapping[str, Any]) -> str:
+    torchrun = f'torchrun --nproc_per_node={opt["num_gpu"]} and --launcher pytorch'
+    return f'needs one process per GPU. Use {torchrun}, or num_gpu: 1'
 
 
 def _check_dataset(dataset: Mapping[str, Any]) -> None:
@@ -171,8 +189,7 @@ def _check_margin(opt: Mapping[str, Any]) -> None:
         )
 
 
-def _check_optimizer(optimizer: Mapping[str, Any], scheduler: Mapping[str, Any]) -> None:
-    """Build an optimizer and its schedule for one parameter."""
+def _build_optimizer(optimizer: Mapping[str, Any]) -> torch.optim.Optimizer:
+    """Build an optimizer of one parameter."""
     parameter = torch.nn.Parameter(torch.zeros(1))
-    built = build_from_options(OPTIMIZERS, {**optimizer, 'params': [parameter]}, '')
-    build_from_options(SCHEDULERS, {**scheduler, 'optimizer': built}, 'scheduler: ')
+    return build_from_options(OPTIMIZERS, {**optimizer, 'params': [parameter]}, '')

@@ -3,7 +3,7 @@
 from basicsr.utils.registry import LOSS_REGISTRY
 from torch import Tensor, nn
 
-from usrdu_basicsr.ops.filters import low_pass
+from usrdu_basicsr.ops.filters import check_kernel_size, low_pass
 
 
 @LOSS_REGISTRY.register()
@@ -18,6 +18,7 @@ class LowFrequencyLoss(nn.Module):
     def __init__(self, loss_weight: float = 1.0, kernel_size: int = 9) -> None:
         super().__init__()
         self.loss_weight = loss_weight
+        check_kernel_size(kernel_size)
         self.kernel_size = kernel_size
 
     def forward(self, pred: Tensor, target: Tensor) -> Tensor:

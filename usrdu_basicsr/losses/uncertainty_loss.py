@@ -5,7 +5,7 @@ from basicsr.utils.registry import LOSS_REGISTRY
 from torch import Tensor, nn
 
 from usrdu_basicsr.losses.vgg_features import VGGFeatures
-from usrdu_basicsr.ops.filters import low_pass
+from usrdu_basicsr.ops.filters import check_kernel_size, low_pass
 from usrdu_basicsr.ops.laplace import uncertainty_term
 
 
@@ -24,6 +24,7 @@ class LaplaceKLLoss(nn.Module):
     def __init__(self, loss_weight: float = 1.0, kernel_size: int = 5) -> None:
         super().__init__()
         self.loss_weight = loss_weight
+        check_kernel_size(kernel_size)
         self.kernel_size = kernel_size
 
     def forward(self, pred: Tensor, target: Tensor, log_scale: Tensor) -> Tensor:

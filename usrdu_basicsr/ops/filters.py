@@ -7,6 +7,12 @@ from torch import Tensor
 from torch.nn import functional as F
 
 
+def check_kernel_size(kernel_size: int) -> None:
+    """Check that a window has a centre; a ValueError if `kernel_size` is even or below 1."""
+    if kernel_size < 1 or kernel_size % 2 == 0:
+        raise ValueError(f'kernel_size: got {kernel_size}, expected a positive odd integer')
+
+
 @lru_cache(maxsize=32)
 def gaussian_window(kernel_size: int, dtype: torch.dtype, device: torch.device) -> Tensor:
     """Gaussian low-pass kernel, cached for each size, dtype and device.
@@ -22,8 +28,7 @@ def gaussian_window(kernel_size: int, dtype: torch.dtype, device: torch.device) 
     Raises:
         ValueError: If `kernel_size` is even or below 1.
     """
-    if kernel_size < 1 or kernel_size % 2 == 0:
-        raise ValueError(f'kernel_size: got {kernel_size}, expected a positive odd integer')
+    check_kernel_size(kernel_size)
     with torch.inference_mode(False):  # a cached inference tensor could not be used in a later training step
         offset = torch.arange(kernel_size, dtype=torch.float64) - (kernel_size - 1) / 2
         window = torch.exp(-0.5 * (offset / (kernel_size / 6)) ** 2)

@@ -6,8 +6,8 @@ from typing import Any
 from basicsr.utils.registry import MODEL_REGISTRY
 from pydantic import ValidationError
 
-from usrdu_basicsr.options.reading import MODEL_TYPES, OptionsFile, Path, Problem, read_model_type
-from usrdu_basicsr.options.schema.describe import nearest
+from usrdu_basicsr.options.reading import MODEL_TYPES, KeyPath, OptionsFile, Problem, read_model_type
+from usrdu_basicsr.options.schema.describe import any_of, nearest
 from usrdu_basicsr.options.schema.paths import CHECK_PATHS, RESUMES
 from usrdu_basicsr.options.schema.run import RUNS, RunOptions
 from usrdu_basicsr.options.schema.section import Section, problem_text
@@ -18,12 +18,12 @@ def is_for_this_package(path: str, forced: Iterable[str] = ()) -> bool:
     """Whether an options file, changed by `--force_yml`, is for a model of this package.
 
     Raises:
-        UserError: If the file cannot be read, or its `model_type` is missing or a misspelled one of this package.
+        UserError: If the file cannot be read, or its `model_type` is a misspelled one of this package.
     """
     model_type = read_model_type(path, forced)
     if model_type is None:
-        raise InputError(f"-opt: options file '{path}': missing model_type: expected {' or '.join(MODEL_TYPES)}")
-    if model_type not in MODEL_REGISTRY and (advice := nearest(model_type, MODEL_TYPES)):
+        return False
+    if model_type not in MODEL_REGISTRY and (advice := nearest(model_type, MODEL_TYPES, cutoff=0.85)):
         raise InputError(f"-opt: options file '{path}': model_type: got {model_type!r}, {advice}")
     return model_type in MODEL_TYPES
 
@@ -46,7 +46,7 @@ def check_options(file: OptionsFile, is_train: bool, check_paths: bool = False, 
             path, context = each['loc'], each['ctx']
             text = problem_text(path, context)
             if context['form'] == 'unknown':
-                text += f': {_advice(run, path, context["text"].split("|"))}'
+                text += f': {_advice(run, path, context["known"])}'
             problems.append(Problem(file.location(path), text, path))
     return sorted(problems)
 
@@ -60,19 +60,19 @@ def raise_problems(file: OptionsFile, problems: Iterable[Problem]) -> None:
         raise InputError('\n'.join([f"{len(lines)} problems in options file '{file.path}'", *lines]))
 
 
-def _advice(run: type[RunOptions], path: Path, known: list[str]) -> str:
-    """What to do about an unknown key: the runs that support it, the nearest key, its place, or all known keys."""
+def _advice(run: type[RunOptions], path: KeyPath, known: list[str]) -> str:
+    """Advice for an unknown key: the runs that support it, the nearest key, its place, or all known keys."""
     if runs := [other.label for other in RUNS.values() if path in option_paths(other)]:
         return f'supported in {" and ".join(runs)} only'
     key = str(path[-1])
     if suggestion := nearest(key, known):
         return suggestion
-    if places := [each for each in option_paths(run) if each[-1] == key]:
+    if places := [each for each in option_paths(run) if each[-1] == key and each != path]:
         return f'did you mean {": ".join(places[0])!r}?'
-    return f'expected one of {", ".join(sorted(known))}'
+    return f'expected {any_of(sorted(known))}'
 
 
-def option_paths(section: type[Section], prefix: Path = ()) -> Iterator[Path]:
+def option_paths(section: type[Section], prefix: KeyPath = ()) -> Iterator[KeyPath]:
     """Paths of the options of a section and of its sections, except those that depend on a `type`."""
     for key, field in section.model_fields.items():
         yield (*prefix, key)

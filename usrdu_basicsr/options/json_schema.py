@@ -1,4 +1,4 @@
-"""JSON Schema of options files, by which editors complete, explain and check keys."""
+"""JSON Schema of options files, with which editors complete, explain and check keys."""
 
 import json
 from typing import Any

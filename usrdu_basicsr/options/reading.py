@@ -9,7 +9,8 @@ from yaml import MappingNode, Node, SafeLoader, ScalarNode, SequenceNode
 
 from usrdu_basicsr.utils.errors import InputError, not_found
 
-Path = tuple[Any, ...]
+NULL = 'tag:yaml.org,2002:null'
+KeyPath = tuple[Any, ...]
 STAGE_1, STAGE_2 = MODEL_TYPES = ('UncertaintyDSNModel', 'GradientGANModel')
 
 
@@ -46,7 +47,7 @@ class Problem:
 
     location: Location
     text: str
-    path: Path = field(default=(), compare=False)
+    path: KeyPath = field(default=(), compare=False)
 
     def __str__(self) -> str:
         return f'{self.location}: {self.text}'
@@ -65,10 +66,10 @@ class OptionsFile:
 
     path: str
     options: dict[str, Any]
-    locations: dict[Path, Location]
+    locations: dict[KeyPath, Location]
     problems: list[Problem] = field(default_factory=list)
 
-    def location(self, path: Path) -> Location:
+    def location(self, path: KeyPath) -> Location:
         """Location of a key or, if the file does not contain it, of its section."""
         while path not in self.locations:
             path = path[:-1]
@@ -100,8 +101,9 @@ def read_model_type(path: str, forced: Iterable[str] = ()) -> str | None:
     Raises:
         UserError: As `read_options_file`, except that any tags are permitted.
     """
+    forced = [argument for argument in forced if argument.partition('=')[0].strip() == 'model_type']
     node = _child(_read_nodes(path, forced), 'model_type')
-    return node.value if isinstance(node, ScalarNode) and node.tag != 'tag:yaml.org,2002:null' else None
+    return node.value if isinstance(node, ScalarNode) else None
 
 
 def read_network_options(path: str) -> dict[str, Any]:
@@ -134,11 +136,23 @@ def _read_nodes(path: str, forced: Iterable[str]) -> MappingNode:
 
 
 class _Loader(SafeLoader):
-    """Loader whose nodes know the file, or the argument of `--force_yml`, that they come from."""
+    """Loader whose nodes know the file, or the argument of `--force_yml`, that they come from. Dates are text."""
+
+    yaml_implicit_resolvers = {  # noqa: RUF012
+        first: [(tag, pattern) for tag, pattern in resolvers if tag != 'tag:yaml.org,2002:timestamp']
+        for first, resolvers in SafeLoader.yaml_implicit_resolvers.items()
+    }
 
     def __init__(self, text: str, name: str) -> None:
         super().__init__(text)
         self.name = name
+
+    def construct_object(self, node: Node, deep: bool = False) -> Any:
+        """Build the value of a node; `!!int x` is a ConstructorError, not one of PyYAML's other errors."""
+        try:
+            return super().construct_object(node, deep)
+        except (ValueError, KeyError, AttributeError) as error:
+            raise yaml.constructor.ConstructorError(None, None, f'invalid value: {error}', node.start_mark) from error
 
 
 def _compose(text: str, name: str) -> Node | None:
@@ -154,7 +168,7 @@ def _compose(text: str, name: str) -> Node | None:
 def _construct(node: Node) -> Any:
     """Build the values of a node."""
     try:
-        return SafeLoader('').construct_document(node)
+        return _Loader('', '').construct_document(node)
     except yaml.MarkedYAMLError as error:
         raise InputError(f'{_location(error.problem_mark)}: invalid YAML: {error.problem}') from error
 
@@ -178,6 +192,7 @@ def _force(root: MappingNode, argument: str) -> None:
     for i, part in enumerate(sections):
         found = _child(section, part)
         if found is None:
+            section.value = [pair for pair in section.value if pair[0].value != part]
             found = MappingNode('tag:yaml.org,2002:map', [], value.start_mark)
             section.value.append((ScalarNode('tag:yaml.org,2002:str', part, value.start_mark), found))
         if not isinstance(found, MappingNode):
@@ -188,10 +203,11 @@ def _force(root: MappingNode, argument: str) -> None:
 
 
 def _child(section: MappingNode, key: str) -> Node | None:
-    return next((value for name, value in section.value if name.value == key), None)
+    found = [value for name, value in section.value if name.value == key]
+    return found[-1] if found and found[-1].tag != NULL else None  # the last one wins, as in YAML
 
 
-def _duplicates(node: Node, path: Path) -> Iterator[Problem]:
+def _duplicates(node: Node, path: KeyPath) -> Iterator[Problem]:
     """Problems of keys that occur more than once in a section, where the last one would silently win."""
     first: dict[Any, Node] = {}
     for key, value in node.value if isinstance(node, MappingNode) else ():
@@ -207,12 +223,12 @@ def _duplicates(node: Node, path: Path) -> Iterator[Problem]:
         yield from _duplicates(value, (*path, index))
 
 
-def _locations(node: Node, path: Path) -> Iterator[tuple[Path, Location]]:
-    """Path and location of each key of a constructed node, in which merged keys are resolved."""
+def _locations(node: Node, path: KeyPath) -> Iterator[tuple[KeyPath, Location]]:
+    """Keys and location of each key of a constructed node, in which merged keys are resolved."""
     if isinstance(node, MappingNode):
         for key, value in node.value:
             if isinstance(key, ScalarNode):
-                child = (*path, SafeLoader('').construct_object(key))
+                child = (*path, _Loader('', '').construct_object(key))
                 yield child, _location(key.start_mark)
                 yield from _locations(value, child)
     elif isinstance(node, SequenceNode):

@@ -10,6 +10,9 @@ from basicsr.utils.registry import Registry
 
 from usrdu_basicsr.utils.errors import InputError, UserError
 
+# Errors of constructors that got invalid settings; `NameError` is raised where an unknown name selects a variable
+INVALID_SETTINGS = (*(ValueError, TypeError, LookupError, AttributeError, NameError, AssertionError, RuntimeError),)
+
 
 def find_registered(registry: Registry, name: str | None) -> Any | None:
     """Class or function registered as `name` or, as in BasicSR, `name_basicsr`; None if there is none."""
@@ -41,5 +44,5 @@ def build_from_options(registry: Registry, settings: Mapping[str, Any], where: s
         raise type(error)(f'{where}{error}') from error
     except URLError as error:
         raise InputError(f'{where}cannot download the weights ({error.reason}). Use a weights file instead') from error
-    except (ValueError, TypeError, NotImplementedError, KeyError, AssertionError) as error:
+    except INVALID_SETTINGS as error:
         raise InputError(f'{where}invalid settings of {settings["type"]}: {error}') from error

@@ -9,10 +9,12 @@ class TestPathOptions(Section):
 
     pretrain_network_g: InitialCheckpoint | None = None
     """Checkpoint of `network_g`."""
-    param_key_g: str = 'params_ema'
+    param_key_g: str | None = 'params_ema'
     """Weights to test: the average `params_ema`, as in validation, or `params`, the only ones without an average."""
     strict_load_g: bool = True
     """Require that the checkpoint has exactly the weights of the network."""
+    resume_state: State | None = None
+    """Training state (`*.state`) to resume a training from; `--auto_resume` finds the newest one."""
 
 
 class PathOptions(TestPathOptions):
@@ -26,9 +28,7 @@ class PathOptions(TestPathOptions):
     """Weights to load from that checkpoint."""
     strict_load_d: bool = True
     """Require that the checkpoint has exactly the weights of the discriminator."""
-    resume_state: State | None = None
-    """Training state (`*.state`) to resume from; `--auto_resume` finds the newest one."""
-    ignore_resume_networks: list[str] | None = None
+    ignore_resume_networks: list[str] | str | None = None
     """Networks that keep their `pretrain_network_*` when a training is resumed, such as `network_g`."""
 
 

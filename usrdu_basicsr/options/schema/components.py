@@ -4,17 +4,16 @@ import inspect
 import re
 import types
 from collections.abc import Callable, Mapping
-from functools import cache
+from functools import cache, partial
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import torch
-from annotated_types import Len
 from basicsr.models import lr_scheduler
 from basicsr.utils.registry import ARCH_REGISTRY, LOSS_REGISTRY, METRIC_REGISTRY, Registry
-from pydantic import Field, create_model
+from pydantic import BeforeValidator, ConfigDict, Field, create_model
 
 from usrdu_basicsr.options.schema.by_type import ByType
-from usrdu_basicsr.options.schema.section import Section
+from usrdu_basicsr.options.schema.section import Iterations, Section, integral
 
 SCALARS = (bool, int, float, str, type(None))
 SCHEDULERS: dict[str, Callable[..., Any]] = {
@@ -26,9 +25,27 @@ OPTIMIZERS: dict[str, Callable[..., Any]] = {'Adam': torch.optim.Adam}  # the on
 GIVEN = {'img', 'img2', 'log_scale', 'optimizer', 'params'}  # arguments that do not come from the options
 
 
+Count = Annotated[int, Field(ge=1)]
+# Values of BasicSR's parameters that have no annotation and whose default says too little
+TYPES: dict[str, Any] = {
+    **dict.fromkeys(('num_in_ch', 'num_out_ch', 'num_feat', 'num_block', 'num_conv', 'num_grow_ch'), Count),
+    'crop_border': Annotated[int, Field(ge=0)],
+    'milestones': list[Annotated[int, BeforeValidator(integral)]],
+    'periods': list[Iterations],
+    'restarts': list[Annotated[int, BeforeValidator(integral)]],
+    'restart_weights': list[float],
+    'layer_weights': dict[str, float],
+    'gan_type': Literal['vanilla', 'lsgan', 'wgan', 'wgan_softplus', 'hinge'],
+    'reduction': Literal['mean', 'sum'],
+    'criterion': Literal['l1', 'l2', 'fro'],
+    'img_size': Any,  # of SwinIR: a number or a list
+}
+
+
 class Component(Section):
     """Base class of the sections of components. Its options are the parameters of a class or function."""
 
+    null_is_default = False
     type: str
     """Registered name."""
 
@@ -45,16 +62,25 @@ def section_of(function: Callable[..., Any], base: type[Component] = Component) 
     """Create the section of a component from the signature of its class or function."""
     described = parameter_docs(function)
     options: dict[str, Any] = {}
-    for parameter in inspect.signature(function).parameters.values():
-        if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD) or parameter.name in GIVEN:
-            continue
-        default = ... if parameter.default is parameter.empty else _plain(parameter.default)
-        options[parameter.name] = (
-            _type_of(parameter),
-            Field(default, description=described.get(parameter.name), validate_default=False),
-        )
+    is_open = False  # whether there may be options that the signature does not tell
+    for name, parameter in inspect.signature(function).parameters.items():
+        if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD) or name in GIVEN:
+            is_open |= parameter.kind is parameter.VAR_KEYWORD and not is_known(function)
+        elif name.startswith('_') or hasattr(base, name):  # a name that pydantic reserves
+            is_open = True
+        else:
+            default = ... if parameter.default is parameter.empty else _plain(parameter.default)
+            field = Field(default, description=described.get(name), validate_default=False)
+            options[name] = (_type_of(parameter, is_known(function)), field)
+    if is_open:
+        base = type('Open', (base,), {'model_config': ConfigDict(extra='allow'), '__module__': __name__})
     module = function.__module__
     return create_model(function.__name__, __base__=base, __doc__=_summary(function), __module__=module, **options)
+
+
+def is_known(function: Callable[..., Any]) -> bool:
+    """Whether a component is one of BasicSR, PyTorch or this package."""
+    return function.__module__.partition('.')[0] in ('basicsr', 'torch', 'usrdu_basicsr')
 
 
 def _plain(default: Any) -> Any:
@@ -64,11 +90,16 @@ def _plain(default: Any) -> Any:
     return default if isinstance(default, (*SCALARS, dict)) else None
 
 
-def _type_of(parameter: inspect.Parameter) -> Any:
+def _type_of(parameter: inspect.Parameter, is_known: bool) -> Any:
     """Type of the values of a parameter: that of its annotation or, without one, of its default."""
-    if parameter.annotation is not parameter.empty:
-        return _yaml_type(parameter.annotation)
     default = parameter.default
+    if parameter.annotation is not parameter.empty:
+        values = _yaml_type(parameter.annotation)
+        return values | None if default is None and values is not Any else values
+    if not is_known:  # its default may be one of several types
+        return Any
+    if parameter.name in TYPES:
+        return TYPES[parameter.name]
     if isinstance(default, (bool, str)):
         return type(default)
     if isinstance(default, (int, float)):
@@ -87,7 +118,7 @@ def _yaml_type(annotation: Any) -> Any:
     if origin in (tuple, list) and arguments:
         length = None if origin is list or arguments[-1] is ... else len(arguments)
         items: Any = list[_yaml_type(arguments[0])]  # type: ignore[misc]
-        return items if length is None else Annotated[items, Len(length, length)]
+        return items if length is None else Annotated[items, Field(min_length=length, max_length=length)]
     return Any
 
 
@@ -103,7 +134,7 @@ def parameter_docs(function: Callable[..., Any]) -> dict[str, str]:
         return {}
     found = re.findall(r'^ {4}(\w+)[^:\n]*: ((?:.*(?:\n {5,}.*)*))', arguments[1], re.MULTILINE)
     # without defaults, which the signature has
-    return {name: re.split(r' \(?[Dd]efault:', ' '.join(text.split()))[0] for name, text in found}
+    return {name: re.split(r'\s*(?:Defaults?:? |\(default: )', ' '.join(text.split()))[0] for name, text in found}
 
 
 def _summary(function: Callable[..., Any]) -> str:
@@ -111,29 +142,46 @@ def _summary(function: Callable[..., Any]) -> str:
     return ' '.join(paragraph.split())
 
 
-def _accepts(function: Callable[..., Any], name: str) -> bool:
-    return any(name in parameter for parameter in inspect.signature(function).parameters)
+def _forward(component: Callable[..., Any]) -> Mapping[str, inspect.Parameter]:
+    """Parameters of a network's or loss's `forward`, or of a function."""
+    parameters = inspect.signature(getattr(component, 'forward', component)).parameters
+    return {name: parameter for name, parameter in parameters.items() if name != 'self'}
 
 
 def is_dsn(network: Callable[..., Any]) -> bool:
     """Whether a network class predicts a distribution of LR images."""
-    return _accepts(network.forward, 'with_features')  # type: ignore[attr-defined]
+    return 'with_features' in _forward(network)
+
+
+def maps_an_image(network: Callable[..., Any]) -> bool:
+    """Whether a network class has one required input, and is no DSN."""
+    required = [each for each in _forward(network).values() if each.default is each.empty and each.kind < 2]
+    return len(required) == 1 and not is_dsn(network)
+
+
+def is_gan_loss(loss: Callable[..., Any]) -> bool:
+    """Whether a loss compares the outputs of a discriminator with a label."""
+    return 'target_is_real' in _forward(loss) or not is_known(loss)
+
+
+def is_vgg_loss(loss: Callable[..., Any]) -> bool:
+    """Whether a loss returns a perceptual and a style loss, as BasicSR's `PerceptualLoss`."""
+    return 'layer_weights' in inspect.signature(loss).parameters or not is_known(loss)
+
+
+def is_pixel_loss(loss: Callable[..., Any]) -> bool:
+    """Whether a loss compares an image with a target."""
+    return (list(_forward(loss))[:2] == ['pred', 'target'] and 'log_scale' not in _forward(loss)) or not is_known(loss)
 
 
 def uses_log_scale(loss: Callable[..., Any]) -> bool:
-    """Whether a loss compares a distribution, as those of stage 1 do."""
-    return _accepts(loss.forward, 'log_scale')  # type: ignore[attr-defined]
+    """Whether a loss compares a distribution of images with a target."""
+    return 'log_scale' in _forward(loss)
 
 
-def registered_sections(
-    registry: Registry | Mapping[str, Any],
-    supports: Callable[[Callable[..., Any]], bool] = lambda component: True,
-    base: type[Component] = Component,
-) -> dict[str, type[Section]]:
-    """Sections of the supported components of a registry, by name with and without BasicSR's suffix `_basicsr`."""
-    components: dict[str, Any] = {name: registry.get(name) for name in registry.keys()}  # noqa: SIM118
-    sections = {name: section_of(each, base) for name, each in components.items() if supports(each)}
-    return {name.removesuffix('_basicsr'): section for name, section in sections.items()} | sections
+def uses_feature_log_scale(loss: Callable[..., Any]) -> bool:
+    """Whether a loss compares a distribution of features with those of a target."""
+    return 'feature_log_scale' in _forward(loss)
 
 
 def registered_names(registry: Registry | Mapping[str, Any]) -> set[str]:
@@ -141,22 +189,34 @@ def registered_names(registry: Registry | Mapping[str, Any]) -> set[str]:
     return {each for name in registry.keys() for each in (name, name.removesuffix('_basicsr'))}  # noqa: SIM118
 
 
-def _by_type(where: str, registry: Any, **selection: Any) -> ByType:
-    return ByType(lambda: registered_sections(registry, **selection), lambda: registered_names(registry), where)
+def _by_type(
+    where: str,
+    registry: Registry | Mapping[str, Any],
+    supports: Callable[[Callable[..., Any]], bool] = lambda component: True,
+    base: type[Component] = Component,
+) -> ByType:
+    def supported() -> dict[str, Any]:
+        components: dict[str, Any] = {name: registry.get(name) for name in registry.keys()}  # noqa: SIM118
+        components = {name: component for name, component in components.items() if supports(component)}
+        return {name.removesuffix('_basicsr'): component for name, component in components.items()} | components
+
+    return ByType(supported, partial(section_of, base=base), lambda: registered_names(registry), where)
 
 
 Mapped = dict[str, Any]
-DSN = Annotated[Mapped, _by_type('in stage 1', ARCH_REGISTRY, supports=is_dsn)]
-OnlineDSN = Annotated[Mapped, _by_type('as network_dsn', ARCH_REGISTRY, supports=is_dsn)]
-Generator = Annotated[Mapped, _by_type('in stage 2', ARCH_REGISTRY, supports=lambda network: not is_dsn(network))]
-Discriminator = Annotated[Mapped, _by_type('as network_d', ARCH_REGISTRY, supports=lambda network: not is_dsn(network))]
-UncertaintyLoss = Annotated[Mapped, _by_type('in stage 1', LOSS_REGISTRY, supports=uses_log_scale)]
-ImageLoss = Annotated[Mapped, _by_type('in stage 2', LOSS_REGISTRY, supports=lambda loss: not uses_log_scale(loss))]
-GANLoss = Annotated[Mapped, _by_type('as gan_opt', LOSS_REGISTRY, supports=lambda loss: not uses_log_scale(loss))]
+DSN = Annotated[Mapped, _by_type('in stage 1', ARCH_REGISTRY, is_dsn)]
+OnlineDSN = Annotated[Mapped, _by_type('as network_dsn', ARCH_REGISTRY, is_dsn)]
+Generator = Annotated[Mapped, _by_type('in stage 2', ARCH_REGISTRY, maps_an_image)]
+Discriminator = Annotated[Mapped, _by_type('as network_d', ARCH_REGISTRY, maps_an_image)]
+UncertaintyLoss = Annotated[Mapped, _by_type('in stage 1', LOSS_REGISTRY, uses_log_scale)]
+FeatureUncertaintyLoss = Annotated[Mapped, _by_type('in stage 1', LOSS_REGISTRY, uses_feature_log_scale)]
+PixelLoss = Annotated[Mapped, _by_type('in stage 2', LOSS_REGISTRY, is_pixel_loss)]
+VGGLoss = Annotated[Mapped, _by_type('in stage 2', LOSS_REGISTRY, is_vgg_loss)]
+GANLoss = Annotated[Mapped, _by_type('as gan_opt', LOSS_REGISTRY, is_gan_loss)]
 Scheduler = Annotated[Mapped, _by_type('by BasicSR', SCHEDULERS)]
 Optimizer = Annotated[Mapped, _by_type('by BasicSR', OPTIMIZERS)]
 DSNMetric = Annotated[Mapped, _by_type('in stage 1', METRIC_REGISTRY, base=Metric)]
 SRMetric = Annotated[
     Mapped,
-    _by_type('in stage 2', METRIC_REGISTRY, base=Metric, supports=lambda metric: not _accepts(metric, 'log_scale')),
+    _by_type('in stage 2', METRIC_REGISTRY, lambda metric: 'log_scale' not in _forward(metric), Metric),
 ]

@@ -1,9 +1,12 @@
 """Groups of dataset options, which the sections of the datasets combine."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
+from pydantic import Field
+
+from usrdu_basicsr.options.schema.describe import ONE_PLACEHOLDER
 from usrdu_basicsr.options.schema.paths import Folder, MetaInfo
-from usrdu_basicsr.options.schema.rules import Rule, differs, equals, has, matches
+from usrdu_basicsr.options.schema.rules import Rule, differs, equals, has, lacks, matches
 from usrdu_basicsr.options.schema.section import NonNegativeInteger, PositiveInteger, PositiveNumber, Section
 
 LMDB = r'\.lmdb$'
@@ -26,17 +29,23 @@ class DatasetOptions(Section):
     """Registered name of the dataset class."""
     pin_memory: bool = False
     """Load batches into pinned memory, which overlaps copies to the GPU with computation."""
-    combinations = tuple(
-        Rule(
-            ('io_backend', 'type'),
-            (has(root), equals('io_backend', 'type', values=(backend,)), condition),
-            f'{backend} contradicts {root}, which is {what}. Use {other}',
-        )
-        for root in ROOTS
-        for backend, other, what, condition in (
-            ('disk', 'lmdb', 'an LMDB', matches(root, pattern=LMDB)),
-            ('lmdb', 'disk', 'a folder', matches(root, pattern=r'^(?!.*\.lmdb$)')),
-        )
+    combinations = (
+        *(
+            Rule(
+                ('io_backend', 'type'),
+                (has(root), equals('io_backend', 'type', values=(backend,)), condition),
+                f'{backend} contradicts {root}, which is {what}. Use {other}',
+            )
+            for root in ROOTS
+            for backend, other, what, condition in (
+                ('disk', 'lmdb', 'an LMDB', matches(root, pattern=LMDB)),
+                ('lmdb', 'disk', 'a folder', matches(root, pattern=r'^(?!.*\.lmdb$)')),
+            )
+        ),
+        *(
+            Rule((option,), (has(option), lacks(other)), f'requires {other}')
+            for option, other in (('mean', 'std'), ('std', 'mean'))
+        ),
     )
 
 
@@ -135,9 +144,9 @@ class BasicSROptions(Section):
     """List of the images to use; all images without it."""
     color: Literal['y'] | None = None
     """Convert images to their luma."""
-    mean: list[float] | None = None
+    mean: Annotated[list[float], Field(min_length=3, max_length=3)] | None = None
     """Mean of each channel, which is subtracted."""
-    std: list[float] | None = None
+    std: Annotated[list[PositiveNumber], Field(min_length=3, max_length=3)] | None = None
     """Standard deviation of each channel, by which values are divided."""
 
 
@@ -148,7 +157,7 @@ class PairedImageOptions(BasicSROptions):
     """Folder or LMDB of the HR images."""
     dataroot_lq: Folder
     """Folder or LMDB of the LR images."""
-    filename_tmpl: str = '{}'
+    filename_tmpl: Annotated[str, Field(pattern=ONE_PLACEHOLDER)] = '{}'
     """Name of an LR image without extension; `{}` stands for the name of the HR image."""
 
 

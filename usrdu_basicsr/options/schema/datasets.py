@@ -1,5 +1,6 @@
 """Sections of `datasets`."""
 
+from functools import partial
 from typing import Annotated, Any
 
 from basicsr.utils.registry import DATASET_REGISTRY
@@ -82,7 +83,8 @@ VAL: dict[str, type[Section]] = {
 
 def _dataset(where: str, sections: dict[str, type[Section]], names: tuple[str, ...], other: type[Section]) -> ByType:
     supported = {name: sections[name] for name in names}
-    return ByType(lambda: supported, lambda: registered_names(DATASET_REGISTRY), where, other, {*TRAIN, *VAL})
+    registered = partial(registered_names, DATASET_REGISTRY)
+    return ByType(lambda: supported, lambda section: section, registered, where, other, {*TRAIN, *VAL})
 
 
 Mapped = dict[str, Any]
@@ -131,9 +133,9 @@ class SRNTrainDatasets(TrainDatasets):
 
 
 class TestDatasets(Section):
-    """Any number of test sets `test`, `test_1`, `test_2`, ..."""
+    """Test sets `test`, `test_1`, `test_2`, ..., at least one."""
 
-    model_config = ConfigDict(extra='allow')
+    model_config = ConfigDict(extra='allow', json_schema_extra={'minProperties': 1})
     extra_key = 'test'
 
 

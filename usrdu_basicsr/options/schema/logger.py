@@ -1,7 +1,7 @@
 """The section `logger`."""
 
 from usrdu_basicsr.options.schema.rules import Rule, differs, has
-from usrdu_basicsr.options.schema.section import PositiveInteger, Section
+from usrdu_basicsr.options.schema.section import Iterations, PositiveInteger, Section
 
 
 class WandbOptions(Section):
@@ -16,9 +16,9 @@ class WandbOptions(Section):
 class LoggerOptions(Section):
     """Logs and checkpoints of a training."""
 
-    print_freq: PositiveInteger
+    print_freq: Iterations
     """Number of iterations between log lines."""
-    save_checkpoint_freq: PositiveInteger
+    save_checkpoint_freq: Iterations
     """Number of iterations between checkpoints."""
     use_tb_logger: bool
     """Write TensorBoard logs."""

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BeforeValidator, ValidationError, ValidationInfo
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, ValidationInfo
 
 from usrdu_basicsr.options.schema.section import problem
 from usrdu_basicsr.utils.errors import UserError, not_found
@@ -20,7 +20,7 @@ def _existing(check: Callable[[Path], object], unless_resumed: bool = False) -> 
         context = info.context or {}
         if context.get(CHECK_PATHS) and not (unless_resumed and context.get(RESUMES)):
             try:
-                check(Path(value).expanduser())
+                check(Path(value))
             except UserError as error:
                 raise ValidationError.from_exception_data('path', [problem('value', str(error), (), value)]) from error
         return value
@@ -28,9 +28,9 @@ def _existing(check: Callable[[Path], object], unless_resumed: bool = False) -> 
     return AfterValidator(validate)
 
 
-def _check_file(noun: str) -> Callable[[Path], object]:
+def _check_file(noun: str, expand: Callable[[Path], Path] = lambda path: path) -> Callable[[Path], object]:
     def check(path: Path) -> None:
-        if not path.is_file():
+        if not expand(path).is_file():
             raise not_found(f"{noun} '{path}'")
 
     return check
@@ -41,9 +41,13 @@ def _as_text(value: Any) -> Any:
     return str(value) if isinstance(value, Path) else value
 
 
-Text = Annotated[str, BeforeValidator(_as_text)]
-Folder = Annotated[Text, _existing(input_folder)]  # also an LMDB
+def _check_folder(path: Path) -> None:
+    input_folder(path.expanduser())  # BasicSR expands these paths and those of checkpoints
+
+
+Text = Annotated[str, Field(min_length=1), BeforeValidator(_as_text)]
+Folder = Annotated[Text, _existing(_check_folder)]  # also an LMDB
 MetaInfo = Annotated[Text, _existing(_check_file('meta info'))]
-Checkpoint = Annotated[Text, _existing(_check_file('checkpoint'))]
-InitialCheckpoint = Annotated[Text, _existing(_check_file('checkpoint'), unless_resumed=True)]
-State = Annotated[Text, _existing(_check_file('training state'))]
+Checkpoint = Annotated[Text, _existing(_check_file('checkpoint', Path.expanduser))]
+InitialCheckpoint = Annotated[Text, _existing(_check_file('checkpoint', Path.expanduser), unless_resumed=True)]
+State = Annotated[Text, _existing(_check_file('training state', Path.expanduser))]

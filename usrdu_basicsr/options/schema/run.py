@@ -13,8 +13,9 @@ from usrdu_basicsr.options.schema.datasets import (
     SRNTestDatasets,
     SRNTrainDatasets,
 )
+from usrdu_basicsr.options.schema.describe import NAME
 from usrdu_basicsr.options.schema.logger import LoggerOptions
-from usrdu_basicsr.options.schema.rules import Calculation, Rule, differs, equals, has, lacks, value_at
+from usrdu_basicsr.options.schema.rules import Calculation, Rule, equals, has, lacks, value_at
 from usrdu_basicsr.options.schema.section import NonNegativeInteger, PositiveInteger, Section
 from usrdu_basicsr.options.schema.training import DSNTrainOptions, SRNTrainOptions
 from usrdu_basicsr.options.schema.validation import DSNTestValOptions, DSNValOptions, SRNTestValOptions, SRNValOptions
@@ -23,7 +24,7 @@ VGG_STRIDE = 16  # of the features of stage 1's perceptual loss
 
 
 class DistOptions(Section):
-    """Distributed training, used with `--launcher slurm`."""
+    """Distributed training with `--launcher slurm`."""
 
     backend: Literal['nccl', 'gloo'] = 'nccl'
     """Backend; on machines without a GPU gloo is used."""
@@ -35,7 +36,7 @@ class RunOptions(Section):
     """Options of every run."""
 
     label: ClassVar[str]  # of the run, for messages
-    name: Annotated[str, Field(min_length=1, pattern=r'^[^/\\]*$')]
+    name: Annotated[str, Field(pattern=NAME)]
     """Name of the run, and of its folder in `experiments` or `results`."""
     model_type: str
     """`UncertaintyDSNModel` for stage 1, `GradientGANModel` for stage 2."""
@@ -48,13 +49,13 @@ class RunOptions(Section):
     find_unused_parameters: bool = False
     """Option of DistributedDataParallel for networks with parameters that a step does not use."""
     dist_params: DistOptions | None = None
-    """Distributed training."""
+    """Distributed training with `--launcher slurm`."""
 
 
 def _patch_size_problem(smallest: Any) -> Any:
     def problem(options: Any) -> str | None:
         size, scale = value_at(options, ('datasets', 'train', 'gt_size')), value_at(options, ('scale',))
-        if not isinstance(size, int) or not isinstance(scale, int) or scale < 1:
+        if not isinstance(size, int) or not isinstance(scale, int) or min(size, scale) < 1:
             return None
         least = smallest(options) * scale
         if size % scale == 0 and size >= least:
@@ -140,8 +141,7 @@ class SRNTraining(RunOptions):
             ('datasets', 'train', 'type'),
             (
                 has('network_dsn'),
-                has('datasets', 'train', 'type'),
-                differs('datasets', 'train', 'type', values=('HRImageDataset',)),
+                equals('datasets', 'train', 'type', values=('UncertaintyPairedDataset', 'PairedImageDataset')),
             ),
             'expected HRImageDataset with network_dsn, which predicts the LR images',
         ),
@@ -151,6 +151,10 @@ class SRNTraining(RunOptions):
             'HRImageDataset requires network_dsn, which predicts the LR images',
         ),
     )
+
+
+def _test_set_problem(options: Any) -> str | None:
+    return 'got no test set, expected at least one, such as test_1' if value_at(options, ('datasets',)) == {} else None
 
 
 class DSNTest(RunOptions):
@@ -167,6 +171,7 @@ class DSNTest(RunOptions):
     """Checkpoint to test."""
     val: DSNTestValOptions
     """Results and metrics."""
+    combinations = (Calculation(('datasets',), _test_set_problem),)
 
 
 class SRNTest(RunOptions):
@@ -183,6 +188,7 @@ class SRNTest(RunOptions):
     """Checkpoint to test."""
     val: SRNTestValOptions
     """Results and metrics."""
+    combinations = (Calculation(('datasets',), _test_set_problem),)
 
 
 RUNS: dict[tuple[str, bool], type[RunOptions]] = {

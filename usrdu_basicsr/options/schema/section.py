@@ -1,7 +1,7 @@
 """Base class of the sections of an options file, and the types that several of them use."""
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Annotated, Any, ClassVar
 
 from pydantic import (
@@ -18,21 +18,21 @@ from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, InitErrorDetails, PydanticCustomError
 from typing_extensions import Self
 
-from usrdu_basicsr.options.schema.describe import expected
+from usrdu_basicsr.options.schema.describe import expected, got
 from usrdu_basicsr.options.schema.rules import Calculation, Rule
 from usrdu_basicsr.utils.errors import InputError
 
 PROBLEM = 'options_problem'  # type of the errors that `Section` raises
 
 
-def _integral(value: Any) -> Any:
-    """BasicSR's options files often write integers as `!!float 5e3`."""
+def integral(value: Any) -> Any:
+    """BasicSR's options files often have numbers of iterations such as `!!float 5e3`."""
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
-Integer = Annotated[int, BeforeValidator(_integral)]
-PositiveInteger = Annotated[int, Field(ge=1), BeforeValidator(_integral)]
-NonNegativeInteger = Annotated[int, Field(ge=0), BeforeValidator(_integral)]
+PositiveInteger = Annotated[int, Field(ge=1)]
+NonNegativeInteger = Annotated[int, Field(ge=0)]
+Iterations = Annotated[int, Field(ge=1), BeforeValidator(integral)]
 PositiveNumber = Annotated[float, Field(gt=0)]
 
 
@@ -40,10 +40,12 @@ class Section(BaseModel):
     """Section of an options file: a mapping without unknown keys.
 
     A field is an option, and the text below it describes the option. Values are not converted: text is not a number.
+    `~` stands for the default.
 
     Attributes:
         combinations: Combinations of options that are refused.
         extra_key: Name of similar sections, of which there may be any number, such as `val`, `val_2`, `val_iphone`.
+        null_is_default: Whether `~` stands for a default. It is a value of the parameters of a component.
     """
 
     model_config = ConfigDict(
@@ -56,6 +58,7 @@ class Section(BaseModel):
     )
     combinations: ClassVar[tuple[Rule | Calculation, ...]] = ()
     extra_key: ClassVar[str | None] = None
+    null_is_default: ClassVar[bool] = True
 
     @classmethod
     def from_options(cls, options: Mapping[str, Any]) -> Self:
@@ -75,15 +78,23 @@ class Section(BaseModel):
         """Add refused combinations to the errors, and word all of them for the user."""
         section: Any = None
         errors: list[InitErrorDetails] = []
+        given = options
+        if isinstance(options, Mapping) and cls.null_is_default:
+            fields = cls.model_fields
+            given = {
+                key: value
+                for key, value in options.items()
+                if value is not None or key not in fields or fields[key].is_required()
+            }
         try:
-            section = handler(options)
+            section = handler(given)
         except ValidationError as error:
-            errors = list(cls._explained(options, error))
+            errors = list(cls._explained(given, error))
         if cls.extra_key is not None and isinstance(options, Mapping):
             extra = [key for key in options if key not in cls.model_fields]
             unknown = [key for key in extra if not re.search(cls._extra_keys(), str(key))]
             errors = [each for each in errors if each['loc'][:1] not in [(key,) for key in unknown]]
-            errors += [problem('unknown', '|'.join(cls.model_fields), (key,), options) for key in unknown]
+            errors += [cls._unknown((key,), options) for key in unknown]
         for rule in cls.combinations:
             if (message := rule.problem(options)) is not None:
                 form = 'value' if message else 'missing'
@@ -100,15 +111,20 @@ class Section(BaseModel):
             if each['type'] == PROBLEM:  # of a section in this one
                 yield problem(**each['ctx'], location=location, value=each['input'])
             elif not location:
-                yield problem('value', f'got {each["input"]!r}, expected a mapping', (), options)
+                yield problem('value', f'{got(each["input"])}, expected a mapping', (), options)
             elif each['type'] == 'missing':
                 yield problem('missing', '', location, options)
             elif each['type'] in ('extra_forbidden', 'invalid_key'):
-                yield problem('unknown', '|'.join(cls.model_fields), location, options)
+                yield cls._unknown(location, options)
             elif location[0] not in known:  # an option with several types has an error for each of them
                 known.add(location[0])
                 key = str(location[0])
                 yield problem('value', cls._invalid_value(key, options[key]), (key,), options)
+
+    @classmethod
+    def _unknown(cls, location: tuple[Any, ...], options: Any) -> InitErrorDetails:
+        known = [*cls.model_fields, *([cls.extra_key] if cls.extra_key else ())]
+        return problem('unknown', '', location, options, known)
 
     @classmethod
     def accepted(cls, key: str) -> str:
@@ -120,13 +136,24 @@ class Section(BaseModel):
     @classmethod
     def _invalid_value(cls, key: str, value: Any) -> str:
         accepted = cls.accepted(key)
-        if isinstance(value, str) and ('number' in accepted or 'integer' in accepted) and _is_number(value):
-            return f'got text {value!r}, expected {accepted}: write {float(value)!r} or !!float {value}'
-        return f'got {value!r}, expected {accepted}'
+        number = _number(value)
+        if number is not None and cls._accepts(key, number):
+            return f'got text {value!r}, expected {accepted}: write {number!r}'
+        return f'{got(value)}, expected {accepted}'
+
+    @classmethod
+    def _accepts(cls, key: str, value: Any) -> bool:
+        field = cls.model_fields[key]
+        annotation: Any = Annotated[(field.annotation, *field.metadata)] if field.metadata else field.annotation
+        try:
+            TypeAdapter(annotation).validate_python(value, strict=True)
+        except ValidationError:
+            return False
+        return True
 
     @classmethod
     def _extra_keys(cls) -> str:
-        return rf'^{cls.extra_key}(_\w+)?$'
+        return rf'^{cls.extra_key}(_.*)?$'
 
     @classmethod
     def __get_pydantic_json_schema__(cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
@@ -138,19 +165,26 @@ class Section(BaseModel):
         if cls.extra_key is not None:
             resolved['patternProperties'] = {cls._extra_keys(): resolved['additionalProperties']}
             resolved['additionalProperties'] = False
+        for key, values in resolved.get('properties', {}).items() if cls.null_is_default else ():
+            if key not in resolved.get('required', ()) and {'type': 'null'} not in values.get('anyOf', ()):
+                outer = {name: values.pop(name) for name in ('default', 'description') if name in values}
+                resolved['properties'][key] = {'anyOf': [values, {'type': 'null'}], **outer}
         return schema
 
 
-def problem(form: str, text: str, location: tuple[Any, ...], value: Any) -> InitErrorDetails:
+def problem(
+    form: str, text: str, location: tuple[Any, ...], value: Any, known: Collection[str] = ()
+) -> InitErrorDetails:
     """Error of an option.
 
     Args:
         form: `value`, `missing`, or `unknown` for an unknown key.
-        text: Message, or the known keys, separated by `|`.
+        text: Message of a `value`.
         location: Keys of the option.
         value: Section or value.
+        known: Known keys of the section of an unknown key.
     """
-    error = PydanticCustomError(PROBLEM, '{text}', {'form': form, 'text': text})
+    error = PydanticCustomError(PROBLEM, '{text}', {'form': form, 'text': text, 'known': known})
     return InitErrorDetails(type=error, loc=location, input=value)
 
 
@@ -162,9 +196,11 @@ def problem_text(location: tuple[Any, ...], context: Mapping[str, str]) -> str:
     return f'missing {key}' if context['form'] == 'missing' else f'unknown key {key}'
 
 
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
+def _number(text: Any) -> int | float | None:
+    """The number that a text such as `1e-4` means, or None."""
+    for convert in (int, float):
+        try:
+            return convert(text) if isinstance(text, str) else None
+        except ValueError:
+            continue
+    return None

@@ -2,11 +2,19 @@
 
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
-from usrdu_basicsr.options.schema.components import GANLoss, ImageLoss, Optimizer, Scheduler, UncertaintyLoss
+from usrdu_basicsr.options.schema.components import (
+    FeatureUncertaintyLoss,
+    GANLoss,
+    Optimizer,
+    PixelLoss,
+    Scheduler,
+    UncertaintyLoss,
+    VGGLoss,
+)
 from usrdu_basicsr.options.schema.rules import Rule, differs, equals, has, lacks
-from usrdu_basicsr.options.schema.section import Integer, PositiveInteger
+from usrdu_basicsr.options.schema.section import Iterations, integral
 from usrdu_basicsr.options.schema.training_step import CUDA_GRAPH_MODES, DSNStepOptions, StepOptions
 
 LOSSES = ('pixel_opt', 'perceptual_opt', 'low_frequency_opt', 'gan_opt')
@@ -15,9 +23,9 @@ LOSSES = ('pixel_opt', 'perceptual_opt', 'low_frequency_opt', 'gan_opt')
 class TrainOptions(StepOptions):
     """Options of the training of both stages."""
 
-    total_iter: PositiveInteger
+    total_iter: Iterations
     """Number of iterations."""
-    warmup_iter: Annotated[Integer, Field(ge=-1)] = -1
+    warmup_iter: Annotated[int, Field(ge=-1), BeforeValidator(integral)] = -1
     """Number of iterations in which the learning rate rises linearly from 0; -1 for none."""
     ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0
     """Decay of the averaged weights (`params_ema`); 0 for no averaging."""
@@ -52,7 +60,7 @@ class DSNTrainOptions(DSNStepOptions, TrainOptions):
 
     pixel_opt: UncertaintyLoss
     """Loss of the mean and the scale, LaplaceKLLoss."""
-    perceptual_opt: UncertaintyLoss | None = None
+    perceptual_opt: FeatureUncertaintyLoss | None = None
     """Loss of VGG features and their scales, UncertaintyPerceptualLoss."""
     combinations = (
         *TrainOptions.combinations,
@@ -64,13 +72,17 @@ class DSNTrainOptions(DSNStepOptions, TrainOptions):
 class SRNTrainOptions(TrainOptions):
     """Training of the SR network."""
 
-    pixel_opt: ImageLoss | None = None
+    pixel_opt: PixelLoss | None = None
     """Loss of the pixels."""
-    perceptual_opt: ImageLoss | None = None
+    perceptual_opt: VGGLoss | None = None
     """Loss of VGG features."""
-    low_frequency_opt: ImageLoss | None = None
+    low_frequency_opt: PixelLoss | None = None
     """Loss of the low frequencies, LowFrequencyLoss."""
     combinations = (
         *TrainOptions.combinations,
-        Rule(('pixel_opt',), (lacks('pixel_opt'), lacks('perceptual_opt'))),
+        Rule(
+            ('pixel_opt',),
+            (lacks('pixel_opt'), lacks('perceptual_opt')),
+            'got none, expected this or perceptual_opt',
+        ),
     )

@@ -1,7 +1,7 @@
 """The section `val`: validation and test of both stages."""
 
 from usrdu_basicsr.options.schema.components import DSNMetric, SRMetric
-from usrdu_basicsr.options.schema.section import PositiveInteger, Section
+from usrdu_basicsr.options.schema.section import Iterations, Section
 
 
 class TestValOptions(Section):
@@ -9,9 +9,9 @@ class TestValOptions(Section):
 
     save_img: bool
     """Write the results as images."""
-    suffix: str | None
+    suffix: str | None = None
     """Suffix of the names of the results; `~` for the name of the test."""
-    val_freq: PositiveInteger | None = None
+    val_freq: Iterations | None = None
     """Used in training only."""
     pbar: bool = False
     """Show a progress bar."""
@@ -20,7 +20,7 @@ class TestValOptions(Section):
 class ValOptions(Section):
     """Validation during training."""
 
-    val_freq: PositiveInteger
+    val_freq: Iterations
     """Number of iterations between validations."""
     save_img: bool
     """Write the results as images."""
