@@ -7,6 +7,7 @@ from setuptools import find_packages, setup
 
 ROOT = Path(__file__).parent
 EXPORT = ['safetensors', 'onnx', 'onnxruntime', 'onnxscript']  # for scripts/export.py
+METRICS = ['torchmetrics>=1.8']  # for calculate_lpips and calculate_dists
 
 
 def read_version() -> str:
@@ -64,6 +65,7 @@ setup(
     entry_points={'console_scripts': ['usrdu = usrdu_basicsr.cli.main:main']},
     extras_require={
         'export': EXPORT,
+        'metrics': METRICS,
         # setuptools: test_install.py builds wheels without downloads, and older versions need the package `wheel` too
         'test': [
             'pytest',
@@ -74,6 +76,7 @@ setup(
             'jsonschema',
             'setuptools>=70.1',
             *EXPORT,
+            *METRICS,
             'spandrel',
         ],
     },

@@ -9,7 +9,7 @@
 _usrdu_needs='usrdu_basicsr basicsr torch torchvision numpy cv2 pydantic yaml lmdb tqdm scipy psutil PIL skimage'
 _usrdu_extras=
 if [ "${1:-}" = test ]; then
-    _usrdu_needs+=' pytest xdist jsonschema ruff mypy importlinter'
+    _usrdu_needs+=' pytest xdist jsonschema ruff mypy importlinter torchmetrics'
     _usrdu_extras='[test]'
 fi
 _usrdu_root="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"

@@ -32,6 +32,15 @@ def test_best_checkpoint_is_by_first_metric_and_first_dataset(tmp_path: Path):
     assert ValidationHistory(tmp_path / 'none.jsonl').best([5], PSNR) is None
 
 
+def test_best_checkpoint_by_a_metric_that_the_first_dataset_lacks(tmp_path: Path):
+    history = ValidationHistory(tmp_path / 'validation.jsonl')
+    for iteration, value in ((5, 0.3), (10, 0.1), (15, 0.2)):
+        history.add(iteration, 'without ground truth', {'niqe': -value})
+        history.add(iteration, 'pairs', {'niqe': value, 'lpips': value})
+    assert history.best([5, 10, 15], {'lpips': {'type': 'calculate_lpips', 'better': 'lower'}}) == 10
+    assert history.best([5, 10, 15], {'niqe': {'type': 'calculate_niqe', 'better': 'lower'}}) == 5
+
+
 def test_history_is_resumed(tmp_path: Path):
     path = tmp_path / 'validation.jsonl'
     history_of(tmp_path, {5: 1.0, 10: 2.0, 15: 3.0})

@@ -296,13 +296,23 @@ def test_validation_of_stage_1_without_pairs(dsn_opt, pairs, tmp_path):
 
 
 def test_metrics_of_other_types(srn_opt, pairs, monkeypatch, tmp_path):
-    """Metrics may return any number type; a metric is omitted if the dataset lacks one of its inputs."""
+    """Metrics may return any number type and ask for the device; those that lack an input are omitted."""
 
     def calculate_brightness(img: np.ndarray, **kwargs: object) -> np.float32:
         return img.astype(np.float32).mean()
 
-    monkeypatch.setitem(METRIC_REGISTRY._obj_map, 'calculate_brightness', calculate_brightness)
-    metrics = srn_opt['val']['metrics'] | {'brightness': {'type': 'calculate_brightness'}}
+    devices = []
+
+    def calculate_on_device(img: np.ndarray, img2: np.ndarray, device: torch.device, better: str = 'higher') -> int:
+        devices.append(device)
+        return 1
+
+    for metric in (calculate_brightness, calculate_on_device):
+        monkeypatch.setitem(METRIC_REGISTRY._obj_map, metric.__name__, metric)
+    metrics = srn_opt['val']['metrics'] | {
+        'brightness': {'type': 'calculate_brightness'},
+        'on_device': {'type': 'calculate_on_device', 'better': 'lower'},
+    }
     model = build_model(srn_opt | {'val': {'metrics': metrics}})
     without_truth = pairs | {'type': 'SingleImageDataset', 'name': 'no_gt'}
     model.feed_data(generated_batch())  # its ground truth must not be used in the validation
@@ -310,7 +320,8 @@ def test_metrics_of_other_types(srn_opt, pairs, monkeypatch, tmp_path):
     for dataset in (pairs, without_truth):
         model.validation(loader(dataset), 5, None, False)
     lines = [json.loads(line) for line in (tmp_path / 'log' / 'validation.jsonl').read_text().splitlines()]
-    assert [sorted(line['metrics']) for line in lines] == [['brightness', 'psnr'], ['brightness']]
+    assert [sorted(line['metrics']) for line in lines] == [['brightness', 'on_device', 'psnr'], ['brightness']]
+    assert devices == [model.device] * len(loader(pairs))
     assert lines[0]['metrics']['brightness'] == lines[1]['metrics']['brightness']
 
 

@@ -112,7 +112,7 @@ RANGES = [
     ('dsn', 'print_freq: 100', 'print_freq: 0', 'logger: print_freq: got 0, expected an integer >= 1'),
     ('dsn', 'use_rot: true', 'on_bad_image: ignore', "on_bad_image: got 'ignore', expected stop or skip"),
     ('dsn', 'use_rot: true', 'epoch_over: hq', "epoch_over: got 'hq', expected lq or gt"),
-    ('dsn', 'better: lower', 'better: least', "better: got 'least', expected higher or lower"),
+    ('dsn', 'better: lower', 'better: least', "better: got 'least', expected lower"),
     ('dsn', 'name: demo_dsn', 'name: a/b', "name: got 'a/b', expected text"),
     ('dsn', 'type: disk', 'type: memcached', "io_backend: type: got 'memcached', expected disk or lmdb"),
     ('dsn', 'type: Adam', 'type: AdamW', "train: optim_g: type: got 'AdamW'"),

@@ -35,6 +35,7 @@ REQUIRED = {'cv2': 'opencv-python', 'yaml': 'pyyaml', 'PIL': 'Pillow'} | {
 FEATURES = {
     'export': (('safetensors', 'onnx', 'onnxruntime', 'onnxscript'), "pip install 'usrdu_basicsr[export]'"),
     'KernelGAN': (('scipy',), 'pip install scipy'),
+    'LPIPS and DISTS': (('torchmetrics',), "pip install 'usrdu_basicsr[metrics]'"),
     'tests': (('pytest', 'xdist', 'ruff', 'mypy', 'importlinter', 'spandrel'), "pip install 'usrdu_basicsr[test]'"),
     'shell completion': (('argcomplete',), 'pip install argcomplete'),
 }

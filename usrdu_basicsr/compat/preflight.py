@@ -11,6 +11,7 @@ from basicsr.utils.registry import ARCH_REGISTRY, DATASET_REGISTRY, LOSS_REGISTR
 from usrdu_basicsr.data.bad_image_policy import check_patch_fits
 from usrdu_basicsr.data.kernel_set import read_kernel_set
 from usrdu_basicsr.inference.load_network import scale_of
+from usrdu_basicsr.metrics.perceptual_metrics import load_metric
 from usrdu_basicsr.models.train_settings import TrainSettings
 from usrdu_basicsr.options.reading import OptionsFile, Problem
 from usrdu_basicsr.options.schema.checkpoints import SRNPathOptions, TestPathOptions
@@ -31,7 +32,9 @@ OWN_DATASETS = ('UnpairedImageDataset', 'UncertaintyPairedDataset', 'HRImageData
 
 
 def check_run(opt: Mapping[str, Any], file: OptionsFile) -> list[Problem]:
-    """Find the problems of the images, kernels, checkpoints, networks and losses of a run, before it creates a folder.
+    """Find the problems of the images, kernels, checkpoints, networks, losses and metrics of a run.
+
+    Nothing is written, so that a run that would fail leaves no folder.
 
     No logger is created here, because BasicSR sets up its log file only if none exists.
 
@@ -85,6 +88,9 @@ def check_run(opt: Mapping[str, Any], file: OptionsFile) -> list[Problem]:
         with check('train', 'scheduler'):
             optimizer = _build_optimizer({'type': 'Adam'})
             build_from_options(SCHEDULERS, {**train['scheduler'], 'optimizer': optimizer}, '')
+    for name, metric in ((opt.get('val') or {}).get('metrics') or {}).items():
+        with check('val', 'metrics', name):
+            load_metric(metric)
     return sorted(problems)
 
 

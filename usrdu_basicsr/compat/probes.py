@@ -8,7 +8,6 @@ import platform
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
 if TYPE_CHECKING:
     import torch
@@ -78,9 +77,7 @@ def basicsr() -> dict[str, str]:
 
 
 def _vgg19() -> str:
-    import torch
-    import torchvision
+    from usrdu_basicsr.utils.pretrained_features import cached_weights_path
 
-    url = torchvision.models.VGG19_Weights.IMAGENET1K_V1.url
-    path = Path(torch.hub.get_dir(), 'checkpoints', Path(urlsplit(url).path).name)
+    path = cached_weights_path('vgg19')
     return str(path) if path.is_file() else f"not downloaded yet: the first training writes '{path}'"

@@ -8,6 +8,7 @@ MODULES = (
     'losses.uncertainty_loss',
     'losses.low_frequency_loss',
     'metrics.laplace_nll_metric',
+    'metrics.perceptual_metrics',
     'data.hr_image_dataset',
     'data.uncertainty_paired_dataset',
     'data.unpaired_dataset',

@@ -3,13 +3,12 @@
 import inspect
 import json
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Set
 from contextlib import suppress
 from os import path as osp
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from basicsr.metrics import calculate_metric
 from basicsr.utils import tensor2img
@@ -57,7 +56,9 @@ def _validate_image(model: Any, data: dict[str, Any], stem: str | None) -> dict[
     model.feed_data(data)
     model.test()
     visuals = model.get_current_visuals()
-    inputs = {name: tensor2img(visuals[key]) for name, key in (('img', 'result'), ('img2', 'gt')) if key in visuals}
+    inputs: dict[str, Any] = {
+        name: tensor2img(visuals[key]) for name, key in (('img', 'result'), ('img2', 'gt')) if key in visuals
+    }
     if stem is not None:
         write_png(Path(f'{stem}.png'), inputs['img'])
     if 'log_scale' in visuals:
@@ -65,15 +66,20 @@ def _validate_image(model: Any, data: dict[str, Any], stem: str | None) -> dict[
         inputs['log_scale'] = log_scale.permute(1, 2, 0).flip(2).numpy()  # BGR, as the images
         if stem is not None:
             write_png(Path(f'{stem}_uncertainty.png'), heat_map(log_scale.mean(0).numpy()))
-    metrics = model.metric_options.items()
-    return {name: float(calculate_metric(inputs, opt)) for name, opt in metrics if _has_inputs(opt, inputs)}
+    results: dict[str, float] = {}
+    for name, opt in model.metric_options.items():
+        parameters = inspect.signature(METRIC_REGISTRY.get(opt['type'])).parameters
+        # Metrics that run a network have an argument `device`, which others may refuse
+        given = inputs | ({'device': model.device} if 'device' in parameters else {})
+        if _has_inputs(parameters.values(), {*given, *opt}):
+            results[name] = float(calculate_metric(given, opt))
+    return results
 
 
-def _has_inputs(metric_opt: dict[str, Any], inputs: dict[str, np.ndarray]) -> bool:
+def _has_inputs(parameters: Iterable[inspect.Parameter], available: Set[str]) -> bool:
     """Whether all required arguments of a metric are available."""
-    parameters = inspect.signature(METRIC_REGISTRY.get(metric_opt['type'])).parameters.values()
     required = {p.name for p in parameters if p.default is p.empty and p.kind is p.POSITIONAL_OR_KEYWORD}
-    return required <= {*inputs, *metric_opt}
+    return required <= available
 
 
 def _image_stem(opt: dict[str, Any], image_path: str, dataset_name: str, current_iter: int | str) -> str:
@@ -111,18 +117,20 @@ class ValidationHistory:
         self._write()
 
     def best(self, iterations: Iterable[int], metrics: Mapping[str, Mapping[str, Any]]) -> int | None:
-        """Select the best iteration by the first metric on the first dataset; None if it was not measured in any.
+        """Select the best iteration by the first metric; None if it was not measured in any.
+
+        The first dataset on which the metric was measured is used.
 
         Args:
             iterations: Iterations to select from. The later of two equal ones is selected, as in BasicSR.
             metrics: Option `val: metrics`.
         """
-        if not self.records or not metrics:
+        metric, settings = next(iter(metrics.items()), (None, {}))
+        records = [record for record in self.records if metric in record['metrics']]
+        if not records:
             return None
-        metric, settings = next(iter(metrics.items()))
         sign = -1 if settings.get('better') == 'lower' else 1
-        dataset = self.records[0]['dataset']
-        values = {r['iter']: r['metrics'].get(metric, math.nan) for r in self.records if r['dataset'] == dataset}
+        values = {r['iter']: r['metrics'][metric] for r in records if r['dataset'] == records[0]['dataset']}
         measured = [(sign * values[i], i) for i in iterations if not math.isnan(values.get(i, math.nan))]
         return max(measured)[1] if measured else None
 

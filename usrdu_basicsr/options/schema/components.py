@@ -21,8 +21,9 @@ SCHEDULERS: dict[str, Callable[..., Any]] = {
     'MultiStepRestartLR': lr_scheduler.MultiStepRestartLR,
     'CosineAnnealingRestartLR': lr_scheduler.CosineAnnealingRestartLR,
 }
+LOWER_IS_BETTER = {'calculate_dists', 'calculate_laplace_nll', 'calculate_lpips', 'calculate_niqe'}
 OPTIMIZERS: dict[str, Callable[..., Any]] = {'Adam': torch.optim.Adam}  # the only one that BasicSR's BaseModel supports
-GIVEN = {'img', 'img2', 'log_scale', 'optimizer', 'params'}  # arguments that do not come from the options
+GIVEN = {'img', 'img2', 'log_scale', 'device', 'optimizer', 'params'}  # arguments that do not come from the options
 
 
 Count = Annotated[int, Field(ge=1)]
@@ -57,6 +58,13 @@ class Metric(Component):
     """Whether a higher or a lower value is better."""
 
 
+class LowerIsBetter(Metric):
+    """Base class of the sections of metrics whose lower values are better."""
+
+    better: Literal['lower']
+    """Required, because BasicSR's default is `higher`."""
+
+
 @cache
 def section_of(function: Callable[..., Any], base: type[Component] = Component) -> type[Section]:
     """Create the section of a component from the signature of its class or function."""
@@ -75,6 +83,8 @@ def section_of(function: Callable[..., Any], base: type[Component] = Component) 
     if is_open:
         base = type('Open', (base,), {'model_config': ConfigDict(extra='allow'), '__module__': __name__})
     module = function.__module__
+    if base is Metric and function.__name__ in LOWER_IS_BETTER:
+        base = LowerIsBetter
     return create_model(function.__name__, __base__=base, __doc__=_summary(function), __module__=module, **options)
 
 
