@@ -98,3 +98,17 @@ def test_imports_four_small_modules(tmp_path: Path, start: str):
     code = f'import os, sys; before = set(sys.modules); {start}; print(*sorted(set(sys.modules) - before))'
     modules = check_python('-S', '-c', code, cwd=tmp_path).split()
     assert modules == [f'usrdu_basicsr{name}' for name in ('', '.compat', '.compat.hook', '.version')]
+
+
+@pytest.mark.parametrize(
+    ('user', 'expected'),
+    [({}, '1000'), ({'GOMP_SPINCOUNT': '7'}, '7'), ({'OMP_WAIT_POLICY': 'ACTIVE'}, 'None')],
+)
+def test_spinning_is_limited_before_torch_is_imported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, user: dict, expected: str
+):
+    (tmp_path / 'torch.py').write_text('import os; print(os.environ.get("GOMP_SPINCOUNT"))')
+    code = f'import os, sys; sys.path.insert(0, os.getcwd()); {INSTALL_HOOK}; import torch'
+    for name in ('GOMP_SPINCOUNT', 'OMP_WAIT_POLICY'):
+        monkeypatch.delenv(name, raising=False)
+    assert check_python('-S', '-c', code, cwd=tmp_path, **user).strip() == expected

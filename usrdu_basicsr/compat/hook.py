@@ -1,5 +1,7 @@
 """Import hook that registers this package when a program imports `basicsr`, which has no plugin mechanism.
 
+It also limits the spinning of OpenMP threads when a program imports `torch`.
+
 The installed file `usrdu_basicsr.pth` imports this module whenever Python starts. Until `basicsr` is imported, it must
 not import a module that the interpreter has not loaded already.
 """
@@ -7,6 +9,7 @@ not import a module that the interpreter has not loaded already.
 import os
 import sys
 
+SPIN_COUNT = '1000'  # some 10 microseconds, see docs/benchmarks.md
 TYPE_CHECKING = False  # importing `typing` would slow down every start of Python
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -21,6 +24,8 @@ class BasicSRFinder:
         self, name: str, path: 'Sequence[str] | None' = None, target: 'ModuleType | None' = None
     ) -> 'ModuleSpec | None':
         """Return the spec of `basicsr` with an extended loader, and None for any other module."""
+        if name == 'torch':
+            limit_spinning()
         if name != 'basicsr':
             return None
         for finder in sys.meta_path:
@@ -59,6 +64,16 @@ def _has_registries(spec: 'ModuleSpec') -> bool:
     return spec.origin is not None and any(
         os.path.isfile(os.path.join(folder, 'utils', 'registry.py')) for folder in folders
     )
+
+
+def limit_spinning() -> None:
+    """Let waiting OpenMP threads sleep after a short spin, unless the user has chosen otherwise.
+
+    By default they spin for milliseconds. Beside another program on the same cores, that makes a training step many
+    times slower. GNU's OpenMP library reads the variable when torch loads it.
+    """
+    if 'OMP_WAIT_POLICY' not in os.environ:
+        os.environ.setdefault('GOMP_SPINCOUNT', SPIN_COUNT)
 
 
 def install() -> None:

@@ -1,0 +1,37 @@
+"""scripts/benchmarks/benchmark_busy_machine.py without the time that measurements need."""
+
+import sys
+
+import pytest
+
+import benchmark_busy_machine as benchmark
+
+
+def test_steps_are_timed():
+    times = benchmark.time_steps(4)
+    assert times and all(0 < step < 4 for step in times)
+
+
+def test_prints_a_row_per_setting(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
+    medians = {('300000', 1): 0.1, ('300000', 2): 0.8, (None, 1): 0.1, (None, 2): 0.21}
+    monkeypatch.setattr(benchmark, 'measure', lambda spin_count, trainings, seconds: medians[spin_count, trainings])
+    monkeypatch.setattr(sys, 'argv', ['benchmark_busy_machine.py', '--rounds', '2'])
+    assert benchmark.main() == 0
+    rows = [line.split() for line in capsys.readouterr().out.splitlines()[1:]]
+    assert rows == [['PyTorch', '0.100', '0.800', '8.00'], ['usrdu_basicsr', '0.100', '0.210', '2.10']]
+
+
+def test_environment_of_the_trainings(monkeypatch: pytest.MonkeyPatch):
+    class Process:
+        def __init__(self, command: list[str], env: dict[str, str], **_: object) -> None:
+            started.append(env.get('GOMP_SPINCOUNT'))
+
+        def communicate(self) -> tuple[str, None]:
+            return '[0.1, 0.3]', None
+
+    started: list[str | None] = []
+    monkeypatch.setenv('GOMP_SPINCOUNT', '5')
+    monkeypatch.setattr(benchmark.subprocess, 'Popen', Process)
+    assert benchmark.measure('300000', 2, 1) == pytest.approx(0.2)
+    assert benchmark.measure(None, 1, 1) == pytest.approx(0.2)
+    assert started == ['300000', '300000', None]
