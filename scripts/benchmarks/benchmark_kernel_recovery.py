@@ -72,11 +72,12 @@ def main() -> int:
                     before = estimates.reshape(-1, 13, 13) if variant == ONE_RUN else kernels
                     centres.setdefault(variant, []).append([centre_error(kernel) for kernel in before])
     if args.output:
-        content = {'images': names, 'errors': errors, 'centres': centres}
+        sums = np.sum(ends, (1, 2)).reshape(len(names), -1).tolist()
+        content = {'images': names, 'errors': errors, 'centres': centres, 'sums': sums}
         write_text(Path(args.output, 'errors.json'), json.dumps(content, indent=1))
         write_png(Path(args.output, 'kernels.png'), contact_sheet(shown, columns=4 * (args.seeds + 1)))
 
-    collapsed = f'{np.mean([has_collapsed(kernel) for kernel in ends]):.0%} of which collapsed'
+    collapsed = f'{sum(has_collapsed(kernel) for kernel in ends)} of {len(ends)} runs collapsed'
     print(f'{len(names)} images, {args.seeds} seeds of {args.runs} runs of {args.iterations} iterations, {collapsed}')
     print(f'{"":20}{"kernel error":>14}{"between seeds":>16}{"worst":>8}{"off centre":>14}')
     for variant, values in errors.items():

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 from scipy.ndimage import correlate
-from torch import Tensor
+from scipy.signal import convolve2d
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 import published
@@ -142,19 +143,42 @@ def test_composed_kernel_equals_the_layers():
 
 
 def test_initial_weights():
-    generators, discriminators = KernelGenerators(streams(3)), PatchDiscriminators(streams(3))
-    for weight, fans in (
-        (generators.weights['layer1'], 49 + 64 * 49),
-        (generators.weights['layer2'], 2 * 64 * 25),
-        (discriminators.first, 3 * 49 + 64 * 49),
-        (discriminators.hidden.transpose(0, 1), 128),
+    """The generator has Xavier weights with gain 0.1, the discriminator the default weights of its convolutions."""
+    generators, discriminators = KernelGenerators(streams(20)), PatchDiscriminators(streams(20))
+    for weight, fans in ((generators.weights['layer1'], 49 + 64 * 49), (generators.weights['layer2'], 2 * 64 * 25)):
+        assert weight.std().item() == pytest.approx(0.1 * (2 / fans) ** 0.5, rel=0.02)
+        assert not torch.equal(weight[0], weight[1])
+    for weight, fan_in, std in (
+        (discriminators.first, 147, 0.0476),
+        (discriminators.hidden.transpose(0, 1), 64, 0.0722),
+        (discriminators.last, 64, 0.0722),
     ):
-        assert weight.std().item() == pytest.approx(0.1 * (2 / fans) ** 0.5, rel=0.05)
+        default = nn.Conv2d(fan_in, 5000, 1).weight
+        assert weight.std().item() == pytest.approx(std, rel=0.03)
+        assert weight.std().item() == pytest.approx(default.std().item(), rel=0.03)
+        assert weight.abs().max().item() == pytest.approx(default.abs().max().item(), rel=0.01)
         assert not torch.equal(weight[0], weight[1])
     for by_layer in (discriminators.norm_weight, discriminators.u):
         assert not torch.equal(by_layer[:, 0], by_layer[:, 1])
-    assert discriminators.norm_weight.mean().item() == pytest.approx(1, abs=0.005)
-    assert discriminators.norm_weight.std().item() == pytest.approx(0.02, rel=0.1)
+    assert discriminators.norm_weight.mean().item() == pytest.approx(1, abs=0.001)
+    assert discriminators.norm_weight.std().item() == pytest.approx(0.02, rel=0.05)
+    assert not discriminators.norm_bias.any() and not discriminators.last_bias.any()
+
+
+def test_initial_weights_of_a_run_do_not_depend_on_the_batch():
+    alone, batch = PatchDiscriminators(streams(3)[2:]), PatchDiscriminators(streams(3))
+    assert torch.equal(alone.first[0], batch.first[2]) and torch.equal(alone.last[0], batch.last[2])
+    for name in ('hidden', 'norm_weight'):
+        assert torch.equal(getattr(alone, name)[:, 0], getattr(batch, name)[:, 2])
+    torch.testing.assert_close(alone.u[:, 0], batch.u[:, 2])
+
+
+def test_spectral_norm_starts_after_one_power_iteration():
+    """In the mean of a random square weight W, |W' u|^2 then is 5/2 times as large as for a random vector u."""
+    discriminators = PatchDiscriminators(streams(20))
+    squares = (discriminators.u[1:, :, None] @ discriminators.hidden).square().sum((2, 3))
+    random = discriminators.hidden.square().sum((2, 3)) / 64
+    assert (squares / random).mean().item() == pytest.approx(2.5, rel=0.1)
 
 
 def test_constraint_losses_closed_form():
@@ -233,6 +257,47 @@ def test_crops_follow_gradients():
     top, left = corners.T
     assert top.min() >= 0 and left.max() <= 160 - 26
     assert ((top < 65) & (top + 26 > 35) & (left + 26 > 90)).all()
+
+
+@pytest.mark.parametrize('crop', [26, 64])
+@pytest.mark.parametrize('name', ['astronaut', 'rocket'])
+def test_crop_probability_equals_its_formula(name: str, crop: int):
+    """The formula in sorted values and convolutions instead of partitions and box filters."""
+
+    def inside(values: np.ndarray, margin: int) -> np.ndarray:
+        rows, columns = np.indices(values.shape)
+        height, width = values.shape
+        fits = (rows >= margin) & (rows < height - margin) & (columns >= margin) & (columns < width - margin)
+        return np.where(fits, values, 0)
+
+    def strongest(gradient: np.ndarray) -> np.ndarray:
+        ordered = np.sort(gradient.ravel())
+        low, high = ordered[int(0.97 * gradient.size)], ordered[int(0.97 * gradient.size) + 1]
+        assert high > low
+        return np.minimum(np.maximum(gradient, low), high) - low
+
+    def box(values: np.ndarray, side: int) -> np.ndarray:
+        return convolve2d(values, np.ones((side, side)), 'same') / side**2
+
+    gray = sample_image(name, 150, 133).astype(np.float64) @ [0.114, 0.587, 0.299] / 255
+    vertical, horizontal = np.gradient(gray)
+    magnitude = inside(np.sqrt(horizontal**2 + vertical**2), 5)
+    parts = [magnitude, *(strongest(inside(np.abs(one), 5)) for one in (horizontal, vertical))]
+    expected = box(sum(part / part.sum() for part in parts), 5)
+    expected /= expected.mean()
+    np.testing.assert_allclose(gradient_strength(gray), expected, rtol=1e-9, atol=1e-12)
+
+    expected = inside(box(expected, crop // 2), crop // 2)
+    got = centre_probability(gradient_strength(gray), crop)
+    np.testing.assert_allclose(got, expected / expected.sum(), rtol=1e-9, atol=1e-15)
+
+
+def test_only_gradients_above_tied_percentile_count():
+    """100 horizontal gradients are 0.4 and 100 are 0.2, so the 97th percentile and the next value are both 0.2."""
+    gray = np.zeros((60, 60))
+    gray[:, 20:], gray[:, 40:] = 0.4, 1.2
+    strength = gradient_strength(gray)[30]
+    assert strength[40] / strength[20] == pytest.approx((2 / 3 + 1) / (1 / 3))  # share of the magnitude, and the rest
 
 
 def test_flat_image_has_uniform_crop_probability():
@@ -348,9 +413,9 @@ def test_noise_of_one_gray_level(monkeypatch):
 
 
 def test_generator_crops_follow_the_downsampled_image():
-    """A checkerboard of single pixels has the strongest gradients, but vanishes in the downsampled image."""
+    """Stripes of a period of 3 pixels have the strongest gradients, but vanish in the downsampled image."""
     image = np.full((120, 200, 3), 0.5, np.float32)
-    image[:, :80] += 0.4 * (np.indices((120, 80)).sum(0) % 2)[..., None] - 0.2
+    image[:, :80] += 0.3 * (np.indices((120, 80)).sum(0) % 3 == 0)[..., None] - 0.1
     image[20:100:8, 130:190] += 0.1
     image[21:100:8, 130:190] += 0.1
     sources = SourceImages([image], CPU)

@@ -31,20 +31,25 @@ def trim(image: np.ndarray) -> np.ndarray:
 
 
 def gradient_strength(gray: np.ndarray) -> np.ndarray:
-    """Map `(H, W)` of the strongest gradients of a gray image, blurred, with mean 1. A flat image has 1 everywhere.
+    """Map `(H, W)` of the gradients of a gray image, blurred, with mean 1. A flat image has 1 everywhere.
 
-    The map is the sum of horizontal, vertical and absolute gradients.
+    The map is the sum of the gradient magnitude and of the strongest horizontal and vertical gradients. These three
+    contribute equally. Gradients near the border are ignored.
     """
-    dy, dx = np.gradient(gray)
+    dy, dx = (_clear_border(gradient, BLUR) for gradient in np.gradient(gray))
     strength = np.zeros_like(gray)
-    for gradient in (np.hypot(dx, dy), np.abs(dx), np.abs(dy)):
-        pivot = int(PERCENTILE * gradient.size)
-        low, high = np.partition(gradient, (pivot, pivot + 1), axis=None)[pivot : pivot + 2]
-        strongest = _clear_border(gradient.clip(low, max(high, low + 1e-5)) - low, BLUR // 2)
-        if strongest.any():
-            strength += strongest / strongest.sum()
+    for part in (np.hypot(dx, dy), _strongest(np.abs(dx)), _strongest(np.abs(dy))):
+        if part.any():
+            strength += part / part.sum()
     strength = uniform_filter(strength, BLUR, mode='constant')
     return strength / strength.mean() if strength.any() else np.ones_like(gray)
+
+
+def _strongest(gradient: np.ndarray) -> np.ndarray:
+    """Gradient clipped between its 97th percentile and the next larger value, minus the percentile."""
+    pivot = int(PERCENTILE * gradient.size)
+    low, high = np.partition(gradient, (pivot, pivot + 1), axis=None)[pivot : pivot + 2]
+    return gradient.clip(low, high if high > low else low + 1e-5) - low
 
 
 def centre_probability(strength: np.ndarray, crop: int) -> np.ndarray:

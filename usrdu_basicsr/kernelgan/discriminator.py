@@ -1,5 +1,6 @@
 """Patch discriminators of KernelGAN, one per run."""
 
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -7,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from usrdu_basicsr.kernelgan.generator import WIDTH, xavier_normal
+from usrdu_basicsr.kernelgan.generator import WIDTH
 from usrdu_basicsr.kernelgan.operations import pointwise_layers, unfold
 
 FIRST_SIZE = 7
@@ -44,6 +45,9 @@ class PatchDiscriminators(nn.Module):
     constant before it, so only the last convolution has a bias. The first two convolutions have nothing between them
     and run as one.
 
+    The convolutions keep PyTorch's default initial weights, as in the published code. Its Xavier initialisation has no
+    effect, because it follows a forward pass: it changes the normalised copies of the weights, not the parameters.
+
     Args:
         generators: One random stream per run on the CPU, which initialises the weights.
     """
@@ -54,10 +58,10 @@ class PatchDiscriminators(nn.Module):
     def __init__(self, generators: Sequence[torch.Generator]) -> None:
         super().__init__()
         runs = len(generators)
-        self.first = nn.Parameter(xavier_normal((WIDTH, 3, FIRST_SIZE, FIRST_SIZE), generators))
-        hidden = [xavier_normal((WIDTH, WIDTH, 1, 1), generators) for _ in range(HIDDEN)]
+        self.first = nn.Parameter(_default_weights((WIDTH, 3, FIRST_SIZE, FIRST_SIZE), generators))
+        hidden = [_default_weights((WIDTH, WIDTH, 1, 1), generators) for _ in range(HIDDEN)]
         self.hidden = nn.Parameter(torch.stack(hidden).flatten(3))  # (5, R, 64, 64)
-        self.last = nn.Parameter(xavier_normal((1, WIDTH, 1, 1), generators).flatten(2))  # (R, 1, 64)
+        self.last = nn.Parameter(_default_weights((1, WIDTH, 1, 1), generators).flatten(2))  # (R, 1, 64)
         # The only tensor with one number per run: in float32 the last bit of the optimiser's result would depend on the
         # position in the batch.
         self.last_bias = nn.Parameter(torch.zeros(runs, 1, 1, dtype=torch.float64))
@@ -66,6 +70,7 @@ class PatchDiscriminators(nn.Module):
         self.norm_bias = nn.Parameter(torch.zeros(HIDDEN, runs, WIDTH))
         u = torch.stack([torch.randn(1 + HIDDEN, WIDTH, generator=generator) for generator in generators], 1)
         self.register_buffer('u', F.normalize(u, dim=-1))
+        self._power_iteration(1)  # of the published forward pass before training
 
     def weights(self, passes: int) -> Weights:
         """Weights of the next forward passes; each pass takes one more power iteration for its spectral norms."""
@@ -111,6 +116,12 @@ class PatchDiscriminators(nn.Module):
         logits = pointwise_layers(patches, weights.first, norm[0], weights.hidden, weights.last, scales, shifts)
         # float64 for the same reason as `last_bias`
         return torch.sigmoid(logits.double() + self.last_bias).to(x.dtype).squeeze(1)
+
+
+def _default_weights(shape: Sequence[int], generators: Sequence[torch.Generator]) -> Tensor:
+    """Draw weights `(R, *shape)` with the distribution of `nn.Conv2d`, each run from its own random stream."""
+    bound = 1 / math.sqrt(math.prod(shape[1:]))
+    return torch.stack([torch.empty(*shape).uniform_(-bound, bound, generator=generator) for generator in generators])
 
 
 def _singular_values(weights: Tensor, us: Tensor) -> Tensor:

@@ -18,10 +18,10 @@ SHAPES = {
     'layer5': (WIDTH, WIDTH, 1, 1),
     'layer6': (1, WIDTH, 1, 1),
 }
-GAIN = 0.1  # of the initial weights of generator and discriminator
+GAIN = 0.1  # of the initial weights
 
 
-def xavier_normal(shape: Sequence[int], generators: Sequence[torch.Generator]) -> Tensor:
+def _xavier_normal(shape: Sequence[int], generators: Sequence[torch.Generator]) -> Tensor:
     """Draw initial convolution weights `(R, *shape)`, each run from its own random stream."""
     taps = math.prod(shape[2:])
     std = GAIN * math.sqrt(2 / ((shape[0] + shape[1]) * taps))
@@ -43,7 +43,7 @@ class KernelGenerators(nn.Module):
     def __init__(self, generators: Sequence[torch.Generator]) -> None:
         super().__init__()
         self.weights = nn.ParameterDict(
-            {name: nn.Parameter(xavier_normal(shape, generators)) for name, shape in SHAPES.items()}
+            {name: nn.Parameter(_xavier_normal(shape, generators)) for name, shape in SHAPES.items()}
         )
 
     def forward(self) -> Tensor:
