@@ -23,9 +23,13 @@ logger = logging.getLogger(__name__)
 OVERLAP = 32  # input pixels; pixels farther away have hardly any influence on the output
 MIN_TILE = 32
 MAX_CPU_TILE = 256  # larger tiles exceed the caches and are slower
+MAX_GPU_TILE = 1024  # larger tiles are not faster, and features of RRDBNet exceed the 32-bit indices of some kernels
 MAX_OUTSCALE = 10_000
-# Messages of PyTorch and oneDNN, which have no exception class for memory errors on a CPU
-CPU_OUT_OF_MEMORY = ("can't allocate memory", 'could not create a primitive', 'could not create a memory')
+# Messages of PyTorch, oneDNN, cuDNN and cuBLAS about a lack of memory that is not an `OutOfMemoryError`
+OUT_OF_MEMORY = (
+    *("can't allocate memory", 'could not create a primitive', 'could not create a memory'),
+    *('unable to find an engine', 'CUDNN_STATUS_ALLOC_FAILED', 'CUBLAS_STATUS_ALLOC_FAILED'),
+)
 
 
 class Upscaler:
@@ -124,8 +128,8 @@ class Upscaler:
                 self._fill(output, pixels, tile)
                 return output
             except (MemoryError, RuntimeError) as error:
-                on_cpu = any(text in str(error) for text in CPU_OUT_OF_MEMORY)
-                if not on_cpu and not isinstance(error, torch.OutOfMemoryError | MemoryError):
+                out_of_memory = isinstance(error, torch.OutOfMemoryError | MemoryError)
+                if not out_of_memory and not any(text in str(error) for text in OUT_OF_MEMORY):
                     raise
                 reason = first_line(error)  # the exception itself would keep the tensors of the failed pass alive
             if tile <= MIN_TILE:
@@ -141,7 +145,7 @@ class Upscaler:
         tile: float = self.tile or whole
         if self.tile is None:
             free = free_memory(self.device)
-            tile = MAX_CPU_TILE if on_cpu or free is None else whole
+            tile = MAX_CPU_TILE if on_cpu or free is None else MAX_GPU_TILE
             if free is not None:
                 free -= output_bytes if on_cpu else 0  # allocated, but not used yet
                 tile = min(tile, max(math.sqrt(max(free, 0) / 2 / self.bytes_per_pixel), MIN_TILE))
