@@ -19,6 +19,20 @@ usrdu_basicsr.register()
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+def pytest_runtest_setup(item: pytest.Item):
+    """Skip tests marked `cuda` on machines with too few GPUs."""
+    if (marker := item.get_closest_marker('cuda')) is not None:
+        needed, found = marker.kwargs.get('count', 1), torch.cuda.device_count()
+        if found < needed:
+            pytest.skip(f'needs {needed} CUDA GPU{"s" * (needed > 1)}, torch finds {found}')
+
+
+@pytest.fixture(params=['cpu', pytest.param('cuda', marks=pytest.mark.cuda)])
+def device(request: pytest.FixtureRequest) -> torch.device:
+    """Each device in turn: the test runs on a CPU and, marked `cuda`, on a GPU."""
+    return torch.device(request.param)
+
+
 @pytest.fixture
 def bf16_everywhere(monkeypatch: pytest.MonkeyPatch):
     """Allow bf16 on every CPU. Results are correct, but slow to compute, without bf16 instructions."""

@@ -84,9 +84,9 @@ def same(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]) -> boo
 STAGES = {'dsn': (dsn_options, unpaired_batch), 'srn': (srn_options, generated_batch)}
 
 
-def model_of(stage: str, folder: Path, num_feat: int | None = None, **train: object):
-    """Build a model with the same initial weights on every call."""
-    opt = STAGES[stage][0](folder)
+def model_of(stage: str, folder: Path, num_feat: int | None = None, num_gpu: int = 0, **train: object):
+    """Build a model with the same initial weights on every call and device."""
+    opt = STAGES[stage][0](folder) | {'num_gpu': num_gpu}
     torch.manual_seed(1)
     if num_feat is not None:
         opt |= {name: opt[name] | {'num_feat': num_feat} for name in ('network_g', 'network_d')}

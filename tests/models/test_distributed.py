@@ -1,4 +1,4 @@
-"""Training steps, data loading and gradients on two CPU ranks."""
+"""Training steps, data loading and gradients on two ranks, on the CPU (gloo) and on two GPUs (NCCL)."""
 
 from collections import Counter
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from python_process import ROOT, check_script
+from python_process import ROOT, check_python, check_script
 from sample_images import write_sample_images
 from two_ranks import trained
 from usrdu_basicsr.data_preparation.create_lmdb import create_lmdbs
@@ -14,21 +14,32 @@ from usrdu_basicsr.data_preparation.create_lmdb import create_lmdbs
 pytestmark = pytest.mark.slow
 
 
+@pytest.fixture(scope='module', params=['cpu', pytest.param('cuda', marks=pytest.mark.cuda(count=2))])
+def device(request: pytest.FixtureRequest) -> str:
+    return request.param
+
+
 @pytest.fixture(scope='module')
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def folder(device: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder with the results of `two_ranks.py`."""
     folder = tmp_path_factory.mktemp('ranks')
     write_sample_images(folder / 'hr', 4)
     write_sample_images(folder / 'camera', 4, 24, 32)
     create_lmdbs([folder / 'camera'])
-    check_script(ROOT / 'tests' / 'two_ranks.py', cwd=folder, CUDA_VISIBLE_DEVICES='')
+    script = ROOT / 'tests' / 'two_ranks.py'
+    if device == 'cpu':
+        check_script(script, device, cwd=folder, CUDA_VISIBLE_DEVICES='')
+    else:
+        check_python(script, device, cwd=folder)
     return folder
 
 
 @pytest.mark.parametrize('stage', ['dsn', 'srn'])
-def test_two_ranks_equal_one_process_with_the_joint_batch(stage: str, folder: Path, tmp_path: Path, monkeypatch):
+def test_two_ranks_equal_one_process_with_the_joint_batch(
+    stage: str, device: str, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
     monkeypatch.chdir(tmp_path)
-    single = trained(stage, 1, 0, 1)
+    single = trained(stage, 1, 0, 1, device)
     for accum_iter in (1, 2):
         ranks = [torch.load(folder / f'{stage}_{accum_iter}_{rank}.pt') for rank in (0, 1)]
         for net in ('net_g', 'net_g_ema', 'net_d'):
@@ -57,7 +68,9 @@ def test_ranks_workers_and_epochs_draw_different_patches(folder: Path):
             assert same.sum() <= 1  # of 8 x 8: there are 1,617 patches of each of four images
 
 
-def test_ranks_all_reduce_gradients(folder: Path):
+def test_ranks_all_reduce_gradients(device: str, folder: Path):
     ranks = [torch.load(folder / f'gradient_{rank}.pt') for rank in range(2)]
     assert torch.equal(ranks[0].pop('weight'), ranks[1].pop('weight'))
-    assert ranks == [{'backend': 'gloo', 'gradient': 1.5}] * 2  # mean of 1 and 2
+    assert [rank.pop('device') for rank in ranks] == {'cpu': [None, None], 'cuda': [0, 1]}[device]
+    backend = {'cpu': 'gloo', 'cuda': 'nccl'}[device]
+    assert ranks == [{'backend': backend, 'gradient': 1.5}] * 2  # mean of 1 and 2
