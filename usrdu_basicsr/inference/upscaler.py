@@ -23,7 +23,7 @@ logger = logging.getLogger(__name__)
 OVERLAP = 32  # input pixels; pixels farther away have hardly any influence on the output
 MIN_TILE = 32
 MAX_CPU_TILE = 256  # larger tiles exceed the caches and are slower
-MAX_GPU_TILE = 1024  # larger tiles are not faster, and features of RRDBNet exceed the 32-bit indices of some kernels
+MAX_GPU_TILE = 1024  # features of larger ones exceed the 32-bit indices of some kernels
 MAX_OUTSCALE = 10_000
 # Messages of PyTorch, oneDNN, cuDNN and cuBLAS about a lack of memory that is not an `OutOfMemoryError`
 OUT_OF_MEMORY = (
