@@ -62,12 +62,13 @@ def check_run(opt: Mapping[str, Any], file: OptionsFile) -> list[Problem]:
     paths = opt['path']
     if opt['is_train'] and resumes(opt):  # reads its own checkpoints, which are checked when one is selected
         paths = paths | {'pretrain_network_g': None, 'pretrain_network_d': None}
+    networks: dict[str, torch.nn.Module | None] = {}
     for net in NETWORKS:
         with check(f'network_{net}'):
-            check_network(opt, net, paths)
-    if opt.get('network_dsn') is not None:
+            networks[net] = check_network(opt, net, paths)
+    if (dsn := networks.get('dsn')) is not None:
         with check('datasets', 'train', 'margin'):
-            _check_margin(opt)
+            _check_margin(dsn, opt)
     if opt['is_train']:
         train = opt['train']
         with check('train', 'precision'):
@@ -159,19 +160,22 @@ def check_networks(opt: Mapping[str, Any], paths: Mapping[str, Any]) -> None:
         check_network(opt, net, paths)
 
 
-def check_network(opt: Mapping[str, Any], net: str, paths: Mapping[str, Any]) -> None:
+def check_network(opt: Mapping[str, Any], net: str, paths: Mapping[str, Any]) -> torch.nn.Module | None:
     """Build a network and check its scale and checkpoint.
 
     Args:
         opt: Options.
-        net: `g`, `d` or `dsn`; nothing is checked if the options have no such network.
+        net: `g`, `d` or `dsn`.
         paths: Section to use instead of `opt['path']`.
+
+    Returns:
+        Network with its initial weights, or None if the options have no such network.
 
     Raises:
         UserError: If the network cannot be built, has another scale, or does not fit its checkpoint.
     """
     if (settings := opt.get(f'network_{net}')) is None:
-        return
+        return None
     network = build_from_options(ARCH_REGISTRY, settings, '')
     scale, expected = scale_of(network), opt['scale']
     if scale not in (None, expected):
@@ -182,11 +186,12 @@ def check_network(opt: Mapping[str, Any], net: str, paths: Mapping[str, Any]) ->
         weights = read_weights(path, key, network.state_dict())
         if getattr(given, f'strict_load_{net}', True):  # the DSN has no such option
             check_weights(network, weights, path)
+    return network
 
 
-def _check_margin(opt: Mapping[str, Any]) -> None:
+def _check_margin(dsn: Any, opt: Mapping[str, Any]) -> None:
     """Check that the DSN sees everything that the LR distribution of a patch depends on."""
-    radius = build_from_options(ARCH_REGISTRY, opt['network_dsn'], '').receptive_radius
+    radius = dsn.receptive_radius
     margin, scale = MarginOptions.from_options(opt['datasets']['train']).margin, opt['scale']
     if margin < radius or margin % scale:
         least = -(-radius // scale) * scale

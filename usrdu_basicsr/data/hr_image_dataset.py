@@ -2,7 +2,6 @@
 
 import random
 from collections.abc import Mapping
-from operator import and_
 from typing import Any
 
 import numpy as np
@@ -93,10 +92,10 @@ class HRImageDataset(Dataset):
             starts.append(start)
             offsets.append((patch - start) // scale)
         (top, left), size = starts, self.window_size
-        flips = [random.random() < 0.5 for _ in range(3)]  # horizontally, vertically, transposition
-        allowed = (self.patches.use_hflip, self.patches.use_rot, self.patches.use_rot)
+        allowed = (self.patches.use_hflip, self.patches.use_rot, self.patches.use_rot)  # hflip, vflip, transposition
+        flips = [int(each and random.random() < 0.5) for each in allowed]
         return {
             'gt': img2tensor(to_float(image[top : top + size, left : left + size])),
             'gt_path': self.gt.name(index),
-            'crop': torch.tensor([*offsets, *map(int, map(and_, flips, allowed))]),
+            'crop': torch.tensor([*offsets, *flips]),
         }

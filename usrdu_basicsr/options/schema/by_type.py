@@ -11,6 +11,8 @@ from pydantic_core import CoreSchema, core_schema
 from usrdu_basicsr.options.schema.describe import any_of, got, nearest
 from usrdu_basicsr.options.schema.section import Section, problem
 
+Mapped = dict[str, Any]  # annotated with `ByType`
+
 
 @dataclass(frozen=True)
 class ByType:
@@ -19,7 +21,7 @@ class ByType:
     Attributes:
         supported: Function that returns the supported components by type.
         section_of: Function that returns the section class of a component.
-        registered: Function that returns all registered types, also those that are not supported here.
+        is_registered: Function that tells whether a type is registered, possibly without being supported here.
         where: End of messages such as `network_g: type: RRDBNet is not supported in stage 1`.
         other: Section of registered types of other packages; None if they are not supported.
         own: Types that `other` does not apply to.
@@ -27,7 +29,7 @@ class ByType:
 
     supported: Callable[[], Mapping[str, Any]]
     section_of: Callable[[Any], type[Section]]
-    registered: Callable[[], set[str]]
+    is_registered: Callable[[str], bool]
     where: str
     other: type[Section] | None = None
     own: Collection[str] = ()
@@ -48,7 +50,7 @@ class ByType:
         if isinstance(name, str) and name in supported:
             return self.section_of(supported[name]).model_validate(options, context=info.context)
         expected = f'expected {any_of(sorted(supported))}'
-        if not isinstance(name, str) or name not in self.registered():
+        if not isinstance(name, str) or not self.is_registered(name):
             text = f'{got(name)}, {nearest(str(name), supported) or expected}'
             raise self._error('value', text, ('type',), options)
         if self.other is None or name in self.own:

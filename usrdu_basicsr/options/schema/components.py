@@ -10,10 +10,11 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 import torch
 from basicsr.models import lr_scheduler
 from basicsr.utils.registry import ARCH_REGISTRY, LOSS_REGISTRY, METRIC_REGISTRY, Registry
-from pydantic import BeforeValidator, ConfigDict, Field, create_model
+from pydantic import ConfigDict, Field, create_model
 
-from usrdu_basicsr.options.schema.by_type import ByType
-from usrdu_basicsr.options.schema.section import Iterations, Section, integral
+from usrdu_basicsr.options.schema.by_type import ByType, Mapped
+from usrdu_basicsr.options.schema.section import Iteration, Iterations, NonNegativeInteger, PositiveInteger, Section
+from usrdu_basicsr.utils.registry import find_registered
 
 SCALARS = (bool, int, float, str, type(None))
 SCHEDULERS: dict[str, Callable[..., Any]] = {
@@ -24,16 +25,13 @@ SCHEDULERS: dict[str, Callable[..., Any]] = {
 LOWER_IS_BETTER = {'calculate_dists', 'calculate_laplace_nll', 'calculate_lpips', 'calculate_niqe'}
 OPTIMIZERS: dict[str, Callable[..., Any]] = {'Adam': torch.optim.Adam}  # the only one that BasicSR's BaseModel supports
 GIVEN = {'img', 'img2', 'log_scale', 'device', 'optimizer', 'params'}  # arguments that do not come from the options
-
-
-Count = Annotated[int, Field(ge=1)]
 # Values of BasicSR's parameters that have no annotation and whose default says too little
 TYPES: dict[str, Any] = {
-    **dict.fromkeys(('num_in_ch', 'num_out_ch', 'num_feat', 'num_block', 'num_conv', 'num_grow_ch'), Count),
-    'crop_border': Annotated[int, Field(ge=0)],
-    'milestones': list[Annotated[int, BeforeValidator(integral)]],
+    **dict.fromkeys(('num_in_ch', 'num_out_ch', 'num_feat', 'num_block', 'num_conv', 'num_grow_ch'), PositiveInteger),
+    'crop_border': NonNegativeInteger,
+    'milestones': list[Iteration],
     'periods': list[Iterations],
-    'restarts': list[Annotated[int, BeforeValidator(integral)]],
+    'restarts': list[Iteration],
     'restart_weights': list[float],
     'layer_weights': dict[str, float],
     'gan_type': Literal['vanilla', 'lsgan', 'wgan', 'wgan_softplus', 'hinge'],
@@ -68,6 +66,8 @@ class LowerIsBetter(Metric):
 @cache
 def section_of(function: Callable[..., Any], base: type[Component] = Component) -> type[Section]:
     """Create the section of a component from the signature of its class or function."""
+    if base is Metric and function.__name__ in LOWER_IS_BETTER:
+        base = LowerIsBetter
     described = parameter_docs(function)
     options: dict[str, Any] = {}
     is_open = False  # whether there may be options that the signature does not tell
@@ -83,8 +83,6 @@ def section_of(function: Callable[..., Any], base: type[Component] = Component) 
     if is_open:
         base = type('Open', (base,), {'model_config': ConfigDict(extra='allow'), '__module__': __name__})
     module = function.__module__
-    if base is Metric and function.__name__ in LOWER_IS_BETTER:
-        base = LowerIsBetter
     return create_model(function.__name__, __base__=base, __doc__=_summary(function), __module__=module, **options)
 
 
@@ -194,11 +192,6 @@ def uses_feature_log_scale(loss: Callable[..., Any]) -> bool:
     return 'feature_log_scale' in _forward(loss)
 
 
-def registered_names(registry: Registry | Mapping[str, Any]) -> set[str]:
-    """Names of a registry, with and without BasicSR's suffix `_basicsr`."""
-    return {each for name in registry.keys() for each in (name, name.removesuffix('_basicsr'))}  # noqa: SIM118
-
-
 def _by_type(
     where: str,
     registry: Registry | Mapping[str, Any],
@@ -210,10 +203,14 @@ def _by_type(
         components = {name: component for name, component in components.items() if supports(component)}
         return {name.removesuffix('_basicsr'): component for name, component in components.items()} | components
 
-    return ByType(supported, partial(section_of, base=base), lambda: registered_names(registry), where)
+    return ByType(
+        supported,
+        partial(section_of, base=base),
+        lambda name: find_registered(registry, name) is not None,
+        where,
+    )
 
 
-Mapped = dict[str, Any]
 DSN = Annotated[Mapped, _by_type('in stage 1', ARCH_REGISTRY, is_dsn)]
 OnlineDSN = Annotated[Mapped, _by_type('as network_dsn', ARCH_REGISTRY, is_dsn)]
 Generator = Annotated[Mapped, _by_type('in stage 2', ARCH_REGISTRY, maps_an_image)]

@@ -1,13 +1,11 @@
 """Sections of `datasets`."""
 
-from functools import partial
-from typing import Annotated, Any
+from typing import Annotated
 
 from basicsr.utils.registry import DATASET_REGISTRY
 from pydantic import ConfigDict, Field
 
-from usrdu_basicsr.options.schema.by_type import ByType
-from usrdu_basicsr.options.schema.components import registered_names
+from usrdu_basicsr.options.schema.by_type import ByType, Mapped
 from usrdu_basicsr.options.schema.dataset_options import (
     DatasetOptions,
     HRImageOptions,
@@ -21,6 +19,7 @@ from usrdu_basicsr.options.schema.dataset_options import (
     UnpairedImageOptions,
 )
 from usrdu_basicsr.options.schema.section import Section
+from usrdu_basicsr.utils.registry import find_registered
 
 
 class UnpairedTrain(UnpairedImageOptions, PatchOptions, PolicyOptions, TrainDatasetOptions):
@@ -83,11 +82,13 @@ VAL: dict[str, type[Section]] = {
 
 def _dataset(where: str, sections: dict[str, type[Section]], names: tuple[str, ...], other: type[Section]) -> ByType:
     supported = {name: sections[name] for name in names}
-    registered = partial(registered_names, DATASET_REGISTRY)
-    return ByType(lambda: supported, lambda section: section, registered, where, other, {*TRAIN, *VAL})
+
+    def is_registered(name: str) -> bool:
+        return find_registered(DATASET_REGISTRY, name) is not None
+
+    return ByType(lambda: supported, lambda section: section, is_registered, where, other, {*TRAIN, *VAL})
 
 
-Mapped = dict[str, Any]
 DSNTrainDataset = Annotated[
     Mapped,
     _dataset('for training in stage 1', TRAIN, ('UnpairedImageDataset', 'PairedImageDataset'), OtherTrain),

@@ -5,10 +5,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-Path = tuple[str, ...]
+from usrdu_basicsr.options.reading import KeyPath
 
 
-def value_at(options: Any, path: Path) -> Any:
+def value_at(options: Any, path: KeyPath) -> Any:
     """Return the value at a path of keys, or None if it is missing."""
     for key in path:
         if not isinstance(options, Mapping):
@@ -28,7 +28,7 @@ class Condition:
         negated: Whether the option must be missing or not fulfil `schema`.
     """
 
-    path: Path
+    path: KeyPath
     holds_for: Callable[[Any], bool]
     schema: Mapping[str, Any]
     negated: bool = False
@@ -77,7 +77,7 @@ class Rule:
         message: Message; an empty one reports that `at` is missing.
     """
 
-    at: Path
+    at: KeyPath
     conditions: tuple[Condition, ...]
     message: str = ''
 
@@ -86,7 +86,7 @@ class Rule:
         refused = all(condition.holds_for(value_at(options, condition.path)) for condition in self.conditions)
         return self.message if refused else None
 
-    def json_schema(self) -> dict[str, Any] | None:
+    def json_schema(self) -> dict[str, Any]:
         """JSON Schema of the sections that do not have this combination."""
         return {'not': {'allOf': [condition.json_schema() for condition in self.conditions]}}
 
@@ -100,9 +100,5 @@ class Calculation:
         problem: Function of the section that returns a message if the values do not fit, otherwise None.
     """
 
-    at: Path
+    at: KeyPath
     problem: Callable[[Any], str | None]
-
-    def json_schema(self) -> dict[str, Any] | None:
-        """None: there is no JSON Schema of this relation."""
-        return None

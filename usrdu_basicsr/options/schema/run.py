@@ -157,7 +157,15 @@ def _test_set_problem(options: Any) -> str | None:
     return 'got no test set, expected at least one, such as test_1' if value_at(options, ('datasets',)) == {} else None
 
 
-class DSNTest(RunOptions):
+class Test(RunOptions):
+    """Options of the test of both stages."""
+
+    path: TestPathOptions
+    """Checkpoint to test."""
+    combinations = (Calculation(('datasets',), _test_set_problem),)
+
+
+class DSNTest(Test):
     """Test of stage 1, `model_type: UncertaintyDSNModel`."""
 
     label = 'a test of stage 1'
@@ -167,14 +175,11 @@ class DSNTest(RunOptions):
     """Any number of test sets."""
     network_g: DSN
     """Downsampling network."""
-    path: TestPathOptions
-    """Checkpoint to test."""
     val: DSNTestValOptions
     """Results and metrics."""
-    combinations = (Calculation(('datasets',), _test_set_problem),)
 
 
-class SRNTest(RunOptions):
+class SRNTest(Test):
     """Test of stage 2, `model_type: GradientGANModel`."""
 
     label = 'a test of stage 2'
@@ -184,11 +189,8 @@ class SRNTest(RunOptions):
     """Any number of test sets."""
     network_g: Generator
     """SR network."""
-    path: TestPathOptions
-    """Checkpoint to test."""
     val: SRNTestValOptions
     """Results and metrics."""
-    combinations = (Calculation(('datasets',), _test_set_problem),)
 
 
 RUNS: dict[tuple[str, bool], type[RunOptions]] = {

@@ -32,6 +32,7 @@ def integral(value: Any) -> Any:
 
 PositiveInteger = Annotated[int, Field(ge=1)]
 NonNegativeInteger = Annotated[int, Field(ge=0)]
+Iteration = Annotated[int, BeforeValidator(integral)]
 Iterations = Annotated[int, Field(ge=1), BeforeValidator(integral)]
 PositiveNumber = Annotated[float, Field(gt=0)]
 
@@ -129,9 +130,13 @@ class Section(BaseModel):
     @classmethod
     def accepted(cls, key: str) -> str:
         """Describe the values of an option, such as `an integer >= 1 or ~`."""
+        return expected(cls._type_of(key).json_schema())
+
+    @classmethod
+    def _type_of(cls, key: str) -> TypeAdapter[Any]:
         field = cls.model_fields[key]
         annotation: Any = Annotated[(field.annotation, *field.metadata)] if field.metadata else field.annotation
-        return expected(TypeAdapter(annotation).json_schema())
+        return TypeAdapter(annotation)
 
     @classmethod
     def _invalid_value(cls, key: str, value: Any) -> str:
@@ -143,10 +148,8 @@ class Section(BaseModel):
 
     @classmethod
     def _accepts(cls, key: str, value: Any) -> bool:
-        field = cls.model_fields[key]
-        annotation: Any = Annotated[(field.annotation, *field.metadata)] if field.metadata else field.annotation
         try:
-            TypeAdapter(annotation).validate_python(value, strict=True)
+            cls._type_of(key).validate_python(value, strict=True)
         except ValidationError:
             return False
         return True
@@ -159,8 +162,7 @@ class Section(BaseModel):
     def __get_pydantic_json_schema__(cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
         schema = handler(core_schema)
         resolved = handler.resolve_ref_schema(schema)
-        refused = [rule.json_schema() for rule in cls.combinations]
-        if combinations := [each for each in refused if each is not None]:
+        if combinations := [rule.json_schema() for rule in cls.combinations if isinstance(rule, Rule)]:
             resolved['allOf'] = combinations
         if cls.extra_key is not None:
             resolved['patternProperties'] = {cls._extra_keys(): resolved['additionalProperties']}

@@ -17,17 +17,13 @@ class TestValOptions(Section):
     """Show a progress bar."""
 
 
-class ValOptions(Section):
+class ValOptions(TestValOptions):
     """Validation during training."""
 
     val_freq: Iterations
     """Number of iterations between validations."""
-    save_img: bool
-    """Write the results as images."""
     suffix: str | None = None
     """Used in tests only."""
-    pbar: bool = False
-    """Show a progress bar."""
 
 
 class DSNTestValOptions(TestValOptions):
