@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Prepares a Python environment for this checkout. Source it to set PYTHON (the interpreter to use) and PATH:
-# `source setup_env.sh demo` for the demo's requirements, `source setup_env.sh test` for those of the tests as well.
+# `source setup_env.sh demo` for the demo's requirements, `source setup_env.sh test` for those of the tests as well,
+# `source setup_env.sh gpu` for those of the GPU report, which runs tests but no checks of style and types.
 #
 #   PYTHON=/path/to/python   If it has all packages, this Python is used unchanged. Otherwise missing packages are
 #                            installed into its virtual or conda environment. A system Python is replaced by .venv.
@@ -10,6 +11,9 @@ _usrdu_needs='usrdu_basicsr basicsr torch torchvision numpy cv2 pydantic yaml lm
 _usrdu_extras=
 if [ "${1:-}" = test ]; then
     _usrdu_needs+=' pytest xdist jsonschema ruff mypy importlinter torchmetrics'
+    _usrdu_extras='[test]'
+elif [ "${1:-}" = gpu ]; then
+    _usrdu_needs+=' pytest xdist'
     _usrdu_extras='[test]'
 fi
 _usrdu_root="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"

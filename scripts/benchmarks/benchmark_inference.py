@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from machine import supported
 from peak_memory import peak_memory, start_memory
 from usrdu_basicsr import __version__, register
 from usrdu_basicsr.cli.command_line import add_device, positive, run_script
@@ -23,7 +24,7 @@ def main() -> int:
     parser.add_argument('--model_path', help='checkpoint (default: RRDBNet, 64 features, 23 blocks, random weights)')
     parser.add_argument('-i', '--input', type=Path, help='image to crop (default: one of scikit-image)')
     parser.add_argument('--size', type=positive, nargs=2, default=(128, 192), metavar=('HEIGHT', 'WIDTH'))
-    parser.add_argument('--precisions', nargs='+', default=['fp32', 'bf16'])
+    parser.add_argument('--precisions', nargs='+', default=['fp32', 'bf16'], help='unsupported ones are skipped')
     parser.add_argument('--tiles', type=int, nargs='+', default=[0], help='0 for the whole image (default: 0)')
     parser.add_argument('--repeat', type=positive, default=3, help='rounds; the fastest is reported')
     parser.add_argument('--json', type=Path, help='JSON file of the results')
@@ -58,7 +59,7 @@ def main() -> int:
             return network(x.to(device))[0].clamp(0, 1).permute(1, 2, 0).cpu().numpy()[..., ::-1]
 
     variants = {'published script': published_script}
-    for precision in args.precisions:
+    for precision in supported(args.precisions, device):
         for tile in args.tiles:
             name = f'{precision}, {f"tiles of {tile}" if tile else "whole"}'
             upscaler = Upscaler(copy.deepcopy(network), Precision(precision, device), tile)
@@ -80,7 +81,8 @@ def main() -> int:
         psnr = -10 * np.log10(error) if error else float('inf')
         faster = best['published script'] / seconds
         print(f'| {name} | {seconds:.2f} | {faster:.1f} | {memory[name]:.0f} | {psnr:.1f} |')
-        rows.append({'variant': name, 'seconds': seconds, 'megabytes': memory[name], 'psnr': psnr})
+        row = {'variant': name, 'seconds': seconds, 'megabytes': memory[name]}
+        rows.append(row | {'psnr': psnr if error else None})  # JSON has no infinity
     if args.json:
         versions = {'torch': torch.__version__, 'usrdu_basicsr': __version__, 'threads': torch.get_num_threads()}
         content = {'size': [height, width], 'device': str(device), **versions, 'variants': rows}

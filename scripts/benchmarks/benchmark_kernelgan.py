@@ -1,6 +1,7 @@
 """Time KernelGAN layer by layer, as one kernel, and in batches: in turn, in one process, on one image."""
 
 import argparse
+import json
 import statistics
 import time
 from collections.abc import Callable
@@ -16,11 +17,12 @@ LAYERED_ITERATIONS, ITERATIONS = 8, 60
 
 
 def main() -> int:
-    """Print milliseconds per iteration and images per hour, medians of all rounds."""
+    """Print milliseconds per iteration and image and images per hour, medians of all rounds."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('-i', '--input', help="image (default: scikit-image's astronaut)")
     parser.add_argument('--batch', type=positive, nargs='+', default=[1, 16], help='images at once (default: 1 16)')
     parser.add_argument('--rounds', type=positive, default=5, help='runs of each variant (default: %(default)s)')
+    parser.add_argument('--json', type=Path, help='JSON file of the results')
     add_device(parser)
     args = parser.parse_args()
 
@@ -31,6 +33,7 @@ def main() -> int:
     from usrdu_basicsr.kernelgan import training
     from usrdu_basicsr.kernelgan.crops import D_CROP, G_CROP, SourceImages
     from usrdu_basicsr.utils.device import pick_device
+    from usrdu_basicsr.utils.files import write_text
     from usrdu_basicsr.utils.images import read_image
 
     device = pick_device(args.device)
@@ -59,10 +62,15 @@ def main() -> int:
     print(
         'one run per image; a batch of 1 trains a second, discarded run, so that rounding equals that of larger batches'
     )
+    figures = {}
     for name, seconds in each.items():
         hourly = 3600 / seconds / training.ITERATIONS
         faster = each['layer by layer'] / seconds
         print(f'{name:24}{seconds * 1e3:8.2f} ms per iteration{hourly:9.1f} images per hour{faster:8.1f} x')
+        figures[name] = {'milliseconds': seconds * 1e3, 'images_per_hour': hourly}
+    if args.json is not None:
+        content = {'device': str(device), 'iterations': training.ITERATIONS, 'variants': figures}
+        write_text(args.json, json.dumps(content, indent=2) + '\n')
     return 0
 
 

@@ -8,7 +8,6 @@ a GPU; on a CPU stage 1 takes 4 patches of 128 pixels, stage 2 takes 2.
 import argparse
 import json
 import logging
-import platform
 import statistics
 import time
 from collections.abc import Callable, Iterator
@@ -19,6 +18,7 @@ from unittest.mock import patch
 
 import torch
 
+from machine import device_name, supported
 from peak_memory import peak_memory, start_memory
 from usrdu_basicsr import register
 from usrdu_basicsr.cli.command_line import positive, run_script
@@ -38,8 +38,10 @@ COMPILED: dict[str, dict[str, Any]] = {
     'bf16, channels last, compiled': SETTINGS['bf16, channels last'] | {'compile': 'default'},
     'the same, CUDA graphs': SETTINGS['bf16, channels last'] | {'compile': 'reduce-overhead'},
 }
+Figures = dict[str, dict[str, float]]  # seconds and megabytes by variant
 # patch size and batch size of stages 1 and 2
 SIZES = {'cuda': ((256, 16), (256, 6)), 'cpu': ((128, 4), (128, 2))}
+WARM_UP = {'cuda': 5, 'cpu': 2}  # steps that are not timed; CUDA graphs are recorded within the first ones
 
 
 def main() -> int:
@@ -57,7 +59,7 @@ def main() -> int:
     parser.add_argument(
         '--image_size', type=positive, nargs=2, default=[512, 768], help='HR height and width (default: 512 768)'
     )
-    parser.add_argument('--json', type=Path, help='JSON file of the results')
+    parser.add_argument('--json', type=Path, help='JSON file of the results, written after each measurement')
     args = parser.parse_args()
 
     register()
@@ -67,9 +69,17 @@ def main() -> int:
     from usrdu_basicsr.utils.files import write_text
 
     device = pick_device(args.device)
-    settings = supported(SETTINGS | COMPILED if args.compile else SETTINGS, device)
-    report: dict[str, Any] = {'device': describe(device), 'torch': torch.__version__, 'steps': args.steps}
+    settings = SETTINGS | COMPILED if args.compile else SETTINGS
+    precisions = supported((chosen.get('precision', 'fp32') for chosen in settings.values()), device)
+    settings = {name: chosen for name, chosen in settings.items() if chosen.get('precision', 'fp32') in precisions}
+    report: dict[str, Any] = {'device': device_name(device), 'torch': torch.__version__, 'steps': args.steps}
     print(', '.join(map(str, report.values())))
+
+    def save(title: str, figures: Figures) -> None:
+        report[title] = figures
+        if args.json is not None:
+            write_text(args.json, json.dumps(report, indent=2) + '\n')
+
     for stage, (size, batch) in enumerate(SIZES[device.type], 1):
         size, batch = args.gt_size or size, args.batch or batch
         title = f'stage {stage}, {batch} patches of {size}'
@@ -81,40 +91,10 @@ def main() -> int:
         for name, chosen in settings.items():
             changed = opt | {'train': opt['train'] | chosen}
             variants[name] = lambda o=changed, d=data: steps(o, d)
-        report[title] = measure(title, variants, args, device)
-    variants = {
-        name: lambda p=name: predictions(args.num_block[0], p, args.image_size, device)
-        for name in dict.fromkeys(chosen.get('precision', 'fp32') for chosen in settings.values())
-    }
-    title = f'generating LR of {"x".join(map(str, args.image_size))}'
-    report[title] = measure(title, variants, args, device)
-    if args.json is not None:
-        write_text(args.json, json.dumps(report, indent=2) + '\n')
+        measure(title, variants, args, device, save)
+    variants = {name: lambda p=name: predictions(args.num_block[0], p, args.image_size, device) for name in precisions}
+    measure(f'generating LR of {"x".join(map(str, args.image_size))}', variants, args, device, save)
     return 0
-
-
-def supported(settings: dict[str, dict[str, Any]], device: torch.device) -> dict[str, dict[str, Any]]:
-    """Select the settings that the device supports, and print why others are skipped."""
-    from usrdu_basicsr.utils.errors import InputError
-    from usrdu_basicsr.utils.precision import Precision
-
-    supported_settings = {}
-    for name, chosen in settings.items():
-        try:
-            Precision(chosen.get('precision', 'fp32'), device)
-            supported_settings[name] = chosen
-        except InputError as error:
-            print(f'skipped {name}: {error}')
-    return supported_settings
-
-
-def describe(device: torch.device) -> str:
-    """Name the device."""
-    if device.type == 'cuda':
-        return torch.cuda.get_device_name(device)
-    names = [line for line in Path('/proc/cpuinfo').read_text().splitlines() if line.startswith('model name')]
-    name = names[0].partition(':')[2].strip() if names else platform.processor()
-    return f'{name} with {torch.backends.cpu.get_cpu_capability()}, {torch.get_num_threads()} threads'
 
 
 def options(stage: int, num_block: int, device: torch.device) -> dict[str, Any]:
@@ -197,24 +177,32 @@ def predictions(num_block: int, name: str, size: list[int], device: torch.device
 
 
 def measure(
-    title: str, variants: dict[str, Callable[[], Iterator[None]]], args: argparse.Namespace, device: torch.device
-) -> dict[str, dict[str, float]]:
-    """Print a table of seconds per step and peak memory, medians over rounds."""
-    rounds = [[time_steps(variant(), args.steps, device) for variant in variants.values()] for _ in range(args.rounds)]
-    figures = {}
+    title: str,
+    variants: dict[str, Callable[[], Iterator[None]]],
+    args: argparse.Namespace,
+    device: torch.device,
+    save: Callable[[str, Figures], None],
+) -> None:
+    """Save and print seconds per step and peak memory, medians over rounds. The table is printed at the end."""
+    figures: Figures = {}
+    samples: dict[str, list[tuple[float, float]]] = {name: [] for name in variants}
+    for _ in range(args.rounds):
+        for name, variant in variants.items():
+            samples[name].append(time_steps(variant(), args.steps, device))
+            seconds, memory = map(statistics.median, zip(*samples[name], strict=True))
+            figures[name] = {'seconds': seconds, 'megabytes': memory}
+            save(title, figures)
     print(f'\n{title:34}{"s":>9}{"gain":>8}{"MB":>8}')
-    for name, values in zip(variants, zip(*rounds, strict=True), strict=True):
-        seconds, memory = (statistics.median(column) for column in zip(*values, strict=True))
-        figures[name] = {'seconds': seconds, 'megabytes': memory}
-        gain = next(iter(figures.values()))['seconds'] / seconds
-        print(f'{name:34}{seconds:9.3f}{gain:7.2f}x{memory:8.0f}', flush=True)
-    return figures
+    first = next(iter(figures.values()))['seconds']
+    for name, values in figures.items():
+        seconds = values['seconds']
+        print(f'{name:34}{seconds:9.3f}{first / seconds:7.2f}x{values["megabytes"]:8.0f}', flush=True)
 
 
 def time_steps(run: Iterator[None], count: int, device: torch.device) -> tuple[float, float]:
-    """Return the seconds per step after two warm-up steps, and the peak memory in megabytes from the first on."""
+    """Return the seconds per step after warm-up steps, and the peak memory in megabytes from the first on."""
     before = start_memory(device)
-    for _ in range(2):
+    for _ in range(WARM_UP[device.type]):
         next(run)
     wait_for(device)
     start = time.perf_counter()

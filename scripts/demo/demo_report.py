@@ -1,6 +1,7 @@
 """Report the demo's results: tables, a comparison image, and whether the two targets are met."""
 
 import argparse
+import json
 from pathlib import Path
 
 import cv2
@@ -39,6 +40,7 @@ def main() -> int:
     from usrdu_basicsr.ops.laplace import sample_laplace
     from usrdu_basicsr.ops.noise import noise_level
     from usrdu_basicsr.ops.resize import bicubic_downsample
+    from usrdu_basicsr.utils.files import write_text
     from usrdu_basicsr.utils.images import heat_map, list_images, read_image, to_8bit, write_png
 
     def noise(lr: torch.Tensor) -> float:
@@ -93,6 +95,14 @@ def main() -> int:
     for target, is_met in targets.items():
         print(f'\n{"met" if is_met else "MISSED"}: {target}', end='')
     print(f'\n\nSee {args.output / "comparison.png"}')
+    figures = {
+        'psnr': {name: float(value) for name, value in psnr.items()},
+        'ssim': {name: float(np.mean([s for _, s in values])) for name, values in quality.items()},
+        'noise_level': {name: float(value) for name, value in level.items()},
+        'gain': float(gain),
+        'noise_error': float(error),
+    }
+    write_text(args.output / 'figures.json', json.dumps(figures, indent=2) + '\n')
     return 0 if all(targets.values()) else 1
 
 
