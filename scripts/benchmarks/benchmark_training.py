@@ -129,6 +129,8 @@ def steps(opt: dict[str, Any], data: dict[str, torch.Tensor]) -> Iterator[None]:
     from usrdu_basicsr.utils.device import training_device
     from usrdu_basicsr.utils.precision import Precision
 
+    if opt['train'].get('compile'):
+        torch.compiler.reset()  # frees the graphs of the previous setting
     Precision('fp32', training_device(opt)).set_tf32()  # for SRGANModel; the models of this package set it themselves
     with patch('basicsr.archs.vgg_arch.vgg.vgg19', random_vgg19):
         model = build_model(opt)
