@@ -1,7 +1,7 @@
 """Time of a training step alone and beside a second training on the same CPU cores.
 
-Waiting OpenMP threads spin as PyTorch has it by default, or as briefly as this package sets it. Both are measured in
-turn, with the networks of the demo.
+Waiting OpenMP threads spin for several durations, among them PyTorch's default and the one that this package sets. All
+are measured in turn, with the networks of the demo.
 """
 
 import argparse
@@ -17,7 +17,7 @@ from pathlib import Path
 from usrdu_basicsr.cli.command_line import positive, run_script
 
 OPTIONS = Path(__file__).parents[2] / 'options' / 'demo' / 'train_dsn.yml'
-POLICIES = {'PyTorch': '300000', 'usrdu_basicsr': None}  # GOMP_SPINCOUNT; the first is the default of libgomp
+SPIN_COUNTS = ('300000', '100000', '10000', '1000', '0', None)  # the default of libgomp first, of this package last
 
 
 def main() -> int:
@@ -30,15 +30,15 @@ def main() -> int:
     if args.step is not None:
         print(json.dumps(time_steps(args.step)))
         return 0
-    seconds: dict[tuple[str, int], list[float]] = {}
+    seconds: dict[tuple[str | None, int], list[float]] = {}
     for _ in range(args.rounds):
-        for policy, spin_count in POLICIES.items():
+        for spin_count in SPIN_COUNTS:
             for trainings in (1, 2):
-                seconds.setdefault((policy, trainings), []).append(measure(spin_count, trainings, args.seconds))
-    print(f'{"spinning":16}{"alone, s":>10}{"two at once, s":>16}{"ratio":>8}')
-    for policy in POLICIES:
-        alone, two = (statistics.median(seconds[policy, trainings]) for trainings in (1, 2))
-        print(f'{policy:16}{alone:10.3f}{two:16.3f}{two / alone:8.2f}')
+                seconds.setdefault((spin_count, trainings), []).append(measure(spin_count, trainings, args.seconds))
+    print(f'{"GOMP_SPINCOUNT":16}{"alone, s":>10}{"two at once, s":>16}{"ratio":>8}')
+    for spin_count in SPIN_COUNTS:
+        alone, two = (statistics.median(seconds[spin_count, trainings]) for trainings in (1, 2))
+        print(f'{spin_count or "not set":16}{alone:10.3f}{two:16.3f}{two / alone:8.2f}')
     return 0
 
 

@@ -13,12 +13,14 @@ def test_steps_are_timed():
 
 
 def test_prints_a_row_per_setting(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
-    medians = {('300000', 1): 0.1, ('300000', 2): 0.8, (None, 1): 0.1, (None, 2): 0.21}
+    medians = {(count, trainings): 0.1 * trainings**2 for count in benchmark.SPIN_COUNTS for trainings in (1, 2)}
+    medians[None, 2] = 0.21
     monkeypatch.setattr(benchmark, 'measure', lambda spin_count, trainings, seconds: medians[spin_count, trainings])
     monkeypatch.setattr(sys, 'argv', ['benchmark_busy_machine.py', '--rounds', '2'])
     assert benchmark.main() == 0
     rows = [line.split() for line in capsys.readouterr().out.splitlines()[1:]]
-    assert rows == [['PyTorch', '0.100', '0.800', '8.00'], ['usrdu_basicsr', '0.100', '0.210', '2.10']]
+    assert rows[0] == ['300000', '0.100', '0.400', '4.00'] and rows[-1] == ['not', 'set', '0.100', '0.210', '2.10']
+    assert len(rows) == len(benchmark.SPIN_COUNTS)
 
 
 def test_environment_of_the_trainings(monkeypatch: pytest.MonkeyPatch):
