@@ -68,7 +68,7 @@ def test_all_problems_are_reported_at_once(sets: Path):
         f"cannot read image '{sets}/hr/astronaut.png': the file is corrupt",
         f"'{sets}/set/lr/astronaut.png': got 12x12 pixels, expected at least the patch size 16x16",
         f"'{sets}/set/lr/chelsea.png': got 12x12 pixels, expected at least the patch size 16x16",
-        f"log-scale map '{sets}/set/log_scale/coffee.npy': expected floats",
+        f"cannot read log-scale map '{sets}/set/log_scale/coffee.npy' (expected an array of numbers",
         f"'{sets}/set/lr/coffee.jpg' and '{sets}/set/lr/coffee.png' share a name",
         f"'{sets}/set/lr/chelsea.png': got (12, 12) pixels (height, width), expected 1/4 of (96, 112), the size of",
         f"generated set '{sets}/set': got scale 2, expected 4",

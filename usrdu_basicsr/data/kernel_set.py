@@ -1,24 +1,18 @@
 """Kernel set on disk: a folder of blur kernels, one `NAME.npy` or `NAME.mat` file per kernel."""
 
-import zlib
 from pathlib import Path
-from typing import Any
-from zipfile import BadZipFile
 
 import numpy as np
-from scipy.io import loadmat, savemat
-from scipy.io.matlab import MatReadError
+from scipy.io import savemat
 
+from usrdu_basicsr.storage.mat_file import decode_arrays
+from usrdu_basicsr.storage.npy_file import decode_array
 from usrdu_basicsr.utils.errors import InputError
-from usrdu_basicsr.utils.files import atomic_write, input_folder
+from usrdu_basicsr.utils.files import atomic_write, input_folder, read_bytes
 
 EXTENSIONS = ('.mat', '.npy')
 MAT_NAME = 'Kernel'  # name of the array in KernelGAN's .mat files
 SUM_TOLERANCE = 0.02  # spline centring changes the sum by a few thousandths
-UNREADABLE = (
-    *(OSError, ValueError, TypeError, KeyError, EOFError, NotImplementedError),
-    *(MatReadError, BadZipFile, zlib.error),
-)
 REMEDY = 'Replace or remove the file'
 
 
@@ -55,8 +49,8 @@ def read_kernel(path: Path) -> np.ndarray:
         InputError: If the file is missing or corrupt, or the kernel is not 2-D, non-finite, or does not sum to 1.
     """
     kernel = _read_array(path)
-    if not isinstance(kernel, np.ndarray) or kernel.ndim != 2 or kernel.dtype.kind not in 'fiu':
-        actual = f'{kernel.dtype} of shape {kernel.shape}' if isinstance(kernel, np.ndarray) else type(kernel).__name__
+    if kernel is None or kernel.ndim != 2 or kernel.dtype.kind not in 'fiu':
+        actual = 'another value' if kernel is None else f'{kernel.dtype} of shape {kernel.shape}'
         raise InputError(f"kernel '{path}': got {actual}, expected a real matrix (rows, columns). {REMEDY}")
     kernel = kernel.astype(np.float64)
     if not np.isfinite(kernel).all():
@@ -94,14 +88,15 @@ def read_kernel_set(folder: str | Path, patch_size: int) -> np.ndarray:
     return np.stack(padded).astype(np.float32)
 
 
-def _read_array(path: Path) -> Any:
+def _read_array(path: Path) -> np.ndarray | None:
+    content = read_bytes(path)
     try:
         if path.suffix == '.npy':
-            return np.load(path, allow_pickle=False)
-        content = loadmat(path)
-    except UNREADABLE as error:
+            return decode_array(content)
+        arrays = decode_arrays(content)
+    except ValueError as error:
         raise InputError(f"cannot read kernel '{path}' ({error}). {REMEDY}") from error
-    if MAT_NAME not in content:
-        names = ', '.join(name for name in content if not name.startswith('__')) or 'nothing'
+    if MAT_NAME not in arrays:
+        names = ', '.join(arrays) or 'nothing'
         raise InputError(f"kernel '{path}': got {names}, expected an array {MAT_NAME!r}. Rename the array")
-    return content[MAT_NAME]
+    return arrays[MAT_NAME]

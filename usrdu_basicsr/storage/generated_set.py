@@ -1,25 +1,20 @@
 """Generated set on disk: `lr/NAME.png`, `log_scale/NAME.npy` and `generation.json`."""
 
 import json
-import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from usrdu_basicsr.storage.npy_file import HEADER_BYTES, Header, decode_array, parse_header
 from usrdu_basicsr.utils.errors import InputError
-from usrdu_basicsr.utils.files import atomic_write, write_text
+from usrdu_basicsr.utils.files import atomic_write, read_bytes, write_text
 
 LR_FOLDER = 'lr'
 LOG_SCALE_FOLDER = 'log_scale'
 DESCRIPTION = 'generation.json'
-# Header of such an array as numpy.save writes it. numpy.load parses the header with `ast`, which is slow for one map
-# per sample. In CPython 3.11 it fails with a SystemError if a garbage collection during the parsing also parses
-# (CPython issue 106905).
-HEADER = re.compile(
-    rb"\x93NUMPY.{4,6}\{'descr': '(<f[248])', 'fortran_order': False, 'shape': \((\d+), (\d+), 3\), \} *\n", re.DOTALL
-)
-HEADER_BYTES = 256
 
 
 def write_log_scale(path: Path, log_scale: np.ndarray) -> None:
@@ -36,33 +31,38 @@ def decode_log_scale(content: bytes, name: str) -> np.ndarray:
     Raises:
         InputError: If it is corrupt, has another shape, or contains non-finite values.
     """
-    dtype, size, offset = _read_header(content[:HEADER_BYTES], len(content), name)
-    log_scale = np.frombuffer(content, dtype, offset=offset).reshape(*size, 3)
-    if not np.isfinite(log_scale).all():
-        raise InputError(f"log-scale map '{name}' contains non-finite values. Remove it and generate it again")
+    with _named_errors(name):
+        _check_header(parse_header(content[:HEADER_BYTES], len(content)))
+        log_scale = decode_array(content)
+        if not np.isfinite(log_scale).all():
+            raise ValueError('got non-finite values')
     return log_scale
+
+
+def read_log_scale(path: Path) -> np.ndarray:
+    """Read a log-scale map; result and errors are those of `decode_log_scale`, also for a missing file."""
+    return decode_log_scale(read_bytes(path), str(path))
 
 
 def log_scale_size(path: Path) -> tuple[int, int]:
     """Read `(height, width)` from the header of a log-scale map, with an InputError if it is missing or corrupt."""
+    with _named_errors(str(path)), open(path, 'rb') as file:
+        header = parse_header(file.read(HEADER_BYTES), path.stat().st_size)
+        _check_header(header)
+        return header.shape[0], header.shape[1]
+
+
+def _check_header(header: Header) -> None:
+    if header.dtype.kind != 'f' or header.order != 'C' or len(header.shape) != 3 or header.shape[2] != 3:
+        raise ValueError(f'got {header.dtype} of shape {header.shape}, expected floats of shape (H, W, 3)')
+
+
+@contextmanager
+def _named_errors(name: str) -> Iterator[None]:
     try:
-        with open(path, 'rb') as file:
-            return _read_header(file.read(HEADER_BYTES), path.stat().st_size, str(path))[1]
-    except OSError as error:
-        raise InputError(f"cannot read log-scale map '{path}' ({error}). Generate it again") from error
-
-
-def _read_header(start: bytes, length: int, name: str) -> tuple[str, tuple[int, int], int]:
-    """Data type, `(height, width)` and offset of the values in a file that starts with `start`."""
-    remedy = 'Remove it and generate it again'
-    header = HEADER.match(start)
-    if header is None:
-        raise InputError(f"log-scale map '{name}': expected floats of shape (H, W, 3) saved by numpy.save. {remedy}")
-    dtype, height, width = header[1].decode(), int(header[2]), int(header[3])
-    expected = header.end() + height * width * 3 * np.dtype(dtype).itemsize
-    if length != expected:
-        raise InputError(f"cannot read log-scale map '{name}': got {length} bytes, expected {expected}. {remedy}")
-    return dtype, (height, width), header.end()
+        yield
+    except (OSError, ValueError) as error:
+        raise InputError(f"cannot read log-scale map '{name}' ({error}). Remove it and generate it again") from error
 
 
 def check_generated_scale(folder: Path, scale: int) -> None:
