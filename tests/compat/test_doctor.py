@@ -147,7 +147,7 @@ def test_basicsr(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, downloaded: bo
     report = probes.basicsr()
     assert report['registered'] == 'yes'
     assert report['patch provide_functional_tensor'] == 'active. Without it, `import basicsr` fails.'
-    assert sum(key.startswith('patch ') for key in report) == 6
+    assert sum(key.startswith('patch ') for key in report) == 7
     assert report['VGG19 weights'] == (
         str(path) if downloaded else f"not downloaded yet: the first training writes '{path}'"
     )
@@ -177,8 +177,10 @@ def test_another_basicsr(here: Path):
         warning.startswith(f"import basicsr finds '{here}/basicsr/__init__.py' in") for warning in report.warnings
     )
     assert report.problems == [
-        "torch or BasicSR cannot be used: ModuleNotFoundError: No module named 'basicsr.utils'."
-        ' Install or reinstall what this names'
+        f"torch or BasicSR cannot be used: usrdu_basicsr.utils.errors.InputError: package basicsr '{here}/basicsr': got"
+        ' no utils.options.parse_options,'
+        ' expected BasicSR 1.4.2. Start Python in another folder, or remove the package from PYTHONPATH. Install or'
+        ' reinstall what this names'
     ]
 
 

@@ -72,6 +72,7 @@ def test_all_patches_are_active_and_have_a_reason():
     states = {state.name: state for state in patching.patch_states(patches)}
     assert list(states) == [
         *('provide_functional_tensor', 'share_lmdbs', 'propagate_prefetch_errors', 'patch_launchers'),
+        'silence_launcher_warning',
         *('init_dist_without_gpu', 'distribute_without_gpu'),
     ]
     for state in states.values():

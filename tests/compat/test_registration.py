@@ -8,7 +8,7 @@ import pytest
 from basicsr.utils import registry
 
 import usrdu_basicsr
-from python_process import INSTALL_HOOK, ROOT, check_python
+from python_process import INSTALL_HOOK, ROOT, check_python, run_python
 from usrdu_basicsr.compat import registration
 
 pytestmark = pytest.mark.slow
@@ -46,10 +46,56 @@ def test_registration_by_the_hook(tmp_path: Path):
     assert output.split() == ['True', 'True']
 
 
+FORK = {
+    'options': {'utils/options.py': 'def parse(): pass'},  # an older copy, as in CodeFormer
+    'archs': {  # everything that is checked, but not what the classes of this package use
+        'utils/options.py': 'def parse_options(): pass',
+        'utils/file_client.py': 'class LmdbBackend: pass',
+        'utils/dist_util.py': 'def init_dist(): pass',
+        'data/__init__.py': '',
+        'data/prefetch_dataloader.py': 'class PrefetchDataLoader: pass',
+        'models/__init__.py': '',
+        'models/base_model.py': 'class BaseModel: pass',
+    },
+}
+
+
+@pytest.mark.parametrize(
+    ('missing', 'message'), [('options', 'got no utils.options.parse_options'), ('archs', 'archs')]
+)
+def test_another_projects_basicsr_is_left_unchanged(tmp_path: Path, missing: str, message: str):
+    files = {'__init__.py': '', 'utils/__init__.py': '', **FORK[missing]}
+    files['utils/registry.py'] = Path(registry.__file__).read_text()
+    for name, content in files.items():
+        path = tmp_path / 'basicsr' / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(content)
+    code = f"""
+import os, sys
+sys.path.insert(0, os.getcwd())
+{INSTALL_HOOK}
+import basicsr
+from basicsr.utils import options, registry
+import basicsr.utils.registry as registry
+assert list(registry.MODEL_REGISTRY) == list(registry.DATASET_REGISTRY) == []
+function = getattr(options, 'parse_options', None) or options.parse
+assert function.__module__ == 'basicsr.utils.options' and os.path.dirname(basicsr.__file__).startswith(os.getcwd())
+from usrdu_basicsr import register
+try: register()
+except (ValueError, ImportError) as error: print(error)
+"""
+    result = run_python('-c', code, cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert message in result.stdout
+    assert result.stderr.count('RuntimeWarning: usrdu_basicsr is not registered: ') == 1 and message in result.stderr
+    assert 'Traceback' not in result.stderr
+
+
 @pytest.mark.parametrize('module', ['archs.dsn_arch', 'inference.load_network', 'options.checking'])
 def test_importing_a_module_of_this_package_first(tmp_path: Path, module: str):
     # These modules import BasicSR. This registers other modules, which may import the partially loaded first one.
-    check_python('-c', f'import usrdu_basicsr.{module}; import usrdu_basicsr.models.dsn_model', cwd=tmp_path)
+    code = f'import usrdu_basicsr.{module}; import usrdu_basicsr.models.dsn_model'
+    assert 'not registered' not in run_python('-c', code, cwd=tmp_path).stderr
 
 
 def test_launcher_run_as_a_file(tmp_path: Path):

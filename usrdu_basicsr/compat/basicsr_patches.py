@@ -6,6 +6,7 @@ longer detected. `patching` keeps which patches are active.
 """
 
 import sys
+import warnings
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -164,4 +165,23 @@ def uses(function: Callable[..., Any], name: str) -> bool:
     return name in function.__code__.co_names
 
 
-PATCHES = (_provide_functional_tensor, _share_lmdbs, _propagate_prefetch_errors, _patch_launchers)
+def _silence_launcher_warning() -> bool:
+    """Silence Python's warning that a launcher has been imported before it is run.
+
+    Without it, `python -m basicsr.train` starts with a RuntimeWarning of `runpy`. Needed if `import basicsr` has
+    imported its launchers. Can be removed when BasicSR no longer imports them.
+    """
+    message = r"'basicsr\.(train|test)' found in sys\.modules"
+    if not {'basicsr.train', 'basicsr.test'} & sys.modules.keys():
+        return False
+    warnings.filterwarnings('ignore', message, RuntimeWarning, 'runpy')
+    return True
+
+
+PATCHES = (
+    _provide_functional_tensor,
+    _share_lmdbs,
+    _propagate_prefetch_errors,
+    _patch_launchers,
+    _silence_launcher_warning,
+)

@@ -51,9 +51,14 @@ class BasicSRFinder:
 
             basicsr_patches.apply_before_import()
             execute(module)
-            registration.register()
             if self in sys.meta_path:
                 sys.meta_path.remove(self)
+            try:
+                registration.register()
+            except Exception as error:  # noqa: BLE001 - another project's `basicsr` may lack anything, and still works
+                import warnings
+
+                warnings.warn(f'usrdu_basicsr is not registered: {error}', RuntimeWarning, stacklevel=2)
 
         loader.exec_module = exec_module  # type: ignore[method-assign]
 
