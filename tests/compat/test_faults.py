@@ -14,7 +14,7 @@ import pytest
 from experiments import SAVE_FREQ, TOTAL, Experiment, equal, options, write_data
 from tiny_runs import same
 from trainings import Training, TrainingServer
-from usrdu_basicsr.utils.stop_signal import STOPPED
+from usrdu_basicsr.utils.stop_signal import REPEAT_SECONDS, STOPPED
 
 pytestmark = pytest.mark.slow
 
@@ -109,6 +109,8 @@ def test_signal_to_all_processes(
     training, experiment = started(server, opt, before=before)
     assert len(children(training.pid)) == 2 + bool(before)  # with `spawn`, also the resource tracker
     os.killpg(training.pid, number)  # as a terminal or a scheduler does
+    time.sleep(0.02)
+    os.kill(training.pid, number)  # as a wrapper such as `timeout` forwards it
     assert training.wait() == STOPPED, training.output
     assert 'Stopped by a signal. Resume from the newest checkpoint with --auto_resume.' in training.output
     assert 'Traceback' not in training.output
@@ -155,7 +157,7 @@ def test_second_signal_ends_immediately(server: TrainingServer, uninterrupted: d
     started_at = time.monotonic()
     for number in (signal.SIGINT, signal.SIGTERM):
         os.kill(training.pid, number)
-        time.sleep(0.2)
+        time.sleep(REPEAT_SECONDS + 0.2)
     assert training.wait() == 128 + signal.SIGTERM and time.monotonic() - started_at < 10
     assert experiment.newest() == 6
     server.run(opt, '--auto_resume')
@@ -222,6 +224,24 @@ def test_full_disk(server: TrainingServer, uninterrupted: dict[str, Experiment],
     server.run(opt, '--auto_resume')
     assert_as_uninterrupted(experiment, uninterrupted['dsn'])
     shutil.rmtree(experiment.folder)
+
+
+def test_second_run_of_the_same_name_is_refused(server: TrainingServer, uninterrupted: dict[str, Experiment]):
+    """BasicSR would rename the folder that the first run writes into."""
+    opt = options('shared', 'dsn')
+    training, experiment = started(server, opt)
+    for arguments in ((), ('--auto_resume',)):
+        message = f"error: name: another process is writing into '{experiment.folder.resolve()}'. Wait for it"
+        assert server.run(opt, *arguments, status=1).strip().splitlines()[-1].startswith(message)
+    server.run(options('other_name', 'dsn') | {'name': 'other_name'})
+    assert training.wait() == 0, training.output
+    assert_as_uninterrupted(experiment, uninterrupted['dsn'])
+    assert not list(experiment.folder.parent.glob('shared_archived*'))
+    training, _ = started(server, opt | {'name': 'shared_killed'})
+    os.kill(training.pid, signal.SIGKILL)  # not its data workers, which do not hold the lock
+    assert training.wait() == -signal.SIGKILL
+    server.run(opt | {'name': 'shared_killed'}, '--auto_resume')
+    assert_as_uninterrupted(Experiment(server.folder, 'shared_killed'), uninterrupted['dsn'])
 
 
 def truncate(path: Path) -> None:

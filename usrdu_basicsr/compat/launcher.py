@@ -11,6 +11,7 @@ from types import SimpleNamespace, TracebackType
 from typing import Any
 
 from usrdu_basicsr.compat.preflight import check_run
+from usrdu_basicsr.compat.run_lock import lock_run
 from usrdu_basicsr.options.checking import check_options, is_for_this_package, raise_problems
 from usrdu_basicsr.options.reading import OptionsFile, read_options_file
 from usrdu_basicsr.options.schema.datasets import TRAIN, VAL
@@ -45,6 +46,7 @@ def parse_options(original: Callable[..., Any], root_path: str, is_train: bool) 
     with _prepared_options(original, file, arguments):
         opt, basicsr_args = original(root_path, is_train)
     raise_problems(file, check_run(opt, file))
+    lock_run(opt)
     return opt, basicsr_args
 
 

@@ -9,8 +9,8 @@ from typing import Any
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 STOPPED = 75  # EX_TEMPFAIL of sysexits.h: start the training again
-# torchrun forwards the signals it receives, and a scheduler may have sent the same signal to all processes already.
-TORCHRUN_REPEAT_SECONDS = 2.0
+# Wrappers such as torchrun and `timeout` forward the signal that a terminal or scheduler has sent to all processes.
+REPEAT_SECONDS = 2.0
 
 
 class StopSignal:
@@ -30,8 +30,8 @@ class StopSignal:
     def install(self, epoch: Callable[[], int]) -> None:
         """Install the signal handlers.
 
-        The second signal ends the process immediately; under torchrun, signals within 2 seconds count as one. Nothing
-        is installed outside the main thread, the only one in which Python handles signals.
+        The second signal ends the process immediately; signals within `REPEAT_SECONDS` count as one. Nothing is
+        installed outside the main thread, the only one in which Python handles signals.
         """
         self.restore()
         self.received, self.epoch = False, epoch
@@ -58,7 +58,6 @@ class StopSignal:
 
 
 def _exit_on_second_signal(reader: int) -> None:
-    repeat_seconds = TORCHRUN_REPEAT_SECONDS if 'TORCHELASTIC_RUN_ID' in os.environ else 0.0
     first_time = None
     while number := os.read(reader, 1):
         if number[0] not in SIGNALS:
@@ -66,7 +65,7 @@ def _exit_on_second_signal(reader: int) -> None:
         now = time.monotonic()
         if first_time is None:
             first_time = now
-        elif now - first_time >= repeat_seconds:
+        elif now - first_time >= REPEAT_SECONDS:
             os._exit(128 + number[0])  # the status that a shell reports for a signal
     os.close(reader)
 
