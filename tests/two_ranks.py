@@ -51,7 +51,7 @@ def patches(rank: int) -> list[list[tuple]]:
     dataset = build_dataset(PATCHES)
     sampler = EnlargedSampler(dataset, WORLD_SIZE, rank, 8)
     resumer = Resumer()
-    resumer.opt = {'model_type': 'UncertaintyDSNModel', 'dist': True, 'num_gpu': 0, 'manual_seed': 0}
+    resumer.opt = {'model_type': 'UncertaintyDSNModel', 'dist': True, 'rank': rank, 'num_gpu': 0, 'manual_seed': 0}
     settings = {'num_gpu': 0, 'dist': True, 'sampler': sampler, 'seed': 0}
     loader = resumer.build_dataloader(build_dataloader, dataset, PATCHES, **settings)
     epochs = []

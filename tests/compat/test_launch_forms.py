@@ -16,9 +16,11 @@ from urllib.request import urlopen
 
 import basicsr
 import cv2
+import numpy as np
 import pytest
 import torch
 import yaml
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from python_process import INSTALL_HOOK, ROOT, run_script
 from sample_images import downsample_images, write_sample_images
@@ -199,7 +201,7 @@ def trained(workspace: Workspace) -> Workspace:
 def test_every_launcher_form_trains_in_the_current_folder(trained: Workspace, form: str, stage: str):
     name = f'{stage} {form}'.replace(' ', '_')
     opt = trained.write(options(stage, True) | {'name': name}, f'{name}.yml')
-    trained.check(*launcher(form, 'train'), '-opt', opt)
+    assert 'RuntimeWarning' not in trained.check(*launcher(form, 'train'), '-opt', opt)
     experiment = trained.folder / 'experiments' / name
     assert {path.name for path in (experiment / 'models').iterdir()} == {
         f'net_{net}_{step}.pth' for net in 'gd' for step in ('2', 'latest')
@@ -208,6 +210,7 @@ def test_every_launcher_form_trains_in_the_current_folder(trained: Workspace, fo
     assert list((trained.folder / 'tb_logger' / name).glob('events.*'))
     log = next(experiment.glob('train_*.log')).read_text()
     assert 'iter:       2' in log and 'l_g_gan' in log and '# psnr:' in log
+    assert re.search(r'INFO: Iteration 2: \S+ s per iteration, 0 minutes to 2\.', log)
     images = experiment / 'visualization' / 'astronaut'
     assert (images / 'astronaut_2.png').is_file()
     assert (images / 'astronaut_2_uncertainty.png').is_file() == (stage == 'dsn')
@@ -251,6 +254,19 @@ def test_tensorboard_shows_the_runs(trained: Workspace):
         server.communicate()
 
 
+@pytest.mark.parametrize(
+    ('stage', 'kinds'), [('dsn', ['gt', 'result', 'uncertainty']), ('srn', ['gt', 'lq', 'result'])]
+)
+def test_tensorboard_shows_images(trained: Workspace, stage: str, kinds: list[str]):
+    events = EventAccumulator(str(trained.folder / 'tb_logger' / stage), size_guidance={'images': 0}).Reload()
+    assert sorted(events.Tags()['images']) == [f'pairs/{kind}' for kind in kinds]
+    *_, shown = events.Images('pairs/result')  # the last validation repeats that of the last iteration
+    written = trained.folder / 'experiments' / stage / 'visualization' / 'astronaut' / 'astronaut_2.png'
+    image = cv2.imdecode(np.frombuffer(shown.encoded_image_string, np.uint8), cv2.IMREAD_COLOR)
+    np.testing.assert_array_equal(image, cv2.imread(str(written)))
+    assert shown.step == 2
+
+
 def test_resuming_on_a_cpu_with_dsn_on_the_fly(trained: Workspace, server: TrainingServer):
     opt = options('srn', True)
     opt['name'] = 'resumed'
@@ -278,7 +294,7 @@ def test_two_processes_train_stage_2_on_cpus(trained: Workspace):
     assert {key: value.shape for key, value in state.items()} == {key: value.shape for key, value in single.items()}
     model = 'experiments/distributed/models/net_g_latest.pth'
     trained.check(*processes, *INFER, '-i', 'camera', '-o', 'shared', '--model_path', model)
-    assert len(list((trained.folder / 'shared').iterdir())) == 2
+    assert len(list((trained.folder / 'shared').glob('*.png'))) == 2
 
 
 def test_inference(trained: Workspace):

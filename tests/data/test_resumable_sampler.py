@@ -53,7 +53,7 @@ def load_batches(folder: Path, epochs: range, workers: int, iteration: int = 0) 
     dataset = build_dataset(opt)
     images = EnlargedSampler(dataset, 1, 0, 3)
     resumer = Resumer()
-    resumer.opt = {'model_type': 'UncertaintyDSNModel', 'dist': False, 'num_gpu': 0, 'manual_seed': 7}
+    resumer.opt = {'model_type': 'UncertaintyDSNModel', 'dist': False, 'num_gpu': 0, 'rank': 0, 'manual_seed': 7}
     resumer.state = {'iter': iteration, 'epoch': 99} if iteration else None
     loader = resumer.build_dataloader(build_dataloader, dataset, opt, num_gpu=0, dist=False, sampler=images, seed=7)
     if iteration:

@@ -12,8 +12,10 @@ from typing import Any
 from basicsr.utils import check_resume, get_root_logger
 
 from usrdu_basicsr.compat.preflight import check_networks
+from usrdu_basicsr.data.exchanged_folders import exchange_warning
 from usrdu_basicsr.data.resumable_sampler import ResumableSampler, SeededDataset
 from usrdu_basicsr.data.train_dataloader import TrainDataLoader
+from usrdu_basicsr.data.unpaired_dataset import UnpairedImageDataset
 from usrdu_basicsr.options.reading import is_usrdu_model
 from usrdu_basicsr.utils import dist
 from usrdu_basicsr.utils.checkpoint import read_checkpoint, training_states
@@ -115,6 +117,9 @@ class Resumer:
         if not is_usrdu_model(self.opt):
             return original(dataset, dataset_opt, **settings)
 
+        is_unpaired = isinstance(dataset, UnpairedImageDataset)
+        if self.opt['rank'] == 0 and is_unpaired and (warning := exchange_warning(dataset.gt, dataset.lq)):
+            get_root_logger().warning(warning)
         image_sampler = settings.pop('sampler')
         batch_size_per_gpu = dataset_opt['batch_size_per_gpu']
         gpus = 1 if self.opt['dist'] else max(self.opt['num_gpu'], 1)

@@ -11,6 +11,7 @@ from typing import Any
 
 from tqdm import tqdm
 
+from usrdu_basicsr.data.exchanged_folders import exchange_warning
 from usrdu_basicsr.data_preparation.image_info import ImageInfo, inspect_image
 from usrdu_basicsr.options.schema.dataset_options import MarginOptions
 from usrdu_basicsr.storage.generated_set import check_generated_scale
@@ -74,6 +75,8 @@ def check_dataset(dataset: Mapping[str, Any], workers: int = 1) -> DatasetReport
         report.notes += filter(None, (info.note for info in infos))
         report.problems += filter(None, (info.problem for info in infos))
         report.problems += _small_images(dataset, option, source, sizes[option])
+    if dataset['type'] == 'UnpairedImageDataset' and {GT, LQ} <= sources.keys():
+        report.notes += filter(None, [exchange_warning(sources[GT], sources[LQ])])
     if dataset['type'] in (PAIRED, UNCERTAINTY_PAIRED) and GT in sources:
         gt = sources.pop(GT)
         for option, lq in sources.items():

@@ -18,6 +18,7 @@ from usrdu_basicsr.models.checkpoints import load_training_state, remove_old_che
 from usrdu_basicsr.models.discriminator_step import DiscriminatorStep
 from usrdu_basicsr.models.nonfinite_guard import NonFiniteGuard
 from usrdu_basicsr.models.optimizer_step import OptimizerStep
+from usrdu_basicsr.models.time_estimate import TimeEstimate
 from usrdu_basicsr.models.train_settings import TrainSettings
 from usrdu_basicsr.models.validation import ValidationHistory, validate_dataset
 from usrdu_basicsr.options.schema.checkpoints import PathOptions, TestPathOptions
@@ -88,6 +89,7 @@ class USRDUBaseModel(SRModel):
             loss = build_loss(self.opt['train']['gan_opt']).to(self.device)
             self.discriminator_step = DiscriminatorStep(self.net_d, loss, self.optimizer_steps[1], self.precision)
         self.nonfinite_guard = NonFiniteGuard(self.train_settings.max_nonfinite_iters)
+        self.time_estimate = TimeEstimate(int(self.opt['train']['total_iter']), self.device)
 
     def setup_optimizers(self) -> None:
         settings = dict(self.opt['train'].get('optim_d') or {})  # a copy, as a YAML alias may share it with optim_g
@@ -127,6 +129,7 @@ class USRDUBaseModel(SRModel):
         for name, optimizer_step in zip(('net_g', 'net_d'), self.optimizer_steps, strict=False):
             nonfinite[f'gradient of {name}'] = optimizer_step.nonfinite
         self.nonfinite_guard(nonfinite, current_iter)
+        self.time_estimate(current_iter)
         self.stop_if_requested()
 
     def stop_if_requested(self) -> None:
@@ -170,12 +173,13 @@ class USRDUBaseModel(SRModel):
     def validation(self, dataloader: Any, current_iter: int | str, tb_logger: Any, save_img: bool = False) -> None:
         """Validate on the dataset of BasicSR's loader, log `val: metrics:`, and write the images if `save_img` is true.
 
-        `current_iter` is the name of a test. `tb_logger` is the TensorBoard writer on rank 0, or None.
+        `current_iter` is the name of a test. `tb_logger` is the TensorBoard writer on rank 0, or None; it gets the
+        images of the first item.
         """
         if self.is_train:  # after the last iteration BasicSR passes a larger one
             current_iter = min(int(current_iter), int(self.opt['train']['total_iter']))
         name = dataloader.dataset.opt['name']
-        if metrics := validate_dataset(self, dataloader.dataset, current_iter, save_img):
+        if metrics := validate_dataset(self, dataloader.dataset, current_iter, save_img, tb_logger):
             self.metric_results = metrics
             if isinstance(current_iter, int) and self.opt['rank'] == 0:
                 self.history.add(current_iter, name, metrics)

@@ -9,6 +9,7 @@ from os import path as osp
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from basicsr.metrics import calculate_metric
 from basicsr.utils import tensor2img
@@ -21,9 +22,15 @@ from usrdu_basicsr.utils.errors import InputError
 from usrdu_basicsr.utils.files import write_text
 from usrdu_basicsr.utils.images import heat_map, write_png
 
+TENSORBOARD_SIDE = 512  # largest side of its images, pixels
 
-def validate_dataset(model: Any, dataset: Any, current_iter: int | str, save_img: bool) -> dict[str, float]:
+
+def validate_dataset(
+    model: Any, dataset: Any, current_iter: int | str, save_img: bool, tb_logger: Any = None
+) -> dict[str, float]:
     """Validate a `USRDUBaseModel` on a dataset; each rank processes its share of the images.
+
+    The images of the first item are added to `tb_logger`, the TensorBoard writer on rank 0.
 
     Returns:
         Mean of each metric over all images, equal on all ranks and for any number of ranks. Metrics are omitted if they
@@ -43,7 +50,10 @@ def validate_dataset(model: Any, dataset: Any, current_iter: int | str, save_img
         if (index := start + rank) < len(dataset):
             data = default_collate([dataset[index]])
             stem = _image_stem(opt, data[model.path_key][0], name, current_iter) if save_img else None
-            results[index] = _validate_image(model, data, stem)
+            results[index], images = _validate_image(model, data, stem)
+            if index == 0 and tb_logger is not None:
+                for kind, image in images.items():
+                    tb_logger.add_image(f'{name}/{kind}', _centre(image)[..., ::-1], current_iter, dataformats='HWC')
     gathered = {index: values for part in dist.all_gather(results) for index, values in part.items()}
     # Summed in the order of the dataset, so that the result is bitwise the same for any number of ranks
     ordered = [gathered[index] for index in sorted(gathered)]
@@ -51,21 +61,27 @@ def validate_dataset(model: Any, dataset: Any, current_iter: int | str, save_img
 
 
 @torch.no_grad()
-def _validate_image(model: Any, data: dict[str, Any], stem: str | None) -> dict[str, float]:
-    """Test a batch of one image, write the results to `<stem>.png` and others, and compute the available metrics."""
+def _validate_image(
+    model: Any, data: dict[str, Any], stem: str | None
+) -> tuple[dict[str, float], dict[str, np.ndarray]]:
+    """Test a batch of one image, write the results to `<stem>.png` and others, and compute the available metrics.
+
+    Returns:
+        Metrics, and 8-bit images `(H, W, 3)` BGR: `result`, and if available `lq`, `gt` and `uncertainty`.
+    """
     model.feed_data(data)
     model.test()
     visuals = model.get_current_visuals()
-    inputs: dict[str, Any] = {
-        name: tensor2img(visuals[key]) for name, key in (('img', 'result'), ('img2', 'gt')) if key in visuals
-    }
-    if stem is not None:
-        write_png(Path(f'{stem}.png'), inputs['img'])
+    images = {key: tensor2img(visuals[key]) for key in ('lq', 'result', 'gt') if key in visuals}
+    inputs: dict[str, Any] = {name: images[key] for name, key in (('img', 'result'), ('img2', 'gt')) if key in images}
     if 'log_scale' in visuals:
         log_scale = visuals['log_scale'].squeeze(0)
         inputs['log_scale'] = log_scale.permute(1, 2, 0).flip(2).numpy()  # BGR, as the images
-        if stem is not None:
-            write_png(Path(f'{stem}_uncertainty.png'), heat_map(log_scale.mean(0).numpy()))
+        images['uncertainty'] = heat_map(log_scale.mean(0).numpy())
+    if stem is not None:
+        for key, suffix in (('result', ''), ('uncertainty', '_uncertainty')):
+            if key in images:
+                write_png(Path(f'{stem}{suffix}.png'), images[key])
     results: dict[str, float] = {}
     for name, opt in model.metric_options.items():
         parameters = inspect.signature(METRIC_REGISTRY.get(opt['type'])).parameters
@@ -73,7 +89,13 @@ def _validate_image(model: Any, data: dict[str, Any], stem: str | None) -> dict[
         given = inputs | ({'device': model.device} if 'device' in parameters else {})
         if _has_inputs(parameters.values(), {*given, *opt}):
             results[name] = float(calculate_metric(given, opt))
-    return results
+    return results, images
+
+
+def _centre(image: np.ndarray) -> np.ndarray:
+    """Central part of an image, so that TensorBoard's files stay small."""
+    top, left = (max(side - TENSORBOARD_SIDE, 0) // 2 for side in image.shape[:2])
+    return image[top : top + TENSORBOARD_SIDE, left : left + TENSORBOARD_SIDE]
 
 
 def _has_inputs(parameters: Iterable[inspect.Parameter], available: Set[str]) -> bool:
