@@ -154,7 +154,7 @@ def test_scripts_on_two_ranks(workspace: Path):
     output = check_python(*TORCHRUN, *arguments, 'shared', cwd=workspace, **ENVIRONMENT)
     assert sorted(output.split('\n')) == ['', *(f'{n} written, 0 skipped (already exist), 0 failed' for n in (1, 2))]
     check_python(*arguments, 'single', cwd=workspace, **ENVIRONMENT)
-    files = [path.relative_to(workspace / 'single') for path in (workspace / 'single').rglob('*.*')]
+    files = [path.relative_to(workspace / 'single') for path in (workspace / 'single').rglob('[!.]*.*')]
     assert len(files) == 7
     for file in files:
         assert (workspace / 'shared' / file).read_bytes() == (workspace / 'single' / file).read_bytes(), file

@@ -3,6 +3,7 @@
 import json
 import multiprocessing
 import os
+import re
 import signal
 import socket
 import struct
@@ -21,7 +22,10 @@ from basicsr.data.data_sampler import EnlargedSampler
 from torch.utils.data import DataLoader, Dataset
 
 from sample_images import downsample_images, write_sample_images
+from usrdu_basicsr.data.exchanged_folders import exchange_warning
 from usrdu_basicsr.data.train_dataloader import TrainDataLoader
+from usrdu_basicsr.storage.open_source import open_source
+from usrdu_basicsr.storage.source import IMAGE
 from usrdu_basicsr.utils.errors import InputError, InputNotFoundError, WorkerDiedError
 from usrdu_basicsr.utils.images import decode_image
 
@@ -186,7 +190,7 @@ def test_bad_generated_set_is_rejected(folders: Path, change, error: type, messa
         (np.zeros((24, 28)), r'expected floats of shape \(H, W, 3\)'),
         (np.zeros((24, 28, 3), np.int16), 'expected floats'),
         (np.zeros((24, 28, 3), order='F'), 'expected floats'),
-        (np.full((24, 28, 3), None), 'expected floats'),
+        (np.full((24, 28, 3), None), 'expected an array of numbers'),
         (np.zeros((2, 2, 3)), r'got \(2, 2\) pixels .* expected 1/4 of \(96, 112\)'),
         (None, 'cannot read log-scale map'),
     ],
@@ -295,8 +299,23 @@ def test_validation_images_are_checked_before_a_run(folders: Path):
 def test_non_finite_log_scales_are_reported(folders: Path):
     path = folders / 'set' / 'log_scale' / 'chelsea.npy'
     np.save(path, np.full((24, 28, 3), np.nan, np.float16))
-    with pytest.raises(InputError, match=r"chelsea.npy' contains non-finite values"):
+    with pytest.raises(InputError, match=r"chelsea.npy' \(got non-finite values"):
         build_dataset(generated(folders))[1]
+
+
+def test_exchanged_folders_are_noticed(tmp_path: Path):
+    """HR images that are much noisier than camera images."""
+    rng = np.random.default_rng(0)
+    for folder, noise in (('clean', 0), ('noisy', 12)):
+        for path in write_sample_images(tmp_path / folder, 3):
+            image = cv2.imread(str(path))
+            cv2.imwrite(str(path), (image + rng.normal(scale=noise, size=image.shape)).clip(0, 255))
+    (tmp_path / 'noisy' / 'broken.png').write_bytes(b'')
+    clean, noisy = (open_source(tmp_path / folder, IMAGE) for folder in ('clean', 'noisy'))
+    assert exchange_warning(clean, noisy) == exchange_warning(clean, clean) == exchange_warning(noisy, noisy) == ''
+    message = exchange_warning(noisy, clean)
+    assert re.match(r'HR images have a noise level of 1\d\.\d gray levels, camera images of [0-3]\.\d', message)
+    assert message.endswith(f"'{tmp_path}/noisy' and '{tmp_path}/clean' may be exchanged.")
 
 
 def test_multi_line_error_is_joined_to_one_line():

@@ -2,6 +2,8 @@
 
 import hashlib
 import json
+import os
+import shutil
 from pathlib import Path
 
 import cv2
@@ -107,6 +109,47 @@ def test_second_run_completes_the_first(hr: Path, tmp_path: Path):
         assert report.written == ['chelsea.png'] and report.skipped == ['astronaut.png']
         assert (lr.read_bytes(), log_scale.read_bytes()) == originals
     assert not list(output.rglob('*.tmp'))
+
+
+def test_replaced_images_are_generated_again(hr: Path, tmp_path: Path):
+    """Also by an older file of the same size, as from a backup: uncompressed files of two images."""
+    checkpoint, output = dsn_file(tmp_path), tmp_path / 'set'
+    for path in hr.iterdir():
+        cv2.imwrite(str(path.with_suffix('.bmp')), cv2.imread(str(path)))
+        path.unlink()
+    generate_set(hr, output, checkpoint, CPU)
+    other = hr / 'astronaut.bmp'
+    (hr / 'chelsea.bmp').write_bytes(other.read_bytes())
+    os.utime(hr / 'chelsea.bmp', (1000, 1000))
+    assert generate_set(hr, output, checkpoint, CPU).written == ['chelsea.bmp']
+    assert (output / 'lr/chelsea.png').read_bytes() == (output / 'lr/astronaut.png').read_bytes()
+    (output / '.results.jsonl').write_text('{"result": "astronaut", "by')  # cut by a full disk
+    assert len(generate_set(hr, output, checkpoint, CPU).written) == 2
+
+
+@pytest.mark.parametrize('output', ['hr', 'hr/../hr', '.'])
+def test_results_do_not_mix_with_the_input(tmp_path: Path, output: str):
+    folder = tmp_path / ('lr' if output == '.' else 'hr')
+    write_sample_images(folder, 2)
+    with pytest.raises(InputError, match='would be mixed with the input folder'):
+        generate_set(folder, tmp_path / output, dsn_file(tmp_path), CPU)
+    assert len(list(folder.iterdir())) == 2
+
+
+def test_unreadable_log_scales_are_never_written(hr: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    checkpoint, output = dsn_file(tmp_path), tmp_path / 'set'
+    for value in (1e5, np.nan):  # too large for float16; diverged
+        state = torch.load(dsn_file(tmp_path), weights_only=True)
+        state['params']['log_scale_head.4.bias'] += value
+        torch.save(state, tmp_path / 'diverged.pth')
+        assert len(generate_set(hr, tmp_path / 'diverged', tmp_path / 'diverged.pth', CPU).failed) == 2
+        assert "astronaut.png': the DSN predicts non-finite values" in caplog.text
+        assert not list((tmp_path / 'diverged').rglob('*.np*'))
+        shutil.rmtree(tmp_path / 'diverged')
+    generate_set(hr, output, checkpoint, CPU)
+    path = output / 'log_scale' / 'chelsea.npy'
+    np.save(path, np.full((24, 28, 3), np.inf, np.float16))  # as an earlier version wrote it
+    assert generate_set(hr, output, checkpoint, CPU).written == ['chelsea.png'] and np.isfinite(np.load(path)).all()
 
 
 def test_cropping_is_logged_once(tmp_path: Path, caplog: pytest.LogCaptureFixture):

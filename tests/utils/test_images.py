@@ -1,5 +1,6 @@
 """Reading images, sizes from headers, corrupt files, and atomic writing of files and folders."""
 
+import os
 from pathlib import Path
 
 import cv2
@@ -10,7 +11,7 @@ from PIL import Image
 from sample_images import sample_image
 from usrdu_basicsr.utils.errors import InputError
 from usrdu_basicsr.utils.files import atomic_dir, atomic_write
-from usrdu_basicsr.utils.images import heat_map, image_size, read_image, to_8bit
+from usrdu_basicsr.utils.images import heat_map, image_size, list_images, read_image, to_8bit
 
 
 def save(path: Path, extension: str, orientation: int | None) -> Path:
@@ -53,6 +54,38 @@ def test_16_bit_images_keep_their_precision(tmp_path: Path):
     values = np.arange(60000, 60000 + 48, dtype=np.uint16).reshape(4, 4, 3)
     cv2.imwrite(str(tmp_path / 'deep.png'), values)
     np.testing.assert_allclose(read_image(tmp_path / 'deep.png') * 65535, values, atol=0.01)
+
+
+@pytest.mark.parametrize(
+    ('value', 'dtype', 'message'),
+    [
+        (-5, np.int16, 'got int16, expected uint8, uint16, or floating point'),
+        (9, np.int8, 'got int8'),
+        (9, np.int32, 'got int32'),
+        (255, np.float32, r'got float32 from 255 to 255, expected \[0, 1\]'),
+        (-0.1, np.float64, r'got float64 from -0.1 to -0.1'),
+        (np.nan, np.float32, 'got float32 from nan to nan'),
+    ],
+)
+def test_other_types_and_ranges_are_refused(tmp_path: Path, value: float, dtype: type, message: str):
+    path = tmp_path / 'odd.tif'
+    assert cv2.imwrite(str(path), np.full((8, 9, 3), value, dtype))
+    with pytest.raises(InputError, match=rf"image '.*odd\.tif': {message}"):
+        read_image(path)
+
+
+def test_values_slightly_beyond_the_range_are_accepted(tmp_path: Path):
+    assert cv2.imwrite(str(tmp_path / 'sharp.tif'), np.full((8, 9, 3), 1.003, np.float32))
+    assert read_image(tmp_path / 'sharp.tif').max() == np.float32(1.003)
+
+
+def test_pipes_are_not_read(tmp_path: Path):
+    """Reading one would wait forever."""
+    os.mkfifo(tmp_path / 'pipe.png')
+    with pytest.raises(InputError, match='contains no image'):
+        list_images(tmp_path)
+    with pytest.raises(InputError, match=r"cannot read '.*pipe\.png': it is not a file"):
+        read_image(tmp_path / 'pipe.png')
 
 
 def test_8_bit_conversion_clips_and_rounds():

@@ -10,9 +10,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('-i', '--input', required=True, help='folder of HR images')
     parser.add_argument('-o', '--output', required=True, help='output folder for lr/, log_scale/ and generation.json')
     parser.add_argument('--model_path', required=True, help='net_g_*.pth of stage 1')
-    parser.add_argument(
-        '--tile', type=positive, help='side of a tile in HR pixels (default: 256 on a CPU, 512 on a GPU)'
-    )
+    parser.add_argument('--tile', type=positive, default=512, help='side of a tile in HR pixels (default: %(default)s)')
     add_device(parser)
     parser.add_argument(
         '--precision', default='fp32', help='fp32, tf32, bf16 or fp16, if the device supports it (default: %(default)s)'

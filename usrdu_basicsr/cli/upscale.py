@@ -1,11 +1,10 @@
 """Upscale images with a trained SR network (stage 2).
 
 The network is built from the checkpoint. Bit depth, gray, transparency and colour profile of an image are kept. EXIF
-orientation is applied. Existing results that are newer than the image and the checkpoint are skipped.
+orientation is applied. Existing results of the same image, checkpoint, scale and ensemble are skipped.
 """
 
 import argparse
-from pathlib import Path
 
 from usrdu_basicsr.cli.command_line import add_device, exit_status, positive
 
@@ -56,7 +55,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help='format of the results: png, jpg, webp, or auto for that of the input (default: %(default)s)',
     )
     parser.add_argument(
-        '--overwrite', action='store_true', help='overwrite existing results, for example after a change of settings'
+        '--overwrite',
+        action='store_true',
+        help='overwrite existing results, for example after a change of tiles or precision',
     )
     parser.add_argument(
         '--workers', type=positive, default=2, help='number of reading and of writing threads (default: %(default)s)'
@@ -75,6 +76,7 @@ def run(args: argparse.Namespace) -> int:
     from usrdu_basicsr.options.reading import read_network_options
     from usrdu_basicsr.utils.device import pick_device
     from usrdu_basicsr.utils.dist import torchrun_rank
+    from usrdu_basicsr.utils.files import file_sha256
     from usrdu_basicsr.utils.precision import Precision
 
     naming = Naming(args.suffix, args.ext)
@@ -83,9 +85,11 @@ def run(args: argparse.Namespace) -> int:
     network = load_generator(args.model_path, device, described)
     precision = Precision(args.precision, device)
     upscaler = Upscaler(network, precision, args.tile, args.overlap, args.self_ensemble, args.outscale)
-    newer_than = Path(args.model_path).expanduser().stat().st_mtime
-    report = upscale_files(
-        upscaler, args.input, args.output, naming, newer_than, upscaler.outscale, args.overwrite, args.workers, share
-    )
+    settings = {
+        'checkpoint_sha256': file_sha256(args.model_path),
+        'outscale': upscaler.outscale,
+        'self_ensemble': args.self_ensemble,
+    }
+    report = upscale_files(upscaler, args.input, args.output, naming, settings, args.overwrite, args.workers, share)
     print(report.summary())
     return exit_status(bool(report.failed), share)

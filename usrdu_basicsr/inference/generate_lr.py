@@ -1,6 +1,5 @@
 """Generate the LR distribution of every HR image of a folder."""
 
-import hashlib
 import logging
 from pathlib import Path
 
@@ -8,13 +7,15 @@ import torch
 from tqdm import tqdm
 
 from usrdu_basicsr.inference.load_network import dsn_options, load_dsn
-from usrdu_basicsr.inference.lr_sampler import LRSampler
+from usrdu_basicsr.inference.lr_sampler import TILE, LRSampler
 from usrdu_basicsr.storage import generated_set
 from usrdu_basicsr.utils.errors import InputError
 from usrdu_basicsr.utils.file_report import FileReport
-from usrdu_basicsr.utils.files import output_folder
+from usrdu_basicsr.utils.files import file_sha256, output_folder
 from usrdu_basicsr.utils.images import check_unique_stems, image_size, list_images, read_image, to_8bit, write_png
+from usrdu_basicsr.utils.memory import tune_malloc
 from usrdu_basicsr.utils.precision import Precision
+from usrdu_basicsr.utils.result_records import ResultRecords, file_identity
 from usrdu_basicsr.version import __version__
 
 logger = logging.getLogger(__name__)
@@ -25,14 +26,14 @@ def generate_set(
     output: str | Path,
     checkpoint: str | Path,
     device: torch.device,
-    tile: int | None = None,
+    tile: int = TILE,
     precision: str = 'fp32',
     share: tuple[int, int] = (0, 1),
 ) -> FileReport:
     """Generate `output/lr/NAME.png`, `output/log_scale/NAME.npy` and `output/generation.json`.
 
-    Existing complete results are skipped, so a second run completes an interrupted one. Unreadable images are logged
-    and skipped.
+    Existing complete results of the same image files are skipped, so a second run completes an interrupted one.
+    Unreadable images are logged and skipped.
 
     Args:
         gt_folder: Folder of HR images.
@@ -46,15 +47,20 @@ def generate_set(
     Raises:
         InputNotFoundError: If the folder or the checkpoint does not exist.
         InputError: If the folder is empty or two of its files have the same stem, the checkpoint is not a DSN, the
-            output is a file or a set of another checkpoint or precision, or the device does not support the precision.
+            output is a file, the input folder or a set of another checkpoint or precision, or the device does not
+            support the precision.
     """
     output, paths = output_folder(output), list_images(gt_folder)
+    lr_folder, log_scale_folder = output / generated_set.LR_FOLDER, output / generated_set.LOG_SCALE_FOLDER
+    if Path(gt_folder).resolve() in [folder.resolve() for folder in (output, lr_folder, log_scale_folder)]:
+        raise InputError(f"output '{output}' would be mixed with the input folder. Choose another folder")
     check_unique_stems(paths)
+    tune_malloc()
     sampler = LRSampler(load_dsn(checkpoint, device), Precision(precision, device))
     scale = sampler.scale
     description = {
         'checkpoint': Path(checkpoint).name,
-        'checkpoint_sha256': hashlib.sha256(Path(checkpoint).expanduser().read_bytes()).hexdigest(),
+        'checkpoint_sha256': file_sha256(checkpoint),
         'scale': scale,
         'network': dsn_options(sampler.dsn.state_dict()),
         'precision': precision,
@@ -64,12 +70,14 @@ def generate_set(
     _write_description(output, description)
 
     report, cropped = FileReport(), False
+    records = ResultRecords(output, {})
     for path in tqdm(paths[share[0] :: share[1]], unit='image', disable=share[0] != 0):
-        lr_path = output / generated_set.LR_FOLDER / f'{path.stem}.png'
-        log_scale_path = output / generated_set.LOG_SCALE_FOLDER / f'{path.stem}.npy'
+        lr_path, log_scale_path = lr_folder / f'{path.stem}.png', log_scale_folder / f'{path.stem}.npy'
+        identity = file_identity(path)
         try:
             height, width = (side // scale for side in image_size(path))
-            if _is_complete(path, lr_path, log_scale_path, (height, width)):
+            is_same = records.matches(path.stem, identity)
+            if is_same and _is_complete(lr_path, log_scale_path, (height, width)):
                 report.skipped.append(path.name)
                 continue
             if not height or not width:
@@ -77,7 +85,8 @@ def generate_set(
             image = read_image(path)
             mean, log_scale = sampler.predict(image, tile)
         except InputError as error:
-            logger.error('%s', error)
+            text = str(error)
+            logger.error('%s', text if path.name in text else f"'{path}': {text}")
             report.failed.append(path.name)
             continue
         if not cropped and image.shape[:2] != (height * scale, width * scale):
@@ -85,6 +94,7 @@ def generate_set(
             cropped = True
         generated_set.write_log_scale(log_scale_path, log_scale)
         write_png(lr_path, to_8bit(mean[..., ::-1]))
+        records.add(path.stem, identity)
         report.written.append(path.name)
     _write_description(output, description)
     return report
@@ -116,11 +126,9 @@ def _check_description(output: Path, description: dict) -> None:
         raise InputError(f"'{output}' was generated with {found}, choose another folder, or remove it")
 
 
-def _is_complete(path: Path, lr: Path, log_scale: Path, size: tuple[int, int]) -> bool:
-    """Whether both results of an image exist, are intact and of the right size, and are not older than the image."""
-    if not lr.is_file() or not log_scale.is_file() or lr.stat().st_mtime < path.stat().st_mtime:
-        return False
+def _is_complete(lr: Path, log_scale: Path, size: tuple[int, int]) -> bool:
+    """Whether both results of an image exist, are readable and of the right size."""
     try:
-        return image_size(lr) == size and generated_set.log_scale_size(log_scale) == size
+        return image_size(lr) == size == generated_set.read_log_scale(log_scale).shape[:2]
     except InputError:
         return False

@@ -17,6 +17,8 @@ from usrdu_basicsr.utils.errors import InputError
 from usrdu_basicsr.utils.images import to_8bit, to_float
 from usrdu_basicsr.utils.precision import Precision
 
+TILE = 512  # HR pixels
+
 
 class LRSampler:
     """Sampler of LR images with the degradation of the camera that a DSN was trained on.
@@ -64,19 +66,20 @@ class LRSampler:
         samples = [sample_laplace(mean, log_scale, generator).numpy() for _ in range(count)]
         return np.stack([to_8bit(lr[..., ::-1]) for lr in samples])
 
-    def predict(self, image: np.ndarray, tile: int | None = None) -> tuple[np.ndarray, np.ndarray]:
+    def predict(self, image: np.ndarray, tile: int = TILE) -> tuple[np.ndarray, np.ndarray]:
         """Predict the LR distribution of one HR image.
 
         Args:
             image: `(H, W, 3)` float32, BGR, [0, 1], at least as large as the scale. It is cropped as in `__call__`.
-            tile: Side of a tile in HR pixels without its margin; None for 256 on a CPU (larger tiles exceed its caches)
-                and 512 on other devices.
+            tile: Side of a tile in HR pixels without its margin.
 
         Returns:
             Mean and log-scale, `(H / s, W / s, 3)` float32, RGB.
+
+        Raises:
+            InputError: If a value is non-finite or a log-scale is too large for a file.
         """
         height, width = (side // self.scale * self.scale for side in image.shape[:2])
-        tile = tile or (256 if self.device.type == 'cpu' else 512)
 
         def run(x: Tensor) -> tuple[Tensor, ...]:
             x = x.to(self.device, memory_format=torch.channels_last)
@@ -85,6 +88,8 @@ class LRSampler:
         with torch.inference_mode():
             x = img2tensor(image[:height, :width])[None]
             mean, log_scale = downsample_in_tiles(x, run, self.scale, self.dsn.receptive_radius, tile)
+        if not mean.isfinite().all() or not log_scale.half().isfinite().all():
+            raise InputError('the DSN predicts non-finite values. Use an earlier checkpoint, or a higher precision')
         return mean[0].permute(1, 2, 0).numpy(), log_scale[0].permute(1, 2, 0).numpy()
 
 

@@ -6,9 +6,9 @@ import torch
 from torch import Tensor
 
 from usrdu_basicsr.utils.errors import InputError, one_line
+from usrdu_basicsr.utils.images import check_range
 
 LUMA = (0.299, 0.587, 0.114)  # weights of R, G, B (ITU-R BT.601), as in OpenCV and Pillow
-TOLERANCE = 1 / 255  # filters can move floating-point images slightly beyond [0, 1]
 
 
 def check_image(image: object) -> None:
@@ -19,13 +19,7 @@ def check_image(image: object) -> None:
     valid_shape = image.ndim == 2 or (image.ndim == 3 and image.shape[2] in (1, 3, 4))
     if not valid_shape or not image.size:
         raise InputError(f'image: got shape {image.shape}, expected (H, W), or (H, W, C) with 1, 3 or 4 channels')
-    if image.dtype.name not in ('uint8', 'uint16') and image.dtype.kind != 'f':
-        raise InputError(f'image: got {image.dtype}, expected uint8, uint16, or floating point in [0, 1]')
-    if image.dtype.kind == 'f':
-        low, high = image.min(), image.max()
-        if not -TOLERANCE <= low <= high <= 1 + TOLERANCE:  # also true for NaN
-            got = f'{image.dtype} from {low:g} to {high:g}'
-            raise InputError(f'image: got {got}, expected [0, 1]. Divide 8-bit values by 255')
+    check_range(image, 'image')
 
 
 def to_image_array(output: Tensor, like: np.ndarray) -> np.ndarray:

@@ -8,18 +8,18 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from tqdm import tqdm
 
 from usrdu_basicsr.inference.find_inputs import find_inputs
 from usrdu_basicsr.inference.image_file import FORMATS, ImageFile, read_image_file, write_image_file
-from usrdu_basicsr.inference.pixels import scaled_size
 from usrdu_basicsr.utils.errors import InputError, WriteError
 from usrdu_basicsr.utils.file_report import FileReport
 from usrdu_basicsr.utils.files import output_folder
 from usrdu_basicsr.utils.images import image_size
+from usrdu_basicsr.utils.result_records import ResultRecords, file_identity
 
 logger = logging.getLogger(__name__)
 FATAL_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)  # disk full, quota exceeded, read-only: every image fails
@@ -55,24 +55,22 @@ def upscale_files(
     sources: Sequence[str | Path],
     output: str | Path,
     naming: Naming | None = None,
-    newer_than: float = 0,
-    scale: float | None = None,
+    settings: Mapping[str, Any] | None = None,
     overwrite: bool = False,
     workers: int = 2,
     share: tuple[int, int] = (0, 1),
 ) -> FileReport:
     """Upscale images into a folder that mirrors the subfolders of the input.
 
-    Bit depth, gray, transparency and colour profile are preserved; EXIF orientation is applied. Existing results that
-    are not older than their input are skipped. Files that cannot be read or written are logged, and the run continues.
+    Bit depth, gray, transparency and colour profile are preserved; EXIF orientation is applied. Existing results of the
+    same input files and settings are skipped. Files that cannot be read or written are logged, and the run continues.
 
     Args:
         upscale: See `Upscaler.__call__`.
         sources: See `find_inputs`.
         output: Folder for the results, created if missing.
         naming: File names of the results.
-        newer_than: Modification time of the network's file; older results are recomputed.
-        scale: Scale of the results, if known; results of another size are recomputed.
+        settings: Settings that determine the results, as JSON values; results of other settings are recomputed.
         overwrite: Recompute all existing results.
         workers: Number of reading threads and of writing threads. As many images and results are in memory at most.
         share: Rank of this process and number of processes, which divide the images among them.
@@ -85,7 +83,16 @@ def upscale_files(
     output, naming = output_folder(output), naming or Naming()
     targets = _output_paths(find_inputs(sources, output), output, naming)
     paths = list(targets)[share[0] :: share[1]]
-    current = {path for path in paths if not overwrite and _is_up_to_date(path, targets[path], newer_than, scale)}
+    records = ResultRecords(output, settings or {})
+    identities = {path: file_identity(path) for path in paths}
+
+    def name(path: Path) -> str:
+        return targets[path].relative_to(output).as_posix()
+
+    def is_current(path: Path) -> bool:
+        return records.matches(name(path), identities[path]) and _is_readable(targets[path])
+
+    current = set() if overwrite else set(filter(is_current, paths))
     report = FileReport(skipped=[str(path) for path in paths if path in current])
     todo = [path for path in paths if path not in current]
 
@@ -106,19 +113,17 @@ def upscale_files(
         for path, future in tqdm(writes, unit='image', total=len(todo), disable=share[0] != 0):
             with _report_failure(path, report):
                 future.result()
+                records.add(name(path), identities[path])
                 report.written.append(str(path))
     return report
 
 
-def _is_up_to_date(path: Path, target: Path, newer_than: float, scale: float | None) -> bool:
-    """Whether the result exists, is newer than the image and the network, and has the right size."""
-    if not target.is_file() or target.stat().st_mtime < max(path.stat().st_mtime, newer_than):
-        return False
+def _is_readable(target: Path) -> bool:
     try:
-        size, target_size = image_size(path), image_size(target)
+        image_size(target)
     except InputError:
         return False
-    return scale is None or target_size == scaled_size(size, scale)
+    return True
 
 
 def _output_paths(subfolders: Mapping[Path, Path], output: Path, naming: Naming) -> dict[Path, Path]:

@@ -24,6 +24,7 @@ from usrdu_basicsr.utils.errors import InputError
 from usrdu_basicsr.utils.file_report import FileReport
 from usrdu_basicsr.utils.files import output_folder
 from usrdu_basicsr.utils.images import check_unique_stems, list_images, read_image
+from usrdu_basicsr.utils.result_records import file_identity
 from usrdu_basicsr.utils.seed import derive_seed
 
 logger = logging.getLogger(__name__)
@@ -93,7 +94,8 @@ def estimate_kernels(
         raise InputError(f"output '{output}' is the input folder. Choose another folder")
     check_unique_stems(paths)
     paths = paths[share[0] :: share[1]]
-    done = {path for path in paths if restore_results(output, path, vars(settings), scale)}
+    determined_by = {path: file_identity(path) | vars(settings) for path in paths}
+    done = {path for path in paths if restore_results(output, path, determined_by[path], scale)}
     report = EstimationReport(skipped=[path.name for path in paths if path in done])
     with tqdm(
         total=len(paths),
@@ -114,7 +116,8 @@ def estimate_kernels(
                     )
                     report.failed.append(path.name)
                     continue
-                write_results(output, path, kernel, kernel_record(raw, kernel, losses) | vars(settings), scale)
+                record = kernel_record(raw, kernel, losses) | determined_by[path]
+                write_results(output, path, kernel, record, scale)
                 report.written.append(path.name)
     write_summary(output)
     return report

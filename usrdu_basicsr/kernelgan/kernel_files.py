@@ -31,22 +31,27 @@ LABEL = 14  # height of its name, pixels
 def write_results(output: Path, image: Path, kernel: np.ndarray, record: Mapping[str, Any], scale: int) -> None:
     """Write the x2 kernel of an image, for scale 4 also the x4 kernel, then the record."""
     _write_kernels(output, image.stem, kernel, scale)
-    write_text(_record_path(output, image), json.dumps({**_identity(image), **record}) + '\n')
+    write_text(_record_path(output, image), json.dumps({'name': image.name, **record}) + '\n')
 
 
-def restore_results(output: Path, image: Path, settings: Mapping[str, Any], scale: int) -> bool:
+def restore_results(output: Path, image: Path, expected: Mapping[str, Any], scale: int) -> bool:
     """Check the results of an image, and rewrite the other kernel files if they do not match the x2 kernel.
 
+    Args:
+        output: Folder of the kernels.
+        image: Image file.
+        expected: Items of the record that determine the kernel: identity of the image file, and settings.
+        scale: 2, or 4 for x4 kernels as well.
+
     Returns:
-        Whether the x2 kernel is valid, and its record matches the image and the settings and is not older than the
-        image. Otherwise nothing is rewritten.
+        Whether the x2 kernel is valid, and its record has the expected items. Otherwise nothing is rewritten.
     """
     path = _record_path(output, image)
-    if not path.is_file() or path.stat().st_mtime < image.stat().st_mtime:
+    if not path.is_file():
         return False
     try:
         record = json.loads(path.read_text())
-        if not isinstance(record, dict) or not {**_identity(image), **settings}.items() <= record.items():
+        if not isinstance(record, dict) or not {'name': image.name, **expected}.items() <= record.items():
             return False
         _write_kernels(output, image.stem, read_kernel(output / 'x2' / f'{image.stem}.npy'), scale)
     except ValueError:  # invalid JSON, or InputError of an invalid kernel
@@ -150,10 +155,6 @@ def contact_sheet(kernels: Mapping[str, np.ndarray], columns: int | None = None)
 
 def _record_path(output: Path, image: Path) -> Path:
     return output / 'records' / f'{image.stem}.json'
-
-
-def _identity(image: Path) -> dict[str, Any]:
-    return {'name': image.name, 'bytes': image.stat().st_size}
 
 
 def _read_records(output: Path) -> dict[str, str]:

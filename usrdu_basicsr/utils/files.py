@@ -1,6 +1,7 @@
 """Find and read files; write files and folders atomically."""
 
 import glob
+import hashlib
 import logging
 import os
 import shutil
@@ -27,25 +28,34 @@ def input_folder(path: str | Path) -> Path:
 
 
 def list_files(folder: Path, extensions: Collection[str], noun: str) -> list[Path]:
-    """List the files of an existing folder by name, without hidden files and files in subfolders.
+    """List the files of an existing folder by name, without hidden files, files in subfolders, pipes and devices.
 
     Args:
         folder: Existing folder.
         extensions: File name extensions in lower case, with the dot.
         noun: Content of the files, for the InputError if there is none.
     """
-    paths = sorted(p for p in folder.iterdir() if p.suffix.lower() in extensions and not p.name.startswith('.'))
+    named = (p for p in folder.iterdir() if p.suffix.lower() in extensions and not p.name.startswith('.'))
+    # Folders and broken links are listed too, so that reading them reports them
+    paths = sorted(p for p in named if p.is_file() or p.is_dir() or not p.exists())
     if not paths:
         raise InputError(f"folder '{folder}' contains no {noun}: expected files with {', '.join(sorted(extensions))}")
     return paths
 
 
 def read_bytes(path: Path) -> bytes:
-    """Read a file, with an InputError if that fails."""
+    """Read a file, with an InputError if that fails or it is a pipe or device, which could block forever."""
+    if not path.is_file() and path.exists():
+        raise InputError(f"cannot read '{path}': it is not a file. Replace or remove it")
     try:
         return path.read_bytes()
     except OSError as error:
         raise InputError(f"cannot read '{path}' ({error.strerror or error}). Replace or remove it") from error
+
+
+def file_sha256(path: str | Path) -> str:
+    """SHA-256 of the content of a file, hexadecimal, with an InputError if it cannot be read."""
+    return hashlib.sha256(read_bytes(Path(path).expanduser())).hexdigest()
 
 
 def output_folder(path: str | Path) -> Path:

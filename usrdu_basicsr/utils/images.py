@@ -12,6 +12,7 @@ from usrdu_basicsr.utils.files import input_folder, list_files, read_bytes, writ
 
 EXTENSIONS = frozenset({'.png', '.jpg', '.jpeg', '.bmp', '.tif', '.tiff', '.webp', '.ppm', '.pgm'})
 EXIF_ORIENTATION = 0x0112
+TOLERANCE = 1 / 255  # filters can move floating-point images slightly beyond [0, 1]
 END_MARKS = {'PNG': b'IEND\xaeB`\x82', 'JPEG': b'\xff\xd9'}
 
 
@@ -75,7 +76,7 @@ def decode_image(content: bytes, name: str, flags: int = cv2.IMREAD_COLOR | cv2.
         `(H, W, 3)` uint8, uint16 or floating point, BGR; `to_float` converts it to [0, 1].
 
     Raises:
-        InputError: If the content is not an image, is truncated or contains non-finite values.
+        InputError: If the content is not an image, is truncated, or has a type or range that `check_range` refuses.
     """
     if not len(content):
         raise InputError(f"cannot read image '{name}': the file is empty. Replace or remove it")
@@ -85,9 +86,19 @@ def decode_image(content: bytes, name: str, flags: int = cv2.IMREAD_COLOR | cv2.
         raise InputError(f"cannot read image '{name}' ({one_line(error)}). Replace or remove it") from error
     if image is None:
         raise InputError(f"cannot read image '{name}': the file is corrupt or not an image. Replace or remove it")
-    if image.dtype.kind == 'f' and not np.isfinite(image).all():
-        raise InputError(f"image '{name}' contains non-finite values. Replace or remove it")
+    check_range(image, f"image '{name}'")
     return image
+
+
+def check_range(image: np.ndarray, name: str) -> None:
+    """Raise an InputError, with the given name, unless an image is uint8, uint16, or floating point in [0, 1]."""
+    if image.dtype.name not in ('uint8', 'uint16') and image.dtype.kind != 'f':
+        raise InputError(f'{name}: got {image.dtype}, expected uint8, uint16, or floating point in [0, 1]. Convert it')
+    if image.dtype.kind == 'f' and image.size:
+        low, high = image.min(), image.max()
+        if not -TOLERANCE <= low <= high <= 1 + TOLERANCE:  # also true for NaN
+            got = f'{image.dtype} from {low:g} to {high:g}'
+            raise InputError(f'{name}: got {got}, expected [0, 1]. Divide 8-bit values by 255')
 
 
 def to_float(image: np.ndarray) -> np.ndarray:

@@ -1,0 +1,75 @@
+"""Record of the input files and settings that results were made from."""
+
+import json
+import os
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from usrdu_basicsr.utils.errors import WriteError
+
+RECORDS = '.results.jsonl'
+
+
+def file_identity(path: Path) -> dict[str, Any]:
+    """Size and exact modification time of a file, `bytes` and `mtime_ns`.
+
+    A newer-than comparison would miss an input that was replaced by an older file, for example from a backup. The
+    result is empty if the file cannot be accessed, which reading it reports.
+    """
+    try:
+        status = path.stat()
+    except OSError:
+        return {}
+    return {'bytes': status.st_size, 'mtime_ns': status.st_mtime_ns}
+
+
+class ResultRecords:
+    """Records of the results in a folder, in its hidden file `.results.jsonl`.
+
+    Each result appends one line, so that several processes can share the folder. A result is recorded after it has been
+    written; an incomplete line is ignored, and its result is made again.
+
+    Args:
+        folder: Folder of the results, which need not exist.
+        settings: Settings that determine all results, as JSON values.
+    """
+
+    def __init__(self, folder: Path, settings: Mapping[str, Any]) -> None:
+        self.path = folder / RECORDS
+        self.settings = dict(settings)
+        self.records: dict[str, dict[str, Any]] = {}
+        lines = self.path.read_text(errors='replace').splitlines() if self.path.is_file() else []
+        for line in lines:
+            with suppress(ValueError, TypeError, KeyError):
+                record = json.loads(line)
+                self.records[record['result']] = record
+
+    def matches(self, result: str, identity: Mapping[str, Any]) -> bool:
+        """Whether a result was made from this input file with these settings."""
+        return self.records.get(result) == self._record(result, identity)
+
+    def add(self, result: str, identity: Mapping[str, Any]) -> None:
+        """Record a result.
+
+        Args:
+            result: Name of the result.
+            identity: `file_identity` of the input, from before it was read.
+
+        Raises:
+            WriteError: If the disk is full or the folder is not writable.
+        """
+        line = json.dumps(self._record(result, identity)) + '\n'
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            descriptor = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
+            try:
+                os.write(descriptor, line.encode())  # one call, so that lines of several processes are not mixed
+            finally:
+                os.close(descriptor)
+        except OSError as error:
+            raise WriteError(f"cannot write '{self.path}' ({error.strerror or error}). Free disk space") from error
+
+    def _record(self, result: str, identity: Mapping[str, Any]) -> dict[str, Any]:
+        return {'result': result, **identity, **self.settings}
