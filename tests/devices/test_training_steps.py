@@ -7,7 +7,8 @@ import pytest
 import torch
 from basicsr.models import build_model
 
-from tiny_runs import STAGES, dsn_options, model_of, same, srn_options, step, unpaired_batch, weights
+from tiny_runs import DSN, STAGES, dsn_options, model_of, same, srn_options, step, unpaired_batch, weights
+from usrdu_basicsr.archs.dsn_arch import UncertaintyDSN
 from usrdu_basicsr.data.kernel_set import read_kernel_set, write_kernel
 from usrdu_basicsr.models.base_model import USRDUBaseModel
 from usrdu_basicsr.ops.kernels import kernel_downsample
@@ -137,6 +138,32 @@ def test_sampled_noise_depends_on_the_iteration(device: torch.device, tmp_path: 
     assert noise.mean().item() == pytest.approx(0, abs=0.03)  # unit Laplace distribution: 49,152 samples
     assert noise.abs().mean().item() == pytest.approx(1, abs=0.03)
     assert noise.square().mean().item() == pytest.approx(2, abs=0.15)
+
+
+@pytest.mark.parametrize(
+    ('device', 'settings', 'tolerance'),
+    [
+        ('cpu', {'precision': 'bf16', 'channels_last': True}, 0.02),
+        pytest.param('cuda', {}, 1e-3, marks=CUDA),
+        pytest.param('cuda', {'precision': 'bf16', 'channels_last': True}, 0.02, marks=CUDA),
+    ],
+)
+def test_dsn_on_the_fly_equals_float32_on_the_cpu(device: str, settings: dict, tolerance: float, tmp_path: Path):
+    torch.save({'params': UncertaintyDSN(num_feat=8, num_block=1).state_dict()}, tmp_path / 'dsn.pth')
+    batch = {'gt': torch.rand(2, 3, 64, 64), 'crop': torch.tensor([[6, 6, 0, 0, 0], [5, 7, 1, 0, 1]])}
+    models = []
+    for on, train in (('cpu', {}), (device, settings)):
+        opt = srn_options(tmp_path) | {'num_gpu': int(on == 'cuda'), 'network_dsn': DSN}
+        opt |= {'datasets': {'train': {'gt_size': 16}}, 'train': opt['train'] | train}
+        opt['path'] = opt['path'] | {'pretrain_network_dsn': str(tmp_path / 'dsn.pth')}
+        models.append(build_model(opt))
+        models[-1].feed_data({name: value.clone() for name, value in batch.items()})
+        models[-1].predict_pair()
+    reference, model = models
+    assert model.gt.device.type == device and torch.equal(model.gt.cpu(), reference.gt)
+    assert (model.lq.cpu() - reference.lq).abs().max() < 1.5 / 255  # a gray level, where rounding differs
+    torch.testing.assert_close(model.log_scale.cpu(), reference.log_scale, rtol=tolerance, atol=tolerance)
+    assert np.isfinite(list(step(model, batch).values())).all()
 
 
 def test_reference_by_a_drawn_kernel(device: torch.device, tmp_path: Path):
