@@ -1,11 +1,13 @@
 """Output folders and error messages of BasicSR's launchers."""
 
+import errno
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import basicsr
 import pytest
+import torch
 import yaml
 from basicsr.utils.options import parse_options
 
@@ -142,8 +144,18 @@ def test_user_errors_are_one_line(capsys: pytest.CaptureFixture[str], monkeypatc
     installed = sys.excepthook
     launcher.show_user_errors()
     assert sys.excepthook is installed
-    mistake, bug = InputNotFoundError('no such file: x.png'), ValueError('a bug')
-    for error in (mistake, bug):
+    bugs = [ValueError('a bug'), RuntimeError('a bug'), OSError(errno.EINVAL, 'a bug', 'x')]
+    for error, message in (
+        (InputNotFoundError('no such file: x.png'), 'no such file: x.png'),
+        (
+            PermissionError(errno.EACCES, 'denied', 'tb_logger'),
+            "cannot access 'tb_logger' (denied). Check the",
+        ),
+        (RuntimeError("[enforce fail] can't allocate memory: 9 bytes"), 'out of memory ([enforce fail] can'),
+        (torch.OutOfMemoryError('CUDA out of memory.\nmore'), 'out of memory (CUDA out of memory.). Lower batch_size'),
+        *((bug, '') for bug in bugs),
+    ):
         sys.excepthook(type(error), error, None)
-    assert capsys.readouterr().err == 'error: no such file: x.png\n'
-    assert others == [bug]
+        output = capsys.readouterr().err
+        assert output.startswith(f'error: {message}') and output.count('\n') == 1 if message else not output
+    assert others == bugs

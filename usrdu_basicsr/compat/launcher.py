@@ -1,6 +1,7 @@
 """Changes to BasicSR's launchers: output folder, validation of options, error messages."""
 
 import argparse
+import errno
 import os
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -16,8 +17,10 @@ from usrdu_basicsr.options.checking import check_options, is_for_this_package, r
 from usrdu_basicsr.options.reading import OptionsFile, read_options_file
 from usrdu_basicsr.options.schema.datasets import TRAIN, VAL
 from usrdu_basicsr.options.schema.rules import value_at
-from usrdu_basicsr.utils.errors import UserError
+from usrdu_basicsr.utils.errors import UserError, first_line
+from usrdu_basicsr.utils.memory import is_out_of_memory
 
+WRITE_ERRORS = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT)
 SECTIONS = {None, *TRAIN, *VAL}  # values of `type` of the sections whose options have defaults
 
 
@@ -96,7 +99,7 @@ def working_root(root_path: str) -> str:
 
 
 def show_user_errors() -> None:
-    """Print an uncaught UserError as its message instead of a traceback; the exit status is 1."""
+    """Print an uncaught UserError or a lack of memory, disk space or permissions as one line; the exit status is 1."""
     previous = sys.excepthook
     if getattr(previous, '__module__', None) == __name__:
         return
@@ -107,6 +110,12 @@ def show_user_errors() -> None:
             if message.startswith('Caught '):  # PyTorch adds the traceback of a data worker
                 message = message.strip().splitlines()[-1].partition('Error: ')[2]
             sys.stderr.write(f'error: {message}\n')
+        elif isinstance(error, OSError) and error.errno in WRITE_ERRORS:  # of BasicSR, which creates the folders
+            reason = f"'{error.filename}' ({error.strerror}). Check the permissions and the free disk space"
+            sys.stderr.write(f'error: cannot access {reason}\n')
+        elif is_out_of_memory(error):
+            remedy = 'Lower batch_size_per_gpu or gt_size, or set train: accum_iter or precision: bf16'
+            sys.stderr.write(f'error: out of memory ({first_line(error)}). {remedy}\n')
         else:
             previous(error_type, error, traceback)
 

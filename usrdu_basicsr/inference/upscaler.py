@@ -16,7 +16,7 @@ from usrdu_basicsr.inference.tiles import upscale_rows
 from usrdu_basicsr.utils.device import pick_device
 from usrdu_basicsr.utils.errors import InputError, first_line
 from usrdu_basicsr.utils.images import to_float
-from usrdu_basicsr.utils.memory import free_memory
+from usrdu_basicsr.utils.memory import free_memory, is_out_of_memory
 from usrdu_basicsr.utils.precision import Precision
 
 logger = logging.getLogger(__name__)
@@ -25,11 +25,6 @@ MIN_TILE = 32
 MAX_CPU_TILE = 256  # larger tiles exceed the caches and are slower
 MAX_GPU_TILE = 1024  # features of larger ones exceed the 32-bit indices of some kernels
 MAX_OUTSCALE = 10_000
-# Messages of PyTorch, oneDNN, cuDNN and cuBLAS about a lack of memory that is not an `OutOfMemoryError`
-OUT_OF_MEMORY = (
-    *("can't allocate memory", 'could not create a primitive', 'could not create a memory'),
-    *('unable to find an engine', 'CUDNN_STATUS_ALLOC_FAILED', 'CUBLAS_STATUS_ALLOC_FAILED'),
-)
 
 
 class Upscaler:
@@ -128,8 +123,7 @@ class Upscaler:
                 self._fill(output, pixels, tile)
                 return output
             except (MemoryError, RuntimeError) as error:
-                out_of_memory = isinstance(error, torch.OutOfMemoryError | MemoryError)
-                if not out_of_memory and not any(text in str(error) for text in OUT_OF_MEMORY):
+                if not is_out_of_memory(error):
                     raise
                 reason = first_line(error)  # the exception itself would keep the tensors of the failed pass alive
             if tile <= MIN_TILE:

@@ -11,6 +11,11 @@ import torch
 CGROUP = Path('/sys/fs/cgroup')
 KEPT_BYTES = 1 << 30
 LARGEST_BLOCK = 32 << 20  # bytes, the maximum of glibc
+# Messages of PyTorch, oneDNN, cuDNN and cuBLAS about a lack of memory that is not an `OutOfMemoryError`
+OUT_OF_MEMORY = (
+    *("can't allocate memory", 'could not create a primitive', 'could not create a memory'),
+    *('unable to find an engine', 'CUDNN_STATUS_ALLOC_FAILED', 'CUBLAS_STATUS_ALLOC_FAILED'),
+)
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # parameters of mallopt, from glibc's malloc.h
 
 
@@ -45,6 +50,13 @@ def _free_cpu_memory() -> Iterator[int]:
             soft_limit, _ = process.rlimit(resource)
             if soft_limit != psutil.RLIM_INFINITY:
                 yield soft_limit - size
+
+
+def is_out_of_memory(error: BaseException | None) -> bool:
+    """Whether an error means that the memory of the computer or of a GPU is exhausted."""
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return True
+    return isinstance(error, RuntimeError) and any(text in str(error) for text in OUT_OF_MEMORY)
 
 
 def tune_malloc() -> None:
