@@ -238,7 +238,7 @@ def test_second_run_of_the_same_name_is_refused(server: TrainingServer, uninterr
     assert_as_uninterrupted(experiment, uninterrupted['dsn'])
     assert not list(experiment.folder.parent.glob('shared_archived*'))
     training, _ = started(server, opt | {'name': 'shared_killed'})
-    os.kill(training.pid, signal.SIGKILL)  # not its data workers, which do not hold the lock
+    os.kill(training.pid, signal.SIGKILL)  # not its data workers, which have no lock
     assert training.wait() == -signal.SIGKILL
     server.run(opt | {'name': 'shared_killed'}, '--auto_resume')
     assert_as_uninterrupted(Experiment(server.folder, 'shared_killed'), uninterrupted['dsn'])

@@ -20,8 +20,8 @@ _locked: dict[Path, int] = {}  # file descriptors by lock file; the locks end wi
 def lock_run(opt: Mapping[str, Any]) -> None:
     """Lock the folder of a training or test until this process ends. Only rank 0 does so.
 
-    The lock file `.NAME.lock` lies beside the folder, because the folder is renamed or does not exist yet. POSIX record
-    locks are not inherited by data workers, so a killed run is unlocked at once.
+    The lock file `.NAME.lock` is in the parent folder, because the folder is renamed or does not exist yet. POSIX
+    record locks are not inherited by data workers, so a killed run is unlocked at once.
 
     Args:
         opt: Options from BasicSR's `parse_options`.

@@ -29,7 +29,7 @@ class ResultRecords:
     """Records of the results in a folder, in its hidden file `.results.jsonl`.
 
     Each result appends one line, so that several processes can share the folder. A result is recorded after it has been
-    written; an incomplete line is ignored, and its result is made again.
+    written; an incomplete line is ignored, and its result is recomputed.
 
     Args:
         folder: Folder of the results, which need not exist.
