@@ -7,6 +7,7 @@ import sys
 from types import ModuleType
 
 from usrdu_basicsr.cli import (
+    camera,
     check,
     convert,
     doctor,
@@ -30,6 +31,7 @@ COMMANDS: dict[str, tuple[ModuleType, str]] = {
     'test': (test, 'compute the metrics of a trained network on test datasets'),
     'generate': (generate, 'generate the LR distribution of HR images (stage 1)'),
     'upscale': (upscale, 'upscale images (stage 2)'),
+    'camera': (camera, 'measure the blur, noise and JPEG settings of a camera'),
     'kernels': (kernels, 'estimate blur kernels with KernelGAN'),
     'check': (check, 'check datasets'),
     'lmdb': (lmdb, 'pack images into LMDBs'),

@@ -5,7 +5,7 @@ from statistics import median
 from basicsr.utils import img2tensor
 
 from usrdu_basicsr.ops.noise import noise_level
-from usrdu_basicsr.storage.source import Source
+from usrdu_basicsr.storage.source import Source, evenly_spaced
 from usrdu_basicsr.utils.errors import InputError
 from usrdu_basicsr.utils.images import to_float
 
@@ -32,7 +32,7 @@ def exchange_warning(gt: Source, lq: Source) -> str:
 def _noise(source: Source) -> float:
     """Median noise level of evenly spaced images, gray levels."""
     levels = []
-    for index in sorted({round(i * (len(source) - 1) / (IMAGES - 1)) for i in range(IMAGES)}):
+    for index in evenly_spaced(source, IMAGES):
         try:
             x = img2tensor(to_float(source.read(index)))[None]
         except InputError:

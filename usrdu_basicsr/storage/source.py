@@ -105,6 +105,11 @@ class FolderSource(Source):
         return read_bytes(self.path(index))
 
 
+def evenly_spaced(source: Source, count: int) -> list[int]:
+    """Indices of evenly spaced items from the first to the last, at most `count`."""
+    return np.linspace(0, len(source) - 1, min(count, len(source))).round().astype(int).tolist()
+
+
 def find_errors(count: int, check: Callable[[int], object]) -> dict[int, UserError]:
     """Call `check` with each index from 0 to `count` - 1 and return the errors by index."""
     errors = {}

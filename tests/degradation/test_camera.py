@@ -1,0 +1,163 @@
+"""Camera measurement against simulated cameras whose blur, noise and JPEG settings are known."""
+
+import json
+import re
+import shutil
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from scipy.ndimage import correlate
+from skimage import data
+
+from python_process import ROOT, check_script
+from usrdu_basicsr.data.kernel_set import read_kernel_set
+from usrdu_basicsr.degradation.blur_kernel import hr_kernel, lr_kernel
+from usrdu_basicsr.degradation.camera import measure_camera
+from usrdu_basicsr.degradation.jpeg import jpeg_settings
+from usrdu_basicsr.degradation.simulated_camera import SimulatedCamera, gaussian_kernel
+from usrdu_basicsr.kernelgan.postprocess import kernel_error
+from usrdu_basicsr.ops.kernels import kernel_downsample
+from usrdu_basicsr.ops.resize import bicubic_downsample
+from usrdu_basicsr.utils.errors import InputError, InputNotFoundError
+
+NAMES = ('astronaut', 'chelsea', 'coffee', 'rocket', 'retina', 'immunohistochemistry', 'stereo_motorcycle')
+DELTA = np.pad([[1.0]], 5)
+
+
+def halves(name: str) -> tuple[np.ndarray, np.ndarray]:
+    """Left and right half of a sample of scikit-image, `(H, W, 3)` float32, BGR, [0, 1], with sides divisible by 4."""
+    image = getattr(data, name)()
+    image = np.asarray(image[0] if isinstance(image, tuple) else image)
+    height, width = image.shape[0] // 4 * 4, image.shape[1] // 8 * 4
+    left, right = image[:height, :width, ::-1], image[:height, width : 2 * width, ::-1]
+    return np.float32(left) / 255, np.float32(right) / 255
+
+
+@pytest.fixture(scope='module')
+def hr(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp('hr')
+    for name in NAMES:
+        cv2.imwrite(str(folder / f'{name}.png'), (halves(name)[0] * 255).round())
+    return folder
+
+
+def write_lr(folder: Path, camera: SimulatedCamera) -> Path:
+    """Images of a camera, which show other parts of the scenes than the HR images."""
+    folder.mkdir()
+    rng = np.random.default_rng(0)
+    for name in NAMES:
+        cv2.imwrite(str(folder / f'{name}.png'), camera(halves(name)[1], rng))
+    return folder
+
+
+@pytest.mark.parametrize(
+    ('scale', 'wide', 'narrow', 'angle', 'noise'),
+    [(2, 1.6, 1.6, 0.0, 0), (2, 2.2, 1.5, 0.6, 3), (4, 3.5, 2.4, 1.2, 5), (4, 2.5, 2.5, 0.0, 2), (1, 1.2, 1.2, 0.0, 9)],
+)
+def test_kernel_and_noise_of_unrelated_images(
+    hr: Path, tmp_path: Path, scale: int, wide: float, narrow: float, angle: float, noise: float
+):
+    kernel = gaussian_kernel(wide, narrow, angle, scale)
+    camera = measure_camera(write_lr(tmp_path / 'lr', SimulatedCamera(scale, kernel, noise)), hr, scale)
+    assert camera.kernel.shape == kernel.shape and camera.kernel.sum() == pytest.approx(1)
+    error = kernel_error(camera.kernel, kernel)
+    assert error < 0.25 and error < kernel_error(hr_kernel(DELTA, scale), kernel) / 4
+    for name, expected in (('blur_wide', wide), ('blur_narrow', narrow)):
+        assert camera.numbers[name].value == pytest.approx(expected, rel=0.2)
+    for channel in ('red', 'green', 'blue'):
+        measured = camera.numbers[f'noise_{channel}']
+        assert measured.value == pytest.approx((noise**2 + 1 / 12) ** 0.5, rel=0.05)  # with that of rounding
+        assert measured.low < measured.value < measured.high
+    assert camera.images == {'lr': len(NAMES), 'hr': len(NAMES)} and camera.jpeg == {'no JPEG': len(NAMES)}
+
+
+@pytest.mark.parametrize('level', [2, 6, 12, 25])
+def test_noise_without_hr_images(tmp_path: Path, level: float):
+    camera = measure_camera(write_lr(tmp_path / 'lr', SimulatedCamera(2, noise=level)), None, 2)
+    assert camera.kernel is None and list(camera.numbers) == ['noise_red', 'noise_green', 'noise_blue']
+    for measured in camera.numbers.values():
+        assert measured.value == pytest.approx((level**2 + 1 / 12) ** 0.5, rel=0.05)
+
+
+@pytest.mark.parametrize('scale', [1, 2, 4])
+def test_kernel_for_hr_images_equals_bicubic_downsampling_and_the_kernel_for_lr_images(scale: int):
+    kernel = np.random.default_rng(0).dirichlet(np.ones(9)).reshape(3, 3)
+    small = np.pad(kernel, 4)  # as many taps as `lr_kernel` gives
+    x = torch.rand(2, 3, 80, 80, dtype=torch.float64)
+    bicubic = bicubic_downsample(x, scale)
+    expected = torch.from_numpy(correlate(bicubic.numpy(), kernel[None, None]))
+    kernels = torch.from_numpy(hr_kernel(small, scale))
+    got = kernel_downsample(x, kernels.expand(2, -1, -1), scale)
+    torch.testing.assert_close(got[..., 4:-4, 4:-4], expected[..., 4:-4, 4:-4], rtol=0, atol=1e-9)
+
+
+def test_equal_spectra_give_bicubic_downsampling():
+    power = 100 * (torch.rand(32, 32) + 1)
+    symmetric = (power + power.flip(0, 1).roll((1, 1), (0, 1))) / 2
+    np.testing.assert_allclose(lr_kernel(3 * symmetric + 2, torch.tensor(2.0), symmetric), DELTA, atol=1e-5)
+
+
+@pytest.mark.parametrize(('qualities', 'expected'), [((30,), 30), ((75,), 75), ((95, 50), 50)])
+def test_jpeg_settings_of_files(tmp_path: Path, qualities: tuple[int, ...], expected: int):
+    image = SimulatedCamera(2, jpeg=qualities[:-1])(halves('astronaut')[1], np.random.default_rng(0))
+    for subsampling in ('4:4:4', '4:2:0'):
+        Image.fromarray(image).save(tmp_path / f'{subsampling[-1]}.jpg', quality=qualities[-1], subsampling=subsampling)
+    cv2.imwrite(str(tmp_path / 'lossless.png'), image)
+    contents = [path.read_bytes() for path in sorted(tmp_path.iterdir())]
+    expected_settings = {f'quality {expected}, 4:2:0': 1, f'quality {expected}, 4:4:4': 1, 'no JPEG': 1}
+    assert jpeg_settings(contents) == expected_settings
+    assert jpeg_settings([b'', b'not an image']) == {'no JPEG': 2}
+
+
+def test_unreliable_numbers_have_a_warning(hr: Path, tmp_path: Path):
+    lr = write_lr(tmp_path / 'lr', SimulatedCamera(2, noise=30, jpeg=(60,)))
+    warnings = ' '.join(measure_camera(lr, hr, 2).warnings)
+    assert 'Only 7 LR images' in warnings and 'Only 7 HR images' in warnings and 'The noise is not white' in warnings
+    camera = measure_camera(hr, lr, 2)  # exchanged
+    assert any('may be exchanged' in warning for warning in camera.warnings)
+    cv2.imwrite(str(tmp_path / 'white.png'), np.full((64, 64, 3), 255, np.uint8))
+    (tmp_path / 'flat').mkdir()
+    (tmp_path / 'white.png').rename(tmp_path / 'flat' / 'white.png')
+    with pytest.raises(InputError, match='LR images: got no texture'):
+        measure_camera(tmp_path / 'flat', hr, 2)
+    with pytest.raises(InputError, match='HR images: got no texture'):
+        measure_camera(lr, tmp_path / 'flat', 1)
+
+
+def test_unusable_images_are_skipped_or_refused(hr: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    lr = write_lr(tmp_path / 'lr', SimulatedCamera(4, noise=4))
+    expected = measure_camera(lr, hr, 4)
+    (lr / 'broken.png').write_bytes((lr / 'coffee.png').read_bytes()[:99])
+    cv2.imwrite(str(lr / 'z_tiny.png'), np.zeros((31, 90, 3), np.uint8))
+    camera = measure_camera(lr, hr, 4)
+    assert camera.images == expected.images and camera.numbers.keys() == expected.numbers.keys()
+    assert (
+        "broken.png': the file is corrupt" in caplog.text and "z_tiny.png': got 31x90 pixels, too small" in caplog.text
+    )
+    (tmp_path / 'none').mkdir()
+    shutil.copy(lr / 'z_tiny.png', tmp_path / 'none')
+    with pytest.raises(InputError, match=r"none': got no readable image of at least 32x32 pixels"):
+        measure_camera(tmp_path / 'none', None, 4)
+    with pytest.raises(InputError, match=r"none': got no readable image of at least 160x160 pixels"):
+        measure_camera(lr, tmp_path / 'none', 4)
+    with pytest.raises(InputNotFoundError, match='nowhere'):
+        measure_camera(tmp_path / 'nowhere', None, 4)
+
+
+def test_command_writes_a_kernel_for_stage_1(hr: Path, tmp_path: Path):
+    kernel = gaussian_kernel(2.0, 2.0, 0, 2)
+    write_lr(tmp_path / 'lr', SimulatedCamera(2, kernel, 3))
+    arguments = ('--hr', hr, '--lr', 'lr', '--scale', '2', '-o', 'camera', '--workers', '2')
+    output = check_script(ROOT / 'scripts' / 'measure_camera.py', *arguments, cwd=tmp_path)
+    assert re.search(r'^noise_red: 3\.\d\d \(.* to .*\) gray levels$', output, re.M), output
+    assert re.search(r'^blur_wide: [12]\.\d\d \(.* to .*\) HR pixels$', output, re.M) and 'files: 7 no JPEG' in output
+    (read,) = read_kernel_set(tmp_path / 'camera' / 'kernels', 64)
+    assert kernel_error(read, kernel) < 0.25
+    content = json.loads((tmp_path / 'camera' / 'camera.json').read_text())
+    assert content['scale'] == 2 and content['images'] == {'lr': 7, 'hr': 7} and len(content['kernel']) == 17
+    assert content['numbers']['noise_red'].keys() == {'value', 'low', 'high'}
+    assert cv2.imread(str(tmp_path / 'camera' / 'kernel.png')) is not None

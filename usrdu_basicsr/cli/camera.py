@@ -1,0 +1,40 @@
+"""Measure a camera from its images and unrelated HR images in seconds: blur kernel, noise level, JPEG settings.
+
+Writes camera.json, and with --hr kernel.png and kernels/, a value of the option train: kernels of stage 1.
+"""
+
+import argparse
+
+from usrdu_basicsr.cli.command_line import add_workers, positive
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of this command."""
+    parser.add_argument('--lr', required=True, help='folder or LMDB of camera images (real LR images)')
+    parser.add_argument(
+        '--hr', help='folder or LMDB of HR images of any scenes (default: measure noise and JPEG settings only)'
+    )
+    parser.add_argument('-o', '--output', required=True, help='output folder')
+    parser.add_argument('--scale', type=int, choices=(1, 2, 4), default=4, help='scale (default: %(default)s)')
+    parser.add_argument(
+        '--images', type=positive, default=200, help='images of each folder to measure, at most (default: %(default)s)'
+    )
+    add_workers(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the command and return 0."""
+    from usrdu_basicsr.compat.registration import register
+
+    register()
+    from usrdu_basicsr.degradation.camera import measure_camera, write_camera
+
+    camera = measure_camera(args.lr, args.hr, args.scale, args.images, args.workers)
+    write_camera(args.output, camera)
+    for name, number in camera.numbers.items():
+        unit = 'gray levels' if name.startswith('noise') else 'HR pixels'
+        print(f'{name}: {number} {unit}')
+    print('files: ' + ', '.join(f'{count} {settings}' for settings, count in camera.jpeg.items()))
+    for warning in camera.warnings:
+        print(f'warning: {warning}')
+    return 0

@@ -1,0 +1,1 @@
+"""Statistics of a camera, measured from unpaired images."""
