@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 from pathlib import Path
+from unittest import mock
 
 import cv2
 import numpy as np
@@ -18,6 +19,7 @@ from usrdu_basicsr.data.uncertainty_paired_dataset import UncertaintyPairedDatas
 from usrdu_basicsr.inference.generate_lr import generate_set
 from usrdu_basicsr.inference.lr_sampler import LRSampler
 from usrdu_basicsr.utils.errors import InputError
+from usrdu_basicsr.utils.result_records import ResultRecords
 
 CPU = torch.device('cpu')
 
@@ -125,6 +127,22 @@ def test_replaced_images_are_generated_again(hr: Path, tmp_path: Path):
     assert (output / 'lr/chelsea.png').read_bytes() == (output / 'lr/astronaut.png').read_bytes()
     (output / '.results.jsonl').write_text('{"result": "astronaut", "by')  # cut by a full disk
     assert len(generate_set(hr, output, checkpoint, CPU).written) == 2
+
+
+def test_kill_between_result_and_record(hr: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """The image is replaced, its result is written but not recorded, and the image is restored."""
+    checkpoint, output = dsn_file(tmp_path), tmp_path / 'set'
+    generate_set(hr, output, checkpoint, CPU)
+    expected = (output / 'lr/chelsea.png').read_bytes()
+    shutil.copy2(hr / 'chelsea.png', tmp_path / 'original.png')
+    shutil.copy2(hr / 'astronaut.png', hr / 'chelsea.png')
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(ResultRecords, 'add', mock.Mock(side_effect=KeyboardInterrupt))
+        generate_set(hr, output, checkpoint, CPU)
+    assert (output / 'lr/chelsea.png').read_bytes() != expected
+    shutil.copy2(tmp_path / 'original.png', hr / 'chelsea.png')
+    assert generate_set(hr, output, checkpoint, CPU).written == ['chelsea.png']
+    assert (output / 'lr/chelsea.png').read_bytes() == expected
 
 
 @pytest.mark.parametrize('output', ['hr', 'hr/../hr', '.'])

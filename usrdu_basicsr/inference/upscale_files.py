@@ -106,6 +106,7 @@ def upscale_files(
                     pixels = upscale(image.pixels)
                     if pixels.dtype.kind == 'f':
                         pixels = (pixels * 65535).round().astype(np.uint16)
+                    records.remove(name(path))
                     yield path, writers.submit(write_image_file, targets[path], ImageFile(pixels, image.icc_profile))
                     del image, pixels  # free them before the next image is upscaled
 

@@ -28,8 +28,8 @@ def file_identity(path: Path) -> dict[str, Any]:
 class ResultRecords:
     """Records of the results in a folder, in its hidden file `.results.jsonl`.
 
-    Each result appends one line, so that several processes can share the folder. A result is recorded after it has been
-    written; an incomplete line is ignored, and its result is recomputed.
+    Each result appends one line, so that several processes can share the folder. The last line of a result counts. An
+    incomplete line is ignored, and its result is recomputed.
 
     Args:
         folder: Folder of the results, which need not exist.
@@ -50,8 +50,16 @@ class ResultRecords:
         """Whether a result was made from this input file with these settings."""
         return self.records.get(result) == self._record(result, identity)
 
+    def remove(self, result: str) -> None:
+        """Remove the record of a result that will be overwritten; a WriteError as in `add`.
+
+        Otherwise a kill before `add` would leave the new result with the record of the old one.
+        """
+        if result in self.records:
+            self._append({'result': result})
+
     def add(self, result: str, identity: Mapping[str, Any]) -> None:
-        """Record a result.
+        """Record a result that has been written.
 
         Args:
             result: Name of the result.
@@ -60,7 +68,10 @@ class ResultRecords:
         Raises:
             WriteError: If the disk is full or the folder is not writable.
         """
-        line = json.dumps(self._record(result, identity)) + '\n'
+        self._append(self._record(result, identity))
+
+    def _append(self, record: dict[str, Any]) -> None:
+        line = json.dumps(record) + '\n'
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             descriptor = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
