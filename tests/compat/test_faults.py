@@ -230,9 +230,11 @@ def test_second_run_of_the_same_name_is_refused(server: TrainingServer, uninterr
     """BasicSR would rename the folder that the first run writes into."""
     opt = options('shared', 'dsn')
     training, experiment = started(server, opt)
+    os.kill(training.pid, signal.SIGSTOP)  # it must not end before
     for arguments in ((), ('--auto_resume',)):
         message = f"error: name: another process is writing into '{experiment.folder.resolve()}'. Wait for it"
         assert server.run(opt, *arguments, status=1).strip().splitlines()[-1].startswith(message)
+    os.kill(training.pid, signal.SIGCONT)
     server.run(options('other_name', 'dsn') | {'name': 'other_name'})
     assert training.wait() == 0, training.output
     assert_as_uninterrupted(experiment, uninterrupted['dsn'])

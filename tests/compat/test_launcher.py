@@ -152,7 +152,9 @@ def test_user_errors_are_one_line(capsys: pytest.CaptureFixture[str], monkeypatc
             "cannot access 'tb_logger' (denied). Check the",
         ),
         (RuntimeError("[enforce fail] can't allocate memory: 9 bytes"), 'out of memory ([enforce fail] can'),
-        (torch.OutOfMemoryError('CUDA out of memory.\nmore'), 'out of memory (CUDA out of memory.). Lower batch_size'),
+        (torch.OutOfMemoryError('CUDA out of memory.\nmore'), 'out of memory (CUDA out of memory.). In a training'),
+        (OSError(errno.ENOMEM, 'no memory'), 'out of memory ('),
+        (OSError(errno.ENOSPC, 'full'), 'cannot access a file (full). Check the'),
         *((bug, '') for bug in bugs),
     ):
         sys.excepthook(type(error), error, None)

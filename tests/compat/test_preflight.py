@@ -135,7 +135,7 @@ def test_kernels_are_checked(dsn_opt: dict):
 def test_validation_pairs_must_match(dsn_opt: dict):
     folder = Path(dsn_opt['datasets']['val']['dataroot_lq'])
     (folder / 'astronaut.png').rename(folder / 'cosmonaut.png')
-    assert_problem(dsn_opt, r"val: '.*astronaut.png' has no partner of the same name .* \(1 more problems\)")
+    assert_problem(dsn_opt, r"val: '.*astronaut.png' has no partner of the same name .*; 1 files of .*'cosmonaut.png'")
 
 
 def test_validation_pairs_must_have_the_scale(dsn_opt: dict):

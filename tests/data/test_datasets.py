@@ -139,7 +139,7 @@ def break_file(path: Path) -> None:
             None,
             {'gt_size': 128},
             InputError,
-            r'astronaut.png.*: got 96x112 pixels, expected at least 128x128 \(gt_size\).* \(2 more problems\)',
+            r'astronaut.png.*: got 96x112 pixels, expected at least 128x128 .*; .*chelsea.png.*; .*coffee.png',
         ),
         (None, {'gt_size': 66}, InputError, 'gt_size: got 66, expected a multiple of scale 4'),
         (lambda f: break_file(f / 'camera' / 'chelsea.png'), {}, InputError, r"cannot read image '.*chelsea\.png'"),
@@ -189,7 +189,6 @@ def test_bad_generated_set_is_rejected(folders: Path, change, error: type, messa
     [
         (np.zeros((24, 28)), r'expected floats of shape \(H, W, 3\)'),
         (np.zeros((24, 28, 3), np.int16), 'expected floats'),
-        (np.zeros((24, 28, 3), order='F'), 'expected floats'),
         (np.full((24, 28, 3), None), 'expected an array of numbers'),
         (np.zeros((2, 2, 3)), r'got \(2, 2\) pixels .* expected 1/4 of \(96, 112\)'),
         (None, 'cannot read log-scale map'),
@@ -311,6 +310,7 @@ def test_exchanged_folders_are_noticed(tmp_path: Path):
             image = cv2.imread(str(path))
             cv2.imwrite(str(path), (image + rng.normal(scale=noise, size=image.shape)).clip(0, 255))
     (tmp_path / 'noisy' / 'broken.png').write_bytes(b'')
+    cv2.imwrite(str(tmp_path / 'noisy' / 'thin.png'), np.zeros((1, 32, 3), np.uint8))
     clean, noisy = (open_source(tmp_path / folder, IMAGE) for folder in ('clean', 'noisy'))
     assert exchange_warning(clean, noisy) == exchange_warning(clean, clean) == exchange_warning(noisy, noisy) == ''
     message = exchange_warning(noisy, clean)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import scipy.io.matlab
 from scipy.io import loadmat, savemat
 from scipy.sparse import csc_matrix
 
@@ -104,14 +105,51 @@ def test_arrays_of_mat_files_equal_those_of_scipy(tmp_path: Path, dtype: str, co
         np.testing.assert_array_equal(decoded[name], arrays[name])
 
 
-def test_big_endian_mat_file(tmp_path: Path):
-    def element(kind: int, content: bytes) -> bytes:
-        return struct.pack('>II', kind, len(content)) + content + bytes(-len(content) % 8)
+MAT_TEXT = b'MATLAB 5.0 MAT-file'.ljust(124)
 
-    array = element(6, struct.pack('>II', 6, 0)) + element(5, struct.pack('>ii', 2, 3)) + element(1, b'Kernel')
+
+def element(kind: int, content: bytes) -> bytes:
+    return struct.pack('>II', kind, len(content)) + content + bytes(-len(content) % 8)
+
+
+def big_endian_mat(rows: int = 2) -> bytes:
+    """File with a string variable, which has no shape, and a kernel."""
+    array = element(6, struct.pack('>II', 6, 0)) + element(5, struct.pack('>ii', rows, 3)) + element(1, b'Kernel')
     array += element(7, np.arange(6, dtype='>f4').tobytes())
-    decoded = decode_arrays(b'MATLAB 5.0 MAT-file'.ljust(124) + b'\1\0MI' + element(14, array))
+    text = element(6, struct.pack('>II', 17, 0)) + element(1, b'label') + element(1, b'MCOS') + element(1, b'string')
+    return MAT_TEXT + b'\1\0MI' + element(14, text) + element(14, array)
+
+
+def test_big_endian_mat_file_with_a_string():
+    decoded = decode_arrays(big_endian_mat())
+    assert decoded['label'] is None
     np.testing.assert_array_equal(decoded['Kernel'], [[0, 2, 4], [1, 3, 5]])
+
+
+def test_other_mat_files_are_refused():
+    with pytest.raises(ValueError, match="save it with '-v7'"):
+        decode_arrays(MAT_TEXT + b'\0\2IM' + b'HDF5, as with -v7.3')
+    with pytest.raises(ValueError, match='sides'):
+        decode_arrays(big_endian_mat(rows=-1))
+    nested = b''
+    for _ in range(1500):
+        nested = struct.pack('<II', 15, len(packed := zlib.compress(nested))) + packed
+    assert decode_arrays(MAT_TEXT + b'\0\1IM' + nested) == {}
+
+
+def test_mat_files_of_scipy_are_read_or_refused():
+    """Files of many MATLAB versions that SciPy's tests use; only those of level 4 and HDF5 are refused."""
+    paths = sorted(Path(scipy.io.matlab.__file__).parent.glob('tests/data/test*.mat'))
+    for path in paths:
+        try:
+            decoded = decode_arrays(path.read_bytes())
+        except ValueError as error:
+            assert "'-v7'" in str(error), path
+            continue
+        expected = loadmat(path)
+        for name, array in decoded.items():
+            if array is not None:
+                np.testing.assert_array_equal(array, expected[name])
 
 
 @pytest.mark.parametrize('name', ['odd.npy', 'odd.mat', 'compressed.mat'])

@@ -127,6 +127,10 @@ def test_replaced_images_are_generated_again(hr: Path, tmp_path: Path):
     assert (output / 'lr/chelsea.png').read_bytes() == (output / 'lr/astronaut.png').read_bytes()
     (output / '.results.jsonl').write_text('{"result": "astronaut", "by')  # cut by a full disk
     assert len(generate_set(hr, output, checkpoint, CPU).written) == 2
+    assert len(generate_set(hr, output, checkpoint, CPU).skipped) == 2
+    (hr / 'chelsea.bmp').write_bytes(b'no image')
+    assert generate_set(hr, output, checkpoint, CPU).failed == ['chelsea.bmp']
+    assert [path.name for path in (output / 'lr').iterdir()] == ['astronaut.png']
 
 
 def test_kill_between_result_and_record(hr: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

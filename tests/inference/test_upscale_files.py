@@ -73,6 +73,8 @@ def test_existing_results_are_skipped(images: Path, tmp_path: Path):
     for network in ('a', 'b', 'a'):
         assert len(upscale_files(doubled, [images], out, settings={'network': network}).written) == 2
         assert len(upscale_files(doubled, [images], out, settings={'network': network}).skipped) == 2
+    cv2.imwrite(str(out / 'astronaut.png'), np.zeros((5, 5, 3)))  # replaced by another image
+    assert upscale_files(doubled, [images], out, settings={'network': 'a'}).written == [str(images / 'astronaut.png')]
     upscale_files(doubled, [images], out, overwrite=True)
     assert len(upscale_files(doubled, [images], out, overwrite=True).written) == 2
     (out / 'astronaut.png').unlink()

@@ -258,6 +258,17 @@ def test_failed_image_loses_its_old_kernel(camera: Path, tmp_path: Path, monkeyp
     assert len((output / 'kernels.jsonl').read_text().splitlines()) == 2
 
 
+def test_image_that_became_unusable_loses_its_old_kernel(camera: Path, tmp_path: Path):
+    output = tmp_path / 'kernels'
+    estimate(camera, output)
+    (camera / 'chelsea.png').write_bytes(b'no image')
+    cv2.imwrite(str(camera / 'coffee.png'), np.zeros((9, 9, 3)))
+    report = estimate(camera, output)
+    assert (report.failed, report.too_small, report.skipped) == (['chelsea.png'], ['coffee.png'], ['astronaut.png'])
+    assert sorted(kernels_of(output / 'x2')) == ['astronaut']
+    assert len((output / 'kernels.jsonl').read_text().splitlines()) == 1
+
+
 def test_pixel_limit_of_a_batch(camera: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     batches = []
 

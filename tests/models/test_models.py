@@ -24,6 +24,7 @@ from tiny_runs import DSN, dsn_options, generated_batch, same, srn_options, unpa
 from usrdu_basicsr.data.kernel_set import read_kernel_set, write_kernel
 from usrdu_basicsr.inference.generate_lr import generate_set
 from usrdu_basicsr.utils.errors import InputError, InputNotFoundError
+from usrdu_basicsr.utils.pretrained_features import load_features
 
 
 @pytest.fixture
@@ -416,6 +417,8 @@ def test_pickled_code_is_not_executed(srn_opt, tmp_path):
     torch.save({'params': Attack()}, tmp_path / 'net.pth')
     with pytest.raises(InputError, match='corrupt or not a checkpoint'):
         build_model(srn_opt | {'path': srn_opt['path'] | {'pretrain_network_g': str(tmp_path / 'net.pth')}})
+    with pytest.raises(InputError, match='corrupt or not a checkpoint'):
+        load_features('vgg16', str(tmp_path / 'net.pth'))
     assert not (tmp_path / 'attacked').exists()
 
 

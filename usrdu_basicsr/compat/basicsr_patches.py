@@ -172,7 +172,8 @@ def _silence_launcher_warning() -> bool:
     imported its launchers. Can be removed when BasicSR no longer imports them.
     """
     message = r"'basicsr\.(train|test)' found in sys\.modules"
-    if not {'basicsr.train', 'basicsr.test'} & sys.modules.keys():
+    is_silenced = any(pattern is not None and pattern.pattern == message for _, pattern, *_ in warnings.filters)
+    if is_silenced or not {'basicsr.train', 'basicsr.test'} & sys.modules.keys():
         return False
     warnings.filterwarnings('ignore', message, RuntimeWarning, 'runpy')
     return True

@@ -74,7 +74,7 @@ def _has_registries(spec: 'ModuleSpec') -> bool:
 def limit_spinning() -> None:
     """Let waiting OpenMP threads sleep after a short spin, unless the user has chosen otherwise.
 
-    By default they spin for milliseconds. Beside another program on the same cores, that makes a training step many
+    By default they spin for milliseconds. With another program on the same cores, that makes a training step many
     times slower. GNU's OpenMP library reads the variable when torch loads it.
     """
     if 'OMP_WAIT_POLICY' not in os.environ:

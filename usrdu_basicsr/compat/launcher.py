@@ -111,10 +111,11 @@ def show_user_errors() -> None:
                 message = message.strip().splitlines()[-1].partition('Error: ')[2]
             sys.stderr.write(f'error: {message}\n')
         elif isinstance(error, OSError) and error.errno in WRITE_ERRORS:  # of BasicSR, which creates the folders
-            reason = f"'{error.filename}' ({error.strerror}). Check the permissions and the free disk space"
-            sys.stderr.write(f'error: cannot access {reason}\n')
+            what = 'a file' if error.filename is None else f"'{error.filename}'"
+            remedy = 'Check the permissions and the free disk space'
+            sys.stderr.write(f'error: cannot access {what} ({error.strerror}). {remedy}\n')
         elif is_out_of_memory(error):
-            remedy = 'Lower batch_size_per_gpu or gt_size, or set train: accum_iter or precision: bf16'
+            remedy = 'In a training, lower batch_size_per_gpu or gt_size, or set accum_iter or precision: bf16'
             sys.stderr.write(f'error: out of memory ({first_line(error)}). {remedy}\n')
         else:
             previous(error_type, error, traceback)

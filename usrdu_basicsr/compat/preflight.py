@@ -20,7 +20,7 @@ from usrdu_basicsr.options.schema.dataset_options import MarginOptions
 from usrdu_basicsr.options.schema.training import LOSSES
 from usrdu_basicsr.storage.open_source import PAIRED, SINGLE, open_basicsr_source
 from usrdu_basicsr.storage.pairs import check_pairs
-from usrdu_basicsr.storage.source import check_all, raise_first
+from usrdu_basicsr.storage.source import check_all, raise_errors
 from usrdu_basicsr.utils.checkpoint import check_weights, read_weights, training_states
 from usrdu_basicsr.utils.device import training_device
 from usrdu_basicsr.utils.errors import InputError, UserError, first_line
@@ -147,7 +147,7 @@ def _check_pairs(dataset: Mapping[str, Any]) -> None:
     gt, lq = (open_basicsr_source(dataset, option) for option in ('dataroot_gt', 'dataroot_lq'))
     sizes = ([source.size(index) for index in range(len(source))] for source in (gt, lq))
     problems, _ = check_pairs(dataset, gt, lq, *sizes)
-    raise_first(list(map(InputError, problems)))
+    raise_errors(list(map(InputError, problems)))
     if dataset['phase'] == 'train':
         check_all(
             len(gt), lambda index: check_patch_fits(gt.size(index), dataset['gt_size'], 'gt_size', gt.name(index))

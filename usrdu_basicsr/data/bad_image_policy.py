@@ -48,7 +48,7 @@ class BadImagePolicy:
             check: Function of an index that raises a `UserError` for a bad image.
 
         Raises:
-            UserError: The first error with the number of the others, unless bad images are skipped.
+            UserError: The errors of all bad images in one, unless they are skipped.
             InputError: If all images are bad.
         """
         if not self.skip:

@@ -10,12 +10,13 @@ from usrdu_basicsr.utils.errors import InputError
 from usrdu_basicsr.utils.images import to_float
 
 IMAGES = 8  # of each folder
+CROP = 1024  # largest side of the centre that is measured, pixels
 MIN_NOISE = 3.0  # of HR images, gray levels
 MIN_RATIO = 1.5  # of the noise of HR images and of camera images
 
 
 def exchange_warning(gt: Source, lq: Source) -> str:
-    """Say that HR images are much noisier than camera images, or return an empty text.
+    """Return a warning if HR images are much noisier than camera images, otherwise an empty text.
 
     Few images of each folder are read; unreadable ones are ignored. Folders of a camera without noise, which only
     blurs, are not distinguished.
@@ -34,8 +35,11 @@ def _noise(source: Source) -> float:
     levels = []
     for index in evenly_spaced(source, IMAGES):
         try:
-            x = img2tensor(to_float(source.read(index)))[None]
+            image = source.read(index)
         except InputError:
             continue
-        levels.append(255 * float(noise_level(x)))
+        top, left = (max(side - CROP, 0) // 2 for side in image.shape[:2])
+        x = img2tensor(to_float(image[top : top + CROP, left : left + CROP]))[None]
+        if min(x.shape[2:]) > 1:
+            levels.append(255 * float(noise_level(x)))
     return median(levels) if levels else 0.0

@@ -33,7 +33,7 @@ def generate_set(
     """Generate `output/lr/NAME.png`, `output/log_scale/NAME.npy` and `output/generation.json`.
 
     Existing complete results of the same image files are skipped, so a second run completes an interrupted one.
-    Unreadable images are logged and skipped.
+    Unreadable images are logged and skipped, and results of previous images with their names are removed.
 
     Args:
         gt_folder: Folder of HR images.
@@ -88,6 +88,8 @@ def generate_set(
             text = str(error)
             logger.error('%s', text if path.name in text else f"'{path}': {text}")
             report.failed.append(path.name)
+            for stale in (lr_path, log_scale_path):  # of a previous image with this name
+                stale.unlink(missing_ok=True)
             continue
         if not cropped and image.shape[:2] != (height * scale, width * scale):
             logger.warning("Cropped images to a multiple of scale %d, first '%s'", scale, path.name)

@@ -18,7 +18,6 @@ from usrdu_basicsr.inference.image_file import FORMATS, ImageFile, read_image_fi
 from usrdu_basicsr.utils.errors import InputError, WriteError
 from usrdu_basicsr.utils.file_report import FileReport
 from usrdu_basicsr.utils.files import output_folder
-from usrdu_basicsr.utils.images import image_size
 from usrdu_basicsr.utils.result_records import ResultRecords, file_identity
 
 logger = logging.getLogger(__name__)
@@ -89,8 +88,12 @@ def upscale_files(
     def name(path: Path) -> str:
         return targets[path].relative_to(output).as_posix()
 
+    def identity(path: Path) -> dict[str, Any]:
+        """Identity of an image and size of its result."""
+        return identities[path] | {'result_bytes': file_identity(targets[path])['bytes']}
+
     def is_current(path: Path) -> bool:
-        return records.matches(name(path), identities[path]) and _is_readable(targets[path])
+        return targets[path].is_file() and records.matches(name(path), identity(path))
 
     current = set() if overwrite else set(filter(is_current, paths))
     report = FileReport(skipped=[str(path) for path in paths if path in current])
@@ -114,17 +117,9 @@ def upscale_files(
         for path, future in tqdm(writes, unit='image', total=len(todo), disable=share[0] != 0):
             with _report_failure(path, report):
                 future.result()
-                records.add(name(path), identities[path])
+                records.add(name(path), identity(path))
                 report.written.append(str(path))
     return report
-
-
-def _is_readable(target: Path) -> bool:
-    try:
-        image_size(target)
-    except InputError:
-        return False
-    return True
 
 
 def _output_paths(subfolders: Mapping[Path, Path], output: Path, naming: Naming) -> dict[Path, Path]:

@@ -96,6 +96,9 @@ def estimate_kernels(
     paths = paths[share[0] :: share[1]]
     determined_by = {path: file_identity(path) | vars(settings) for path in paths}
     done = {path for path in paths if restore_results(output, path, determined_by[path], scale)}
+    todo = [path for path in paths if path not in done]
+    for path in todo:
+        remove_results(output, path)  # of other settings or of a previous image with this name
     report = EstimationReport(skipped=[path.name for path in paths if path in done])
     with tqdm(
         total=len(paths),
@@ -103,9 +106,8 @@ def estimate_kernels(
         disable=share[0] != 0,
         bar_format='{percentage:3.0f}%|{bar}| {n:.1f} of {total} images [{elapsed} elapsed, {remaining} remaining]',
     ) as bar:
-        for loaded in _read_batches([path for path in paths if path not in done], batch, report, bar):
+        for loaded in _read_batches(todo, batch, report, bar):
             for path, raw, losses in _train(loaded, settings, device, bar):
-                remove_results(output, path)  # of other settings or of a previous image with this name
                 try:
                     kernel = consensus(raw)
                 except ValueError as error:

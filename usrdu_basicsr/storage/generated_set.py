@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from usrdu_basicsr.storage.npy_file import HEADER_BYTES, Header, decode_array, parse_header
+from usrdu_basicsr.storage.npy_file import HEADER_BYTES, decode_array, parse_header
 from usrdu_basicsr.utils.errors import InputError
-from usrdu_basicsr.utils.files import atomic_write, read_bytes, write_text
+from usrdu_basicsr.utils.files import atomic_write, check_file, read_bytes, write_text
 
 LR_FOLDER = 'lr'
 LOG_SCALE_FOLDER = 'log_scale'
@@ -32,8 +32,8 @@ def decode_log_scale(content: bytes, name: str) -> np.ndarray:
         InputError: If it is corrupt, has another shape, or contains non-finite values.
     """
     with _named_errors(name):
-        _check_header(parse_header(content[:HEADER_BYTES], len(content)))
         log_scale = decode_array(content)
+        _check(log_scale.dtype, log_scale.shape)
         if not np.isfinite(log_scale).all():
             raise ValueError('got non-finite values')
     return log_scale
@@ -46,15 +46,16 @@ def read_log_scale(path: Path) -> np.ndarray:
 
 def log_scale_size(path: Path) -> tuple[int, int]:
     """Read `(height, width)` from the header of a log-scale map, with an InputError if it is missing or corrupt."""
+    check_file(path)
     with _named_errors(str(path)), open(path, 'rb') as file:
         header = parse_header(file.read(HEADER_BYTES), path.stat().st_size)
-        _check_header(header)
+        _check(header.dtype, header.shape)
         return header.shape[0], header.shape[1]
 
 
-def _check_header(header: Header) -> None:
-    if header.dtype.kind != 'f' or header.order != 'C' or len(header.shape) != 3 or header.shape[2] != 3:
-        raise ValueError(f'got {header.dtype} of shape {header.shape}, expected floats of shape (H, W, 3)')
+def _check(dtype: np.dtype, shape: tuple[int, ...]) -> None:
+    if dtype.kind != 'f' or len(shape) != 3 or shape[2] != 3:
+        raise ValueError(f'got {dtype} of shape {shape}, expected floats of shape (H, W, 3)')
 
 
 @contextmanager

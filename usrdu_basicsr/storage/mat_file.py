@@ -11,10 +11,12 @@ from collections.abc import Iterator
 import numpy as np
 
 HEADER_BYTES = 128  # text, version, and the mark of the byte order
+LEVEL_5 = 0x100  # version in the header; 0x200 is HDF5 (`-v7.3`)
 BYTE_ORDERS = {b'IM': '<', b'MI': '>'}
 NUMBERS = {1: 'i1', 2: 'u1', 3: 'i2', 4: 'u2', 5: 'i4', 6: 'u4', 7: 'f4', 9: 'f8', 12: 'i8', 13: 'u8'}
 MATRIX, COMPRESSED = 14, 15  # other types of elements
 NUMERIC_CLASSES = range(6, 16)
+OPAQUE_CLASS = 17  # of MATLAB's objects, such as strings and tables
 COMPLEX = 0x800
 MAX_BYTES = 1 << 26  # of a decompressed element
 
@@ -29,24 +31,24 @@ def decode_arrays(content: bytes) -> dict[str, np.ndarray | None]:
         ValueError: If the content is damaged or of another format.
     """
     order = BYTE_ORDERS.get(content[HEADER_BYTES - 2 : HEADER_BYTES])
-    if order is None:
-        raise ValueError("got no MATLAB file of level 5. In MATLAB save it with '-v7'")
     try:
-        return dict(_variables(content[HEADER_BYTES:], order))
+        if order is None or struct.unpack_from(f'{order}H', content, HEADER_BYTES - 4)[0] != LEVEL_5:
+            raise ValueError("got no MATLAB file of level 5. In MATLAB save it with '-v7'")
+        elements = (_decompressed(*element, order) for element in _elements(content[HEADER_BYTES:], order))
+        return dict(_variable(list(_elements(body, order)), order) for kind, body in elements if kind == MATRIX)
     except (struct.error, zlib.error) as error:
         raise ValueError(str(error)) from error
 
 
-def _variables(content: bytes, order: str) -> Iterator[tuple[str, np.ndarray | None]]:
-    for kind, body in _elements(content, order):
-        if kind == COMPRESSED:
-            stream = zlib.decompressobj()
-            unpacked = stream.decompress(body, MAX_BYTES)
-            if not stream.eof:
-                raise ValueError(f'got an incomplete compressed element, or one of more than {MAX_BYTES} bytes')
-            yield from _variables(unpacked, order)
-        elif kind == MATRIX:
-            yield _variable(list(_elements(body, order)), order)
+def _decompressed(kind: int, content: bytes, order: str) -> tuple[int, bytes]:
+    """Type and content of an element, or of the element that it contains in compressed form."""
+    if kind != COMPRESSED:
+        return kind, content
+    stream = zlib.decompressobj()
+    unpacked = stream.decompress(content, MAX_BYTES)
+    if not stream.eof:
+        raise ValueError(f'got an incomplete compressed element, or one of more than {MAX_BYTES} bytes')
+    return next(_elements(unpacked, order), (0, b''))
 
 
 def _elements(content: bytes, order: str) -> Iterator[tuple[int, bytes]]:
@@ -65,14 +67,17 @@ def _elements(content: bytes, order: str) -> Iterator[tuple[int, bytes]]:
 
 
 def _variable(elements: list[tuple[int, bytes]], order: str) -> tuple[str, np.ndarray | None]:
-    """Name and array of the elements flags, shape, name and values."""
-    if len(elements) < 3 or len(elements[0][1]) < 4 or len(elements[1][1]) % 4:
+    """Name and array of the elements flags, shape, name and values; opaque objects have no shape."""
+    contents = [content for _, content in elements]
+    if len(contents) < 3:
         raise ValueError('got an incomplete array')
-    (_, flags), (_, sides), (_, name) = elements[:3]
-    flag = struct.unpack_from(f'{order}I', flags)[0]
-    if flag & 0xFF not in NUMERIC_CLASSES or flag & COMPLEX:
-        return name.decode('latin-1'), None
+    flags = struct.unpack_from(f'{order}I', contents[0])[0]
+    if flags & 0xFF not in NUMERIC_CLASSES or flags & COMPLEX:
+        return contents[1 if flags & 0xFF == OPAQUE_CLASS else 2].decode('latin-1'), None
     if len(elements) != 4 or (kind := elements[3][0]) not in NUMBERS:
         raise ValueError('got an array without values')
-    values = np.frombuffer(elements[3][1], order + NUMBERS[kind])
-    return name.decode('latin-1'), values.reshape(np.frombuffer(sides, f'{order}i4'), order='F')
+    sides = np.frombuffer(contents[1], f'{order}i4')
+    if (sides < 0).any():
+        raise ValueError(f'got sides {sides.tolist()}')
+    values = np.frombuffer(contents[3], order + NUMBERS[kind])
+    return contents[2].decode('latin-1'), values.reshape(sides, order='F')

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from usrdu_basicsr.storage.open_source import PAIRED, meta_info_file_of, paired_names
-from usrdu_basicsr.storage.source import Source, raise_first
+from usrdu_basicsr.storage.source import Source, raise_errors
 from usrdu_basicsr.utils.errors import InputError
 
 Size = tuple[int, int]
@@ -21,7 +21,7 @@ def partner_indices(first: Source, second: Source) -> np.ndarray:
     names = first.stems()
     index, problems = _index_names(second, second.stems())
     problems += [_missing(first.name(i), second) for i, name in enumerate(names) if name not in index]
-    raise_first(list(map(InputError, problems)))
+    raise_errors(list(map(InputError, problems)))
     return np.array([index[name] for name in names])
 
 

@@ -12,6 +12,8 @@ from usrdu_basicsr.utils.errors import UserError
 from usrdu_basicsr.utils.files import read_bytes
 from usrdu_basicsr.utils.images import EXTENSIONS, decode_image, image_size
 
+LISTED_ERRORS = 10
+
 
 class Format(NamedTuple):
     """File format of arrays `(H, W, 3)`.
@@ -122,12 +124,12 @@ def find_errors(count: int, check: Callable[[int], object]) -> dict[int, UserErr
 
 
 def check_all(count: int, check: Callable[[int], object]) -> None:
-    """Call `check` with each index from 0 to `count` - 1, and raise as `raise_first` does."""
-    raise_first(list(find_errors(count, check).values()))
+    """Call `check` with each index from 0 to `count` - 1, and raise as `raise_errors` does."""
+    raise_errors(list(find_errors(count, check).values()))
 
 
-def raise_first(errors: Sequence[UserError]) -> None:
-    """Raise the first error, if any, with the number of the others in its message."""
+def raise_errors(errors: Sequence[UserError]) -> None:
+    """Raise an error of the type of the first one, if any, with the messages of all, `LISTED_ERRORS` at most."""
     if errors:
-        others = f' ({len(errors) - 1} more problems)' if len(errors) > 1 else ''
-        raise type(errors[0])(f'{errors[0]}{others}') from errors[0]
+        others = f' ({len(errors) - LISTED_ERRORS} more problems)' if len(errors) > LISTED_ERRORS else ''
+        raise type(errors[0])('; '.join(map(str, errors[:LISTED_ERRORS])) + others) from errors[0]

@@ -43,10 +43,15 @@ def list_files(folder: Path, extensions: Collection[str], noun: str) -> list[Pat
     return paths
 
 
-def read_bytes(path: Path) -> bytes:
-    """Read a file, with an InputError if that fails or it is a pipe or device, which could block forever."""
+def check_file(path: Path) -> None:
+    """Raise an InputError if a path is a pipe, device or folder; opening a pipe could block forever."""
     if not path.is_file() and path.exists():
         raise InputError(f"cannot read '{path}': it is not a file. Replace or remove it")
+
+
+def read_bytes(path: Path) -> bytes:
+    """Read a file, with an InputError if that fails or it is not a file."""
+    check_file(path)
     try:
         return path.read_bytes()
     except OSError as error:

@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from usrdu_basicsr.utils.errors import InputError, one_line
-from usrdu_basicsr.utils.files import input_folder, list_files, read_bytes, write_bytes
+from usrdu_basicsr.utils.files import check_file, input_folder, list_files, read_bytes, write_bytes
 
 EXTENSIONS = frozenset({'.png', '.jpg', '.jpeg', '.bmp', '.tif', '.tiff', '.webp', '.ppm', '.pgm'})
 EXIF_ORIENTATION = 0x0112
@@ -29,6 +29,7 @@ def image_size(path: Path) -> tuple[int, int]:
     Raises:
         InputError: If the file is not an image or is truncated.
     """
+    check_file(path)
     try:
         with Image.open(path) as image:
             file_format, (width, height) = image.format, image.size

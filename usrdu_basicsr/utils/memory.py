@@ -1,6 +1,7 @@
 """Free memory of a device, and malloc tuning of the process."""
 
 import ctypes
+import errno
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +14,7 @@ KEPT_BYTES = 1 << 30
 LARGEST_BLOCK = 32 << 20  # bytes, the maximum of glibc
 # Messages of PyTorch, oneDNN, cuDNN and cuBLAS about a lack of memory that is not an `OutOfMemoryError`
 OUT_OF_MEMORY = (
-    *("can't allocate memory", 'could not create a primitive', 'could not create a memory'),
+    *("can't allocate memory", 'Cannot allocate memory', 'could not create a primitive', 'could not create a memory'),
     *('unable to find an engine', 'CUDNN_STATUS_ALLOC_FAILED', 'CUBLAS_STATUS_ALLOC_FAILED'),
 )
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # parameters of mallopt, from glibc's malloc.h
@@ -56,6 +57,8 @@ def is_out_of_memory(error: BaseException | None) -> bool:
     """Whether an error means that the memory of the computer or of a GPU is exhausted."""
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
         return True
+    if isinstance(error, OSError):
+        return error.errno == errno.ENOMEM
     return isinstance(error, RuntimeError) and any(text in str(error) for text in OUT_OF_MEMORY)
 
 

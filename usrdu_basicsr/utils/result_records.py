@@ -1,5 +1,6 @@
 """Record of the input files and settings that results were made from."""
 
+import errno
 import json
 import os
 from collections.abc import Mapping
@@ -16,12 +17,12 @@ def file_identity(path: Path) -> dict[str, Any]:
     """Size and exact modification time of a file, `bytes` and `mtime_ns`.
 
     A newer-than comparison would miss an input that was replaced by an older file, for example from a backup. The
-    result is empty if the file cannot be accessed, which reading it reports.
+    values are None if the file cannot be accessed, which reading it reports.
     """
     try:
         status = path.stat()
     except OSError:
-        return {}
+        return {'bytes': None, 'mtime_ns': None}
     return {'bytes': status.st_size, 'mtime_ns': status.st_mtime_ns}
 
 
@@ -71,16 +72,20 @@ class ResultRecords:
         self._append(self._record(result, identity))
 
     def _append(self, record: dict[str, Any]) -> None:
-        line = json.dumps(record) + '\n'
+        # Starts a new line, because the last one may be incomplete
+        line = f'\n{json.dumps(record)}\n'.encode()
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             descriptor = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
             try:
-                os.write(descriptor, line.encode())  # one call, so that lines of several processes are not mixed
+                # One call, so that lines of several processes are not mixed
+                if os.write(descriptor, line) < len(line):
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             finally:
                 os.close(descriptor)
         except OSError as error:
-            raise WriteError(f"cannot write '{self.path}' ({error.strerror or error}). Free disk space") from error
+            reason = f"cannot write '{self.path}' ({error.strerror or error})"
+            raise WriteError(f'{reason}. Free disk space or check the permissions') from error
 
     def _record(self, result: str, identity: Mapping[str, Any]) -> dict[str, Any]:
         return {'result': result, **identity, **self.settings}
