@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -42,7 +43,11 @@ def test_a_part_is_stopped_with_its_children(limit: float, until_deadline: float
     assert results['slow'].result.startswith('stopped after ') and results['fast'].result == 'passed'
     assert results['fast'].seconds < results['slow'].seconds and 0.9 < results['slow'].seconds < 30
     child = Path('/proc', (tmp_path / 'slow' / 'pid').read_text().strip(), 'stat')
-    assert not child.exists() or child.read_text().split()[2] == 'Z'
+    deadline = time.monotonic() + 30  # it dies only when a busy machine next runs it
+    with suppress(FileNotFoundError, ProcessLookupError):  # it has ended
+        while child.read_text().split()[2] != 'Z':
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
 
 
 JUNIT = """<testsuites><testsuite name="pytest">
