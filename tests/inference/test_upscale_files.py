@@ -23,6 +23,7 @@ from usrdu_basicsr.inference.upscale_files import Naming, upscale_files
 from usrdu_basicsr.inference.upscaler import Upscaler
 from usrdu_basicsr.utils.errors import InputError, InputNotFoundError, WriteError
 from usrdu_basicsr.utils.file_report import FileReport
+from usrdu_basicsr.utils.result_records import ResultRecords
 
 SCRIPT = ROOT / 'scripts' / 'inference.py'
 
@@ -235,6 +236,33 @@ def test_inputs_are_not_overwritten(tmp_path: Path):
         upscale_files(doubled, [tmp_path / 'in'], tmp_path / 'out')
     assert path.read_bytes() == before and not (tmp_path / 'out').exists()
     assert len(upscale_files(doubled, [tmp_path / 'in'], tmp_path / 'out', Naming(ext='auto')).written) == 2
+
+
+def test_original_with_the_name_of_a_result_is_not_overwritten(tmp_path: Path):
+    folder, naming = tmp_path / 'in', Naming('_x2')
+    (path,) = write_sample_images(folder, 1, 16, 20)
+    assert upscale_files(doubled, [folder], folder, naming).written == [str(path)]
+    assert upscale_files(doubled, [folder], folder, naming).skipped == [str(path)]  # the result is not an input
+    (folder / '.results.jsonl').unlink()
+    original = (folder / 'astronaut_x2.png').read_bytes()
+    for overwrite in (False, True):
+        with pytest.raises(InputError, match=r"result '.*_x2\.png' of '.*astronaut\.png' would replace an input"):
+            upscale_files(doubled, [folder], folder, naming, overwrite=overwrite)
+    assert (folder / 'astronaut_x2.png').read_bytes() == original and len(list(folder.iterdir())) == 2
+
+
+def test_result_of_a_killed_run_is_not_an_input(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    folder, naming = tmp_path / 'in', Naming('_x2')
+    (path,) = write_sample_images(folder, 1, 16, 20)
+
+    def kill(*_: object) -> None:
+        raise KeyboardInterrupt  # after the image was written, before its record
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(ResultRecords, 'add', kill)
+        upscale_files(doubled, [folder], folder, naming)
+    assert (folder / 'astronaut_x2.png').is_file()
+    assert upscale_files(doubled, [folder], folder, naming).written == [str(path)]
 
 
 def test_invalid_inputs_are_rejected(tmp_path: Path):

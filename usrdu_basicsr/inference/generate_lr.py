@@ -94,7 +94,7 @@ def generate_set(
         if not cropped and image.shape[:2] != (height * scale, width * scale):
             logger.warning("Cropped images to a multiple of scale %d, first '%s'", scale, path.name)
             cropped = True
-        records.remove(path.stem)
+        records.begin(path.stem)
         generated_set.write_log_scale(log_scale_path, log_scale)
         write_png(lr_path, to_8bit(mean[..., ::-1]))
         records.add(path.stem, identity)

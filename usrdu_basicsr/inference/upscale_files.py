@@ -80,9 +80,9 @@ def upscale_files(
         WriteError: If the disk is full or read-only.
     """
     output, naming = output_folder(output), naming or Naming()
-    targets = _output_paths(find_inputs(sources, output), output, naming)
-    paths = list(targets)[share[0] :: share[1]]
     records = ResultRecords(output, settings or {})
+    targets = _output_paths(find_inputs(sources, output), output, naming, records)
+    paths = list(targets)[share[0] :: share[1]]
     identities = {path: file_identity(path) for path in paths}
 
     def name(path: Path) -> str:
@@ -109,7 +109,7 @@ def upscale_files(
                     pixels = upscale(image.pixels)
                     if pixels.dtype.kind == 'f':
                         pixels = (pixels * 65535).round().astype(np.uint16)
-                    records.remove(name(path))
+                    records.begin(name(path))
                     yield path, writers.submit(write_image_file, targets[path], ImageFile(pixels, image.icc_profile))
                     del image, pixels  # free them before the next image is upscaled
 
@@ -122,11 +122,14 @@ def upscale_files(
     return report
 
 
-def _output_paths(subfolders: Mapping[Path, Path], output: Path, naming: Naming) -> dict[Path, Path]:
+def _output_paths(
+    subfolders: Mapping[Path, Path], output: Path, naming: Naming, records: ResultRecords
+) -> dict[Path, Path]:
     """Path of the result of each image. Raises an `InputError` if two are the same or one is an input."""
     targets = {path: output / subfolder / naming.file_name(path) for path, subfolder in subfolders.items()}
     if naming.suffix:  # results of an earlier run in the input folder are not inputs
-        results = {target.resolve() for target in targets.values()}
+        names = {target: target.relative_to(output).as_posix() for target in targets.values()}
+        results = {target.resolve() for target, name in names.items() if records.is_known(name)}
         targets = {path: target for path, target in targets.items() if path.resolve() not in results}
     inputs = {path.resolve() for path in targets}
     origins: dict[Path, Path] = {}
@@ -136,7 +139,8 @@ def _output_paths(subfolders: Mapping[Path, Path], output: Path, naming: Naming)
             remedy = 'Pass the common parent folder' if same_format else 'Use --ext auto'
             raise InputError(f"results of '{other}' and '{path}' would both be '{target}'. {remedy}, or rename one")
         if target.resolve() in inputs:
-            raise InputError(f"result '{target}' would replace an input. Choose another folder or a suffix")
+            remedy = 'Choose another folder or suffix, or remove it if it is an old result'
+            raise InputError(f"result '{target}' of '{path}' would replace an input. {remedy}")
     return targets
 
 

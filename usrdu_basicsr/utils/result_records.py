@@ -51,13 +51,16 @@ class ResultRecords:
         """Whether a result was made from this input file with these settings."""
         return self.records.get(result) == self._record(result, identity)
 
-    def remove(self, result: str) -> None:
-        """Remove the record of a result that will be overwritten; a WriteError as in `add`.
+    def is_known(self, result: str) -> bool:
+        """Whether a file of this name was written here as a result, of any input and settings."""
+        return result in self.records
 
-        Otherwise a kill before `add` would leave the new result with the record of the old one.
+    def begin(self, result: str) -> None:
+        """Record that a result will be written or overwritten; a WriteError as in `add`.
+
+        Otherwise a kill before `add` would leave the new result with the record of the old one, or without any.
         """
-        if result in self.records:
-            self._append({'result': result})
+        self._append({'result': result})
 
     def add(self, result: str, identity: Mapping[str, Any]) -> None:
         """Record a result that has been written.
