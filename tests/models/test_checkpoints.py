@@ -46,7 +46,7 @@ def test_history_is_resumed(tmp_path: Path):
     history_of(tmp_path, {5: 1.0, 10: 2.0, 15: 3.0})
     lines = path.read_text().splitlines()
     assert json.loads(lines[0]) == {'iter': 5, 'dataset': 'first', 'metrics': {'psnr': 1.0, 'other': -1.0}}
-    path.write_text('\n'.join(['no JSON', '[1]', *lines, '{"iter": 5, "data']))
+    path.write_text('\n'.join(['no JSON', '[1]', '{"iter": 5}', *lines, '{"iter": 5, "data']))
     resumed = ValidationHistory(path)
     resumed.resume_from(10)
     assert path.read_text().splitlines() == lines[:4]

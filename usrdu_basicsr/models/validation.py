@@ -117,7 +117,7 @@ def _image_stem(opt: dict[str, Any], image_path: str, dataset_name: str, current
 class ValidationHistory:
     """`validation.jsonl` of an experiment: one line per validation, with `iter`, `dataset` and `metrics`.
 
-    The first validation creates the file. A WriteError is raised if it cannot be written.
+    A WriteError is raised if it cannot be written.
     """
 
     def __init__(self, path: Path) -> None:
@@ -128,9 +128,9 @@ class ValidationHistory:
         """Read the validations up to an iteration and remove later ones, which the resumed run repeats."""
         self.records = []
         for line in self.path.read_text().splitlines() if self.path.is_file() else []:
-            with suppress(ValueError, TypeError, KeyError):  # an invalid line is removed
+            with suppress(ValueError, TypeError, KeyError, AttributeError):  # an invalid line is removed
                 record = json.loads(line)
-                if record['iter'] <= iteration:
+                if record['iter'] <= iteration and record.keys() >= {'dataset', 'metrics'}:
                     self.records.append(record)
         self._write()
 
