@@ -9,15 +9,14 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 from scipy.ndimage import correlate
 from skimage import data
 
 from python_process import ROOT, check_script
 from usrdu_basicsr.data.kernel_set import read_kernel_set
 from usrdu_basicsr.degradation.blur_kernel import hr_kernel, lr_kernel
-from usrdu_basicsr.degradation.camera import measure_camera
-from usrdu_basicsr.degradation.jpeg import jpeg_settings
+from usrdu_basicsr.degradation.camera import measure_camera, write_camera
+from usrdu_basicsr.degradation.camera_estimator import poisson_gaussian
 from usrdu_basicsr.degradation.simulated_camera import SimulatedCamera, gaussian_kernel
 from usrdu_basicsr.kernelgan.postprocess import kernel_error
 from usrdu_basicsr.ops.kernels import kernel_downsample
@@ -56,7 +55,7 @@ def write_lr(folder: Path, camera: SimulatedCamera) -> Path:
 
 @pytest.mark.parametrize(
     ('scale', 'wide', 'narrow', 'angle', 'noise'),
-    [(2, 1.6, 1.6, 0.0, 0), (2, 2.2, 1.5, 0.6, 3), (4, 3.5, 2.4, 1.2, 5), (4, 2.5, 2.5, 0.0, 2), (1, 1.2, 1.2, 0.0, 9)],
+    [(2, 1.6, 1.6, 0.0, 0), (2, 2.2, 1.5, 0.6, 3), (4, 3.5, 2.4, 1.2, 5), (4, 2.5, 2.5, 0.0, 4), (1, 1.2, 1.2, 0.0, 9)],
 )
 def test_kernel_and_noise_of_unrelated_images(
     hr: Path, tmp_path: Path, scale: int, wide: float, narrow: float, angle: float, noise: float
@@ -78,8 +77,9 @@ def test_kernel_and_noise_of_unrelated_images(
 @pytest.mark.parametrize('level', [2, 6, 12, 25])
 def test_noise_without_hr_images(tmp_path: Path, level: float):
     camera = measure_camera(write_lr(tmp_path / 'lr', SimulatedCamera(2, noise=level)), None, 2)
-    assert camera.kernel is None and list(camera.numbers) == ['noise_red', 'noise_green', 'noise_blue']
-    for measured in camera.numbers.values():
+    assert camera.kernel is None and not any(name.startswith(('blur', 'tone')) for name in camera.numbers)
+    for channel in ('red', 'green', 'blue'):
+        measured = camera.numbers[f'noise_{channel}']
         assert measured.value == pytest.approx((level**2 + 1 / 12) ** 0.5, rel=0.05)
 
 
@@ -98,31 +98,19 @@ def test_kernel_for_hr_images_equals_bicubic_downsampling_and_the_kernel_for_lr_
 def test_equal_spectra_give_bicubic_downsampling():
     power = 100 * (torch.rand(32, 32) + 1)
     symmetric = (power + power.flip(0, 1).roll((1, 1), (0, 1))) / 2
-    np.testing.assert_allclose(lr_kernel(3 * symmetric + 2, torch.tensor(2.0), symmetric), DELTA, atol=1e-5)
-
-
-@pytest.mark.parametrize(('qualities', 'expected'), [((30,), 30), ((75,), 75), ((95, 50), 50)])
-def test_jpeg_settings_of_files(tmp_path: Path, qualities: tuple[int, ...], expected: int):
-    image = SimulatedCamera(2, jpeg=qualities[:-1])(halves('astronaut')[1], np.random.default_rng(0))
-    for subsampling in ('4:4:4', '4:2:0'):
-        Image.fromarray(image).save(tmp_path / f'{subsampling[-1]}.jpg', quality=qualities[-1], subsampling=subsampling)
-    cv2.imwrite(str(tmp_path / 'lossless.png'), image)
-    contents = [path.read_bytes() for path in sorted(tmp_path.iterdir())]
-    expected_settings = {f'quality {expected}, 4:2:0': 1, f'quality {expected}, 4:4:4': 1, 'no JPEG': 1}
-    assert jpeg_settings(contents) == expected_settings
-    assert jpeg_settings([b'', b'not an image']) == {'no JPEG': 2}
+    np.testing.assert_allclose(lr_kernel(3 * symmetric + 2, torch.full((32, 32), 2.0), symmetric), DELTA, atol=1e-5)
 
 
 def test_unreliable_numbers_have_a_warning(hr: Path, tmp_path: Path):
     lr = write_lr(tmp_path / 'lr', SimulatedCamera(2, noise=30, jpeg=(60,)))
     warnings = ' '.join(measure_camera(lr, hr, 2).warnings)
-    assert 'Only 7 LR images' in warnings and 'Only 7 HR images' in warnings and 'The noise is not white' in warnings
+    assert 'Only 7 LR images' in warnings and 'Only 7 HR images' in warnings and 'JPEG-compressed' in warnings
     camera = measure_camera(hr, lr, 2)  # exchanged
     assert any('may be exchanged' in warning for warning in camera.warnings)
     cv2.imwrite(str(tmp_path / 'white.png'), np.full((64, 64, 3), 255, np.uint8))
     (tmp_path / 'flat').mkdir()
     (tmp_path / 'white.png').rename(tmp_path / 'flat' / 'white.png')
-    with pytest.raises(InputError, match='LR images: got no texture'):
+    with pytest.raises(InputError, match='LR images: got no patch that is neither black nor white'):
         measure_camera(tmp_path / 'flat', hr, 2)
     with pytest.raises(InputError, match='HR images: got no texture'):
         measure_camera(lr, tmp_path / 'flat', 1)
@@ -161,3 +149,44 @@ def test_command_writes_a_kernel_for_stage_1(hr: Path, tmp_path: Path):
     assert content['scale'] == 2 and content['images'] == {'lr': 7, 'hr': 7} and len(content['kernel']) == 17
     assert content['numbers']['noise_red'].keys() == {'value', 'low', 'high'}
     assert cv2.imread(str(tmp_path / 'camera' / 'kernel.png')) is not None
+
+
+def test_measurement_without_hr_images_removes_an_earlier_kernel(hr: Path, tmp_path: Path):
+    write_camera(tmp_path / 'camera', measure_camera(hr, hr, 1))
+    assert len(list((tmp_path / 'camera').rglob('*.*'))) == 4
+    write_camera(tmp_path / 'camera', measure_camera(hr, None, 1))
+    assert [path.name for path in (tmp_path / 'camera').rglob('*.*')] == ['camera.json']
+
+
+def test_mostly_flat_or_overexposed_images_have_no_intervals(hr: Path, tmp_path: Path):
+    lr = tmp_path / 'lr'
+    lr.mkdir()
+    for number in range(30):
+        cv2.imwrite(str(lr / f'flat_{number}.png'), np.full((64, 64, 3), 255, np.uint8))
+    shutil.copy(hr / 'coffee.png', lr / 'scene.png')
+    camera = measure_camera(lr, hr, 1)
+    assert camera.kernel is not None and all(number.low is None for number in camera.numbers.values())
+    assert any('there are no intervals' in warning for warning in camera.warnings)
+    write_camera(tmp_path / 'camera', camera)
+    numbers = json.loads((tmp_path / 'camera' / 'camera.json').read_text())['numbers']
+    assert numbers['noise_red'] == {'value': camera.numbers['noise_red'].value, 'low': None, 'high': None}
+
+
+def test_noise_stronger_than_texture_is_refused(hr: Path, tmp_path: Path):
+    lr = tmp_path / 'lr'
+    lr.mkdir()
+    rng = np.random.default_rng(0)
+    for name in NAMES:
+        gray = 0.5 + 0.01 * (halves(name)[1] - 0.5) + rng.normal(0, 0.1, halves(name)[1].shape)
+        cv2.imwrite(str(lr / f'{name}.png'), (gray * 255).round())
+    with pytest.raises(InputError, match='LR images: got noise that is stronger than the texture'):
+        measure_camera(lr, hr, 1)
+
+
+def test_poisson_gaussian_fit():
+    brightness = (torch.arange(8) + 0.5) * 32 - 0.5
+    curve = (4 + 0.25 * brightness)[:, None].expand(-1, 3).clone()
+    curve[[0, 5]] = torch.nan
+    assert poisson_gaussian(curve) == pytest.approx((4, 0.25), rel=1e-5)
+    assert poisson_gaussian(torch.full((8, 3), 9.0)) == pytest.approx((9, 0), abs=1e-6)
+    assert poisson_gaussian(torch.full((8, 3), torch.nan)) == (0, 0)

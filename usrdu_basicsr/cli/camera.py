@@ -1,4 +1,4 @@
-"""Measure a camera from its images and unrelated HR images in seconds: blur kernel, noise level, JPEG settings.
+"""Measure a camera from its images and unrelated HR images in seconds: blur kernel, noise, tone, JPEG settings.
 
 Writes camera.json, and with --hr kernel.png and kernels/, a value of the option train: kernels of stage 1.
 """
@@ -7,12 +7,15 @@ import argparse
 
 from usrdu_basicsr.cli.command_line import add_workers, positive
 
+# By the beginning of a name; other numbers are in gray levels
+UNITS = {'blur': 'HR pixels', 'noise_correlation': '', 'noise_gaussian': 'squared gray levels'}
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of this command."""
     parser.add_argument('--lr', required=True, help='folder or LMDB of camera images (real LR images)')
     parser.add_argument(
-        '--hr', help='folder or LMDB of HR images of any scenes (default: measure noise and JPEG settings only)'
+        '--hr', help='folder or LMDB of HR images of any scenes (default: measure only noise and JPEG settings)'
     )
     parser.add_argument('-o', '--output', required=True, help='output folder')
     parser.add_argument('--scale', type=int, choices=(1, 2, 4), default=4, help='scale (default: %(default)s)')
@@ -32,8 +35,8 @@ def run(args: argparse.Namespace) -> int:
     camera = measure_camera(args.lr, args.hr, args.scale, args.images, args.workers)
     write_camera(args.output, camera)
     for name, number in camera.numbers.items():
-        unit = 'gray levels' if name.startswith('noise') else 'HR pixels'
-        print(f'{name}: {number} {unit}')
+        unit = next((unit for prefix, unit in UNITS.items() if name.startswith(prefix)), 'gray levels')
+        print(f'{name}: {number} {unit}'.rstrip())
     print('files: ' + ', '.join(f'{count} {settings}' for settings, count in camera.jpeg.items()))
     for warning in camera.warnings:
         print(f'warning: {warning}')

@@ -21,30 +21,47 @@ LR_TAPS = 11
 MAX_GAIN = 1.5  # of a camera that sharpens
 EQUAL_BAND = (0.03, 0.08)  # cycles per LR pixel at which no camera blurs; images of different contrast are scaled
 MIN_TEXTURE = 1.0  # squared gray levels, power at these frequencies; images of scenes have hundreds
+NOISE_TOLERANCE = 0.02  # relative error of the noise; at frequencies with less signal the camera is taken to blur more
 
 
-def lr_kernel(lr_power: Tensor, noise: Tensor, hr_power: Tensor) -> np.ndarray:
+def check_texture(name: str, power: Tensor, noise: Tensor) -> None:
+    """Raise an InputError if the images `name` have too little texture for a kernel.
+
+    Args:
+        name: `LR` or `HR`.
+        power: Average power spectrum, `(P, P)`.
+        noise: Power spectrum of the noise, `(P, P)`.
+    """
+    equal = _equal_band(len(power))
+    texture, level = float((power - noise)[equal].mean()), float(noise[equal].mean())
+    if texture >= max(MIN_TEXTURE, level):
+        return
+    if level < MIN_TEXTURE:
+        raise InputError(f'{name} images: got no texture, expected images of scenes. Add images')
+    raise InputError(
+        f'{name} images: got noise that is stronger than the texture, expected images whose scenes are visible. Add'
+        ' images with less noise'
+    )
+
+
+def lr_kernel(lr_power: Tensor, noise: Tensor, hr_power: Tensor) -> np.ndarray | None:
     """Kernel that turns bicubically downsampled images into those of the camera.
 
     Args:
         lr_power: Average power spectrum of LR images, `(P, P)`.
-        noise: Variance of their noise, scalar.
+        noise: Power spectrum of their noise, `(P, P)`.
         hr_power: Average power spectrum of bicubically downsampled HR images, `(P, P)`.
 
     Returns:
-        `(LR_TAPS, LR_TAPS)` float64, sum 1.
-
-    Raises:
-        InputError: If the LR or HR images have no texture.
+        `(LR_TAPS, LR_TAPS)` float64, sum 1; None if the LR images have more noise than texture.
     """
-    radius = frequency_radius(len(lr_power))
-    equal = (radius > EQUAL_BAND[0]) & (radius < EQUAL_BAND[1])
-    for name, power, floor in (('LR', lr_power, noise), ('HR', hr_power, 0)):
-        if power[equal].mean() < MIN_TEXTURE + 2 * floor:
-            raise InputError(f'{name} images: got no texture, expected images of scenes. Add images')
-    ratio = (lr_power - noise).clamp(min=0) / hr_power
-    ratio = ratio / ratio[equal].mean()
-    transfer = ratio.sqrt().clamp(max=MAX_GAIN)
+    signal = (lr_power - noise).clamp(min=0)
+    signal = signal**3 / (signal**2 + (NOISE_TOLERANCE * noise) ** 2).clamp(min=1e-12)
+    ratio = signal / hr_power
+    contrast = ratio[_equal_band(len(ratio))].mean()
+    if not contrast > 0:
+        return None
+    transfer = (ratio / contrast).sqrt().clamp(max=MAX_GAIN)
     transfer[0, 0] = 1
     kernel = torch.fft.fftshift(torch.fft.ifft2(transfer).real).double().numpy()
     middle, margin = len(kernel) // 2, LR_TAPS // 2
@@ -52,6 +69,11 @@ def lr_kernel(lr_power: Tensor, noise: Tensor, hr_power: Tensor) -> np.ndarray:
     taper = np.hanning(LR_TAPS + 2)[1:-1] ** 0.25
     kernel = kernel * np.outer(taper, taper)
     return kernel / kernel.sum()
+
+
+def _equal_band(size: int) -> Tensor:
+    radius = frequency_radius(size)
+    return (radius > EQUAL_BAND[0]) & (radius < EQUAL_BAND[1])
 
 
 def hr_kernel(kernel: np.ndarray, scale: int) -> np.ndarray:

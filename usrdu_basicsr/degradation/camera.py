@@ -1,41 +1,50 @@
-"""Measure a camera from unpaired HR and LR images: blur kernel, noise level and JPEG settings."""
+"""Measure a camera from unpaired HR and LR images: blur kernel, noise, tone and JPEG settings."""
 
 import json
+import math
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from torch import Tensor
 
 from usrdu_basicsr.data.exchanged_folders import exchange_warning
 from usrdu_basicsr.data.kernel_set import write_kernel
-from usrdu_basicsr.degradation.camera_estimator import CameraEstimator, Estimate
+from usrdu_basicsr.degradation.camera_estimator import BIN_CENTRES, CameraEstimator
 from usrdu_basicsr.degradation.jpeg import jpeg_settings
+from usrdu_basicsr.degradation.noise import Noise
 from usrdu_basicsr.degradation.patch_spectra import patch_spectra
 from usrdu_basicsr.kernelgan.kernel_files import contact_sheet
 from usrdu_basicsr.storage.open_source import open_source
-from usrdu_basicsr.storage.source import IMAGE, evenly_spaced
+from usrdu_basicsr.storage.source import IMAGE, Source, evenly_spaced
+from usrdu_basicsr.utils.errors import InputError
 from usrdu_basicsr.utils.files import output_folder, write_text
 from usrdu_basicsr.utils.images import write_png
 
 KERNEL_FOLDER = 'kernels'
 RESAMPLINGS = 40  # of the bootstrap
+MIN_RESAMPLINGS = 36  # for an interval; the others had no texture or no usable patches
 FEW_IMAGES = 10
-WHITE = (0.8, 1.25)  # range of `Noise.colour`
-MIN_FLATNESS = 0.3
-STRONG_NOISE = 15.0  # gray levels
+MIN_FLATNESS = 0.1
+LOW_NOISE = 1.0  # gray levels
+STRONG_NOISE = 15.0
+MIN_FILES = 0.5  # share of JPEG files from which on a camera is taken to compress
 
 
 @dataclass(frozen=True)
 class Interval:
-    """A number and its 95 % interval by the bootstrap over images."""
+    """A number and its 95 % interval by the bootstrap over images, which is None if too few images are usable."""
 
     value: float
-    low: float
-    high: float
+    low: float | None
+    high: float | None
 
     def __str__(self) -> str:
-        return f'{self.value:.2f} ({self.low:.2f} to {self.high:.2f})'
+        interval = 'no interval' if self.low is None else f'{self.low:.2f} to {self.high:.2f}'
+        return f'{self.value:.2f} ({interval})'
 
 
 @dataclass(frozen=True)
@@ -45,9 +54,10 @@ class Camera:
     Attributes:
         scale: Downsampling factor.
         images: Number of measured images of `lr` and `hr`.
-        numbers: `noise_red`, `noise_green` and `noise_blue`, standard deviations in gray levels; with HR images also
-            `blur_narrow` and `blur_wide`, standard deviations of the kernel along its axes in HR pixels.
+        numbers: See docs/camera.md.
         kernel: `(8 * scale + 1, 8 * scale + 1)`, sum 1, for `ops.kernels.kernel_downsample`; None without HR images.
+        noise: Noise of the LR images.
+        power: Average power spectra of LR images and of bicubically downsampled HR images, `(P, P)` each.
         jpeg: Number of LR files by JPEG settings.
         warnings: Sentences that say which numbers are unreliable.
     """
@@ -56,6 +66,8 @@ class Camera:
     images: dict[str, int]
     numbers: dict[str, Interval]
     kernel: np.ndarray | None
+    noise: Noise
+    power: list[Tensor]
     jpeg: dict[str, int]
     warnings: list[str]
 
@@ -82,41 +94,82 @@ def measure_camera(lr: str | Path, hr: str | Path | None, scale: int, images: in
     resampled = [each.numbers() for each in estimator.bootstrap(RESAMPLINGS)]
     numbers = {}
     for name, value in estimate.numbers().items():
-        low, high = np.quantile([each[name] for each in resampled], (0.025, 0.975)).tolist()
+        low, high = None, None
+        if len(resampled) >= MIN_RESAMPLINGS:
+            low, high = np.quantile([each[name] for each in resampled], (0.025, 0.975)).tolist()
         numbers[name] = Interval(value, low, high)
     counts = {'lr': lr_spectra.images} | ({} if hr_spectra is None else {'hr': hr_spectra.images})
-    warnings = list(_warnings(counts, estimate))
+    warnings = list(_warnings(counts, estimate.noise, len(resampled)))
     if hr_source is not None and (warning := exchange_warning(hr_source, lr_source)):
         warnings.append(warning)
-    jpeg = jpeg_settings(map(lr_source.content, evenly_spaced(lr_source, images)))
-    return Camera(scale, counts, numbers, estimate.kernel, dict(jpeg.most_common()), warnings)
+    jpeg = dict(jpeg_settings(_contents(lr_source, images)).most_common())
+    compressed = sum(count for settings, count in jpeg.items() if 'quality' in settings)
+    if compressed > MIN_FILES * sum(jpeg.values()):
+        warnings.append('The images are JPEG-compressed: the noise is that after compression, and the kernel is rough.')
+    return Camera(scale, counts, numbers, estimate.kernel, estimate.noise, estimate.power, jpeg, warnings)
 
 
-def _warnings(counts: dict[str, int], estimate: Estimate) -> Iterator[str]:
+def _contents(source: Source, images: int) -> Iterator[bytes]:
+    """Contents of the measured files that can be read."""
+    for index in evenly_spaced(source, images):
+        with suppress(InputError):
+            yield source.content(index)
+
+
+def _warnings(counts: dict[str, int], noise: Noise, resampled: int) -> Iterator[str]:
     for name, count in counts.items():
         if count < FEW_IMAGES:
             yield f'Only {count} {name.upper()} images: all numbers depend on their content.'
-    if estimate.noise.flatness < MIN_FLATNESS:
+    if resampled < MIN_RESAMPLINGS:
+        yield 'Few images have texture and are not overexposed: there are no intervals.'
+    level = float(noise.variance.mean().sqrt())
+    if noise.flatness < MIN_FLATNESS and noise.is_white:
         yield 'Few flat patches: the noise level includes texture.'
-    if not WHITE[0] < estimate.noise.colour < WHITE[1]:
-        power = f'power at 0.3 to 0.4 cycles per pixel {estimate.noise.colour:.2f} times that above'
-        yield f'The noise is not white ({power}), as after JPEG or denoising: its level and the kernel are rough.'
-    if estimate.noise.variance.mean() > STRONG_NOISE**2:
+    if not noise.is_white and noise.flatness < MIN_FLATNESS and level < LOW_NOISE:
+        yield 'Weak noise and few flat patches: correlation of the noise cannot be told from texture.'
+    if level > STRONG_NOISE:
         yield f'Noise of more than {STRONG_NOISE:.0f} gray levels: the kernel is rough.'
+    if noise.curve.isnan().all():
+        yield 'Few patches of similar brightness: the noise was not measured by brightness.'
 
 
 def write_camera(output: str | Path, camera: Camera) -> None:
     """Write `camera.json`, and with HR images `kernels/camera.npy`, `kernels/camera.mat` and the image `kernel.png`.
 
-    The folder `kernels` is a value of the option `train: kernels`.
+    The folder `kernels` is a value of the option `train: kernels`. Without HR images the kernel of an earlier
+    measurement is removed.
 
     Raises:
         InputError: If the output is a file.
         WriteError: If a file cannot be written.
     """
     output = output_folder(output)
+    kernels = output / KERNEL_FOLDER
     if camera.kernel is not None:
-        write_kernel(output / KERNEL_FOLDER, 'camera', camera.kernel)
+        write_kernel(kernels, 'camera', camera.kernel)
         write_png(output / 'kernel.png', contact_sheet({'camera': camera.kernel.clip(0)}))
-    content = asdict(camera) | {'kernel': None if camera.kernel is None else camera.kernel.round(6).tolist()}
-    write_text(output / 'camera.json', json.dumps(content, indent=2) + '\n')
+    else:
+        for path in (kernels / 'camera.npy', kernels / 'camera.mat', output / 'kernel.png'):
+            path.unlink(missing_ok=True)
+    write_text(output / 'camera.json', json.dumps(_description(camera), indent=2, allow_nan=False) + '\n')
+
+
+def _description(camera: Camera) -> dict[str, Any]:
+    """Content of `camera.json`."""
+    noise = camera.noise
+    curve = [
+        {'brightness': centre, 'noise': deviations}
+        for centre, deviations in zip(BIN_CENTRES.tolist(), noise.curve.sqrt().tolist(), strict=True)
+        if not math.isnan(deviations[0])
+    ]
+    return {
+        'scale': camera.scale,
+        'images': camera.images,
+        'numbers': {name: asdict(number) for name, number in camera.numbers.items()},
+        'noise_by_brightness': curve,
+        'noise_autocorrelation': noise.autocorrelation.tolist(),
+        'noise_color_correlation': noise.color_correlation.tolist(),
+        'kernel': None if camera.kernel is None else camera.kernel.round(6).tolist(),
+        'jpeg': camera.jpeg,
+        'warnings': camera.warnings,
+    }

@@ -1,13 +1,26 @@
-"""JPEG settings of image files, from their quantisation tables."""
+"""JPEG settings of image files, from their quantisation tables or from pixels that were compressed before."""
 
 import io
 from collections import Counter
 from collections.abc import Iterable
 from functools import cache
 
+import numpy as np
 from PIL import Image, JpegImagePlugin, UnidentifiedImageError
+from scipy.fft import dctn
+
+from usrdu_basicsr.utils.errors import InputError
+from usrdu_basicsr.utils.images import decode_image
 
 SUBSAMPLING = {0: '4:4:4', 1: '4:2:2', 2: '4:2:0'}
+NO_JPEG, UNREADABLE = 'no JPEG', 'unreadable'
+QUALITIES = range(5, 97)  # that are recognised in pixels; above, all steps are about 1 gray level
+LUMA_BGR = (0.114, 0.587, 0.299)
+ROUNDING = 0.2  # standard deviation of a coefficient after rounding to 8-bit RGB
+OUTLIERS = 0.1  # share of coefficients that a later change moved
+BLOCKS = 400  # of an image, at most
+MIN_COEFFICIENTS = 100
+MIN_EVIDENCE = 0.3  # log-likelihood ratio per coefficient
 
 
 def jpeg_settings(contents: Iterable[bytes]) -> Counter[str]:
@@ -17,8 +30,8 @@ def jpeg_settings(contents: Iterable[bytes]) -> Counter[str]:
         contents: Contents of image files of any format.
 
     Returns:
-        Number of files by settings such as `quality 85, 4:2:0`, and by `no JPEG`. The quality is that of libjpeg whose
-        tables are nearest.
+        Number of files by settings: `quality 85, 4:2:0` from quantisation tables, with the quality of libjpeg whose
+        tables are nearest; `estimated quality 85` from the pixels of other formats; `no JPEG`; `unreadable`.
     """
     return Counter(_settings(content) for content in contents)
 
@@ -27,19 +40,58 @@ def _settings(content: bytes) -> str:
     try:
         with Image.open(io.BytesIO(content)) as image:
             tables = getattr(image, 'quantization', None)
-            if not tables:
-                return 'no JPEG'
-            sampling = SUBSAMPLING.get(JpegImagePlugin.get_sampling(image), 'other subsampling')
-    except (UnidentifiedImageError, Image.DecompressionBombError, OSError):
-        return 'no JPEG'
-    luma = tables[0]
-    quality = min(range(1, 101), key=lambda q: sum(abs(a - b) for a, b in zip(luma, _luma_table(q), strict=True)))
-    return f'quality {quality}, {sampling}'
+            if tables:
+                return f'quality {_nearest_quality(next(iter(tables.values())))}, {_sampling(image)}'
+        pixels = decode_image(content, 'image')
+    except (UnidentifiedImageError, Image.DecompressionBombError, OSError, ValueError, InputError):
+        return UNREADABLE
+    quality = estimate_quality(pixels) if pixels.dtype == np.uint8 else None
+    return NO_JPEG if quality is None else f'estimated quality {quality}'
+
+
+def _sampling(image: Image.Image) -> str:
+    if len(image.getbands()) != 3:
+        return {1: 'gray', 4: 'CMYK'}[len(image.getbands())]
+    return SUBSAMPLING.get(JpegImagePlugin.get_sampling(image), 'other subsampling')
+
+
+def _nearest_quality(luma: list[int]) -> int:
+    return min(range(1, 101), key=lambda q: sum(abs(a - b) for a, b in zip(luma, luma_table(q), strict=True)))
+
+
+def estimate_quality(image: np.ndarray) -> int | None:
+    """Estimate the quality of an earlier JPEG compression from pixels, by maximum likelihood.
+
+    Coefficients of the luma lie near multiples of the steps of their quantisation table, with the rounding of the
+    pixels as error. The blocks must start at the top left corner, as in a file that was never cropped.
+
+    Args:
+        image: `(H, W, 3)` uint8, BGR.
+
+    Returns:
+        Quality of libjpeg; None if the image has too little detail or was not compressed.
+    """
+    height, width = (side // 8 * 8 for side in image.shape[:2])
+    blocks = image[:height, :width].reshape(height // 8, 8, width // 8, 8, 3).swapaxes(1, 2).reshape(-1, 8, 8, 3)
+    blocks = blocks[((blocks > 0) & (blocks < 255)).all((1, 2, 3))]  # clipping changes coefficients
+    blocks = blocks[:: max(len(blocks) // BLOCKS, 1)]
+    coefficients = dctn(blocks @ np.array(LUMA_BGR, np.float32) - 128, axes=(1, 2), norm='ortho')
+    scores = {}
+    for quality in QUALITIES:
+        steps = np.array(luma_table(quality), np.float32).reshape(8, 8)
+        multiples = np.rint(coefficients / steps)
+        used = multiples != 0  # smooth images have coefficients near 0 without compression
+        error = (coefficients - steps * multiples)[used] / ROUNDING
+        density = np.broadcast_to(steps, used.shape)[used] * np.exp(-(error**2) / 2) / (ROUNDING * np.sqrt(2 * np.pi))
+        evidence = np.log((1 - OUTLIERS) * density + OUTLIERS)
+        if len(evidence) >= MIN_COEFFICIENTS and evidence.mean() > MIN_EVIDENCE:
+            scores[quality] = evidence.sum()
+    return max(scores, key=scores.__getitem__) if scores else None
 
 
 @cache
-def _luma_table(quality: int) -> list[int]:
-    """Quantisation table of libjpeg for a quality."""
+def luma_table(quality: int) -> list[int]:
+    """Quantisation table of libjpeg for a quality, 64 steps in row order."""
     buffer = io.BytesIO()
     Image.new('L', (8, 8)).save(buffer, 'JPEG', quality=quality)
     with Image.open(buffer) as image:

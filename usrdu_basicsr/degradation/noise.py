@@ -1,18 +1,22 @@
-"""Noise level of a camera from the spectra of its flattest patches."""
+"""Noise of a camera from the spectra of its flattest patches: level, correlation, and dependence on brightness."""
 
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from usrdu_basicsr.degradation.patch_spectra import PATCH, PatchSpectra
-from usrdu_basicsr.ops.spectrum import frequency_radius
+from usrdu_basicsr.degradation.patch_spectra import COVARIANCE_BAND, PATCH, PatchSpectra
+from usrdu_basicsr.ops.autocovariance import autocovariance_spectrum, fit_autocovariance
+from usrdu_basicsr.ops.spectrum import frequency_halves, frequency_radius
 
-FLAT_SHARE, MIN_FLAT = 0.01, 30  # share and number of patches that are regarded as flat
+FLAT_SHARE, MIN_FLAT = 0.003, 30  # share and number of patches that are regarded as flat
 MAX_CLIPPED, LEAST_CLIPPED = 0.002, 100  # usable patches: clipped share, or number if too few have less
-# Bands of frequencies in cycles per pixel: one selects flat patches, another one measures, so that the selection of
-# patches with little power does not bias the measurement
-SELECTION, LOWER, UPPER = (0.06, 0.3), (0.3, 0.4), (0.4, 1.0)
+UNUSABLE = 0.5  # clipped share of patches that are never used
+# Frequencies in cycles per pixel
+LOW, LOWER, UPPER = 0.06, 0.3, 0.4
+BINS = 8  # of the brightness, from 0 to 255
+BIN_SHARE, MIN_IN_BIN = 0.05, 10  # share and number of flat patches of a bin; bins with fewer patches have no value
+MIN_COLOR = 1.3  # variance of noise that is not white, relative to its power above `UPPER`
 
 
 @dataclass(frozen=True)
@@ -21,45 +25,113 @@ class Noise:
 
     Attributes:
         variance: `(3,)` RGB, squared gray levels.
-        colour: Variance at frequencies of 0.3 to 0.4 cycles per pixel relative to that above; 1 for white noise.
-        flatness: Variance relative to the power of the flat patches at lower frequencies; 1 if they have noise only.
+        autocorrelation: `(7, 7)`, mean of the channels, 1 in the middle.
+        color_correlation: `(3, 3)` RGB.
+        curve: `(BINS, 3)`, variance of patches by brightness, at the centres of equal bins from 0 to 255; NaN for bins
+            with few patches.
+        flatness: Power of the flat patches above 0.4 cycles per pixel relative to that below 0.3; 1 for white noise
+            without texture.
     """
 
     variance: Tensor
-    colour: float
+    autocorrelation: Tensor
+    color_correlation: Tensor
+    curve: Tensor
     flatness: float
+
+    @property
+    def is_white(self) -> bool:
+        """Whether no correlation of pixels was found."""
+        return int(self.autocorrelation.count_nonzero()) == 1
+
+    def spectrum(self, size: int) -> Tensor:
+        """Power spectrum, mean of the channels, `(size, size)`, squared gray levels."""
+        return autocovariance_spectrum(self.autocorrelation * self.variance.mean(), size)
 
 
 class NoiseEstimator:
     """Estimator of the noise for any weights of the images, for intervals by the bootstrap.
+
+    Flat patches are those with the least power in one half of the frequency plane. Their noise is measured in the other
+    half, where the selection does not bias it.
 
     Args:
         spectra: Spectra of LR images.
     """
 
     def __init__(self, spectra: PatchSpectra) -> None:
-        radius = frequency_radius(PATCH)
-        self.image = spectra.image
-        low, lower, upper = (
-            spectra.power[..., (radius > start) & (radius <= end)].mean(-1) for start, end in (SELECTION, LOWER, UPPER)
-        )
-        self.bands = torch.stack([low, lower, upper], -1)  # (N, 3, 3): patch, channel, band
+        self.spectra = spectra
+        self.radius, self.halves = frequency_radius(PATCH), frequency_halves(PATCH)
+        power = spectra.power.mean(1)
+        self.order = [power[:, half & (self.radius > LOW)].mean(-1).argsort() for half in self.halves]
+        low = (self.radius > LOW) & (self.radius <= LOWER)
+        self.low_order = power[:, low].mean(-1).argsort()
         least = spectra.clipped.kthvalue(min(LEAST_CLIPPED, len(spectra.clipped))).values
-        self.usable = spectra.clipped <= least.clamp(min=MAX_CLIPPED)
+        self.usable = spectra.clipped <= least.clamp(MAX_CLIPPED, UNUSABLE)
+        self.bin = (spectra.brightness.mean(1) * BINS / 256).long()
 
-    def __call__(self, image_weights: Tensor) -> Noise:
+    def __call__(self, image_weights: Tensor) -> Noise | None:
         """Estimate the noise.
 
         Args:
             image_weights: `(images,)`, how often each image counts.
+
+        Returns:
+            None if these images have no usable patch.
         """
-        weights = image_weights[self.image] * self.usable
+        weights = image_weights[self.spectra.image] * self.usable
+        if not weights.any():
+            return None
         needed = max(MIN_FLAT, FLAT_SHARE * float(weights.sum()))
-        bands = []
-        for channel in range(3):
-            order = self.bands[:, channel, 0].argsort()
-            ordered = weights[order]
-            flat = order[(ordered.cumsum(0) - ordered < needed) & (ordered > 0)]
-            bands.append((self.bands[flat, channel] * weights[flat, None]).sum(0) / weights[flat].sum())
-        low, lower, upper = torch.stack(bands).T
-        return Noise(upper, float((lower / upper).mean()), float((upper / low).mean()))
+        power, covariance = self._flat_patches(weights, needed)
+        flat, shares = _first(self.low_order, weights, needed)
+        upper = torch.tensordot(shares, self.spectra.power[flat], 1)[:, self.radius > UPPER].mean(-1)
+        autocovariance = fit_autocovariance(torch.cat([power, power.mean(0, keepdim=True)]))
+        middle = autocovariance.shape[-1] // 2
+        fitted = autocovariance[:, middle, middle]
+        white = bool(fitted[3] < MIN_COLOR * upper.mean())
+        if white:
+            autocorrelation = torch.zeros_like(autocovariance[3])
+            autocorrelation[middle, middle] = 1
+            variance = upper  # the highest frequencies have the least texture
+        else:
+            autocorrelation = autocovariance[3] / fitted[3]
+            variance = fitted[:3].maximum(upper)
+        band = self.radius > (UPPER if white else COVARIANCE_BAND)
+        lower = power[:, (self.radius > LOW) & (self.radius <= LOWER)].mean(-1)
+        deviation = covariance.diagonal().clamp(min=1e-6).sqrt()
+        return Noise(
+            variance,
+            autocorrelation,
+            covariance / torch.outer(deviation, deviation),
+            self._curve(weights, band) * variance / power[:, band].mean(-1),
+            float((upper / lower).mean()),
+        )
+
+    def _flat_patches(self, weights: Tensor, needed: float) -> tuple[Tensor, Tensor]:
+        """Average spectrum `(3, P, P)` and covariance `(3, 3)` of the flattest patches with a total weight `needed`."""
+        power, covariance = torch.zeros(3, PATCH, PATCH), torch.zeros(3, 3)
+        for half, other in ((0, 1), (1, 0)):
+            flat, shares = _first(self.order[half], weights, needed)
+            mask = self.halves[other]
+            power[:, mask] = torch.tensordot(shares, self.spectra.power[flat], 1)[:, mask]
+            covariance += torch.tensordot(shares, self.spectra.covariance[flat, other], 1) / 2
+        return power, covariance
+
+    def _curve(self, weights: Tensor, band: Tensor) -> Tensor:
+        """Average power in a band of the flat patches of each bin of brightness, `(BINS, 3)`."""
+        curve = torch.full((BINS, 3), torch.nan)
+        for number in range(BINS):
+            inside = weights * (self.bin == number)
+            if (total := float(inside.sum())) >= 2 * MIN_IN_BIN:
+                power, _ = self._flat_patches(inside, max(MIN_IN_BIN, BIN_SHARE * total))
+                curve[number] = power[:, band].mean(-1)
+        return curve
+
+
+def _first(order: Tensor, weights: Tensor, needed: float) -> tuple[Tensor, Tensor]:
+    """First patches of an order with a total weight of `needed`: their indices, and weights that sum to 1."""
+    order = order[weights[order] > 0]
+    ordered = weights[order]
+    first = order[ordered.cumsum(0) - ordered < needed]
+    return first, weights[first] / weights[first].sum()

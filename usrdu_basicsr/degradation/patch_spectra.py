@@ -11,7 +11,7 @@ from basicsr.utils import img2tensor
 from torch import Tensor
 
 from usrdu_basicsr.ops.resize import bicubic_downsample
-from usrdu_basicsr.ops.spectrum import power_spectrum
+from usrdu_basicsr.ops.spectrum import frequency_halves, frequency_radius, patch_spectrum
 from usrdu_basicsr.storage.source import Source, evenly_spaced
 from usrdu_basicsr.utils.errors import InputError
 from usrdu_basicsr.utils.images import to_float
@@ -21,6 +21,7 @@ logger = logging.getLogger(__name__)
 PATCH = 32  # side of a patch in LR pixels
 MARGIN = 4  # LR pixels around an HR patch, which bicubic downsampling of the patch needs
 PATCHES = 48  # of an image, at most
+COVARIANCE_BAND = 0.2  # lowest frequency, cycles per pixel
 
 
 @dataclass(frozen=True)
@@ -31,11 +32,16 @@ class PatchSpectra:
         power: `(N, 3, P, P)` float32, RGB, squared gray levels.
         image: `(N,)` index of the image of each patch.
         clipped: `(N,)` share of black or white values, which have no noise.
+        brightness: `(N, 3)` mean, RGB, gray levels.
+        covariance: `(N, 2, 3, 3)` of the RGB channels above `COVARIANCE_BAND` cycles per pixel, in each of
+            `ops.spectrum.frequency_halves`, squared gray levels.
     """
 
     power: Tensor
     image: Tensor
     clipped: Tensor
+    brightness: Tensor
+    covariance: Tensor
 
     @property
     def images(self) -> int:
@@ -55,42 +61,55 @@ def patch_spectra(source: Source, scale: int, images: int, workers: int) -> Patc
     Raises:
         InputError: If no image can be read and is large enough. Single ones are logged.
     """
-    results: list[tuple[Tensor, Tensor]] = []
+    results: list[tuple[Tensor, ...]] = []
     with ThreadPoolExecutor(workers) as threads:
         for result in threads.map(lambda index: _image_spectra(source, index, scale), evenly_spaced(source, images)):
             if result is not None:
                 results.append(result)
     if not results:
-        side = (PATCH + 2 * MARGIN) * scale if scale > 1 else PATCH
-        raise InputError(f"'{source.root}': got no readable image of at least {side}x{side} pixels")
-    power, clipped = (torch.cat(parts) for parts in zip(*results, strict=True))
-    sizes = torch.tensor([len(spectra) for spectra, _ in results])
-    return PatchSpectra(power, torch.arange(len(results)).repeat_interleave(sizes), clipped)
+        side = _side(scale)
+        raise InputError(f"'{source.root}': got no readable image of at least {side}x{side} pixels. Add images")
+    image = torch.arange(len(results)).repeat_interleave(torch.tensor([len(each[0]) for each in results]))
+    power, *others = (torch.cat(parts) for parts in zip(*results, strict=True))
+    return PatchSpectra(power, image, *others)
 
 
-def _image_spectra(source: Source, index: int, scale: int) -> tuple[Tensor, Tensor] | None:
-    """Spectra `(n, 3, P, P)` and clipped shares `(n,)` of one image, or None if it is unusable."""
+def _image_spectra(source: Source, index: int, scale: int) -> tuple[Tensor, ...] | None:
+    """Spectra, clipped shares, brightness and covariance of the patches of one image, or None if it is unusable."""
     try:
         image = to_float(source.read(index))
     except InputError as error:
         logger.warning('Image skipped: %s', error)
         return None
-    rng = np.random.default_rng(index)
-    patches = torch.stack(list(_patches(image, scale, rng)) or [torch.empty(0)])
-    if not patches.numel():
+    found = list(_patches(image, scale, np.random.default_rng(index)))
+    if not found:
         size = f'{image.shape[0]}x{image.shape[1]}'
         logger.warning("Image skipped: '%s': got %s pixels, too small for a patch", source.name(index), size)
         return None
+    patches = torch.stack(found)
     if scale > 1:
         patches = bicubic_downsample(patches, scale)[..., MARGIN:-MARGIN, MARGIN:-MARGIN]
+    return measure_patches(patches)
+
+
+def measure_patches(patches: Tensor) -> tuple[Tensor, ...]:
+    """Fields of `PatchSpectra` but `image` of patches `(N, 3, P, P)`, RGB, [0, 1]."""
     clipped = ((patches <= 0) | (patches >= 1)).float().mean((1, 2, 3))
-    return power_spectrum(255 * patches.flatten(0, 1)).unflatten(0, (-1, 3)), clipped
+    spectrum = patch_spectrum(255 * patches)
+    upper = frequency_radius(PATCH) > COVARIANCE_BAND
+    parts = [spectrum[..., half & upper] for half in frequency_halves(PATCH)]  # (N, 3, frequencies) each
+    covariance = torch.stack([(part @ part.mH).real / part.shape[-1] for part in parts], 1)
+    return spectrum.abs().square(), clipped, 255 * patches.mean((2, 3)), covariance
+
+
+def _side(scale: int) -> int:
+    """Side of a patch in pixels of the image."""
+    return (PATCH + 2 * MARGIN) * scale if scale > 1 else PATCH
 
 
 def _patches(image: np.ndarray, scale: int, rng: np.random.Generator) -> Iterator[Tensor]:
     """Random patches of an image `(H, W, 3)` BGR on a grid of half their size, `(3, side, side)` RGB."""
-    side = (PATCH + 2 * MARGIN) * scale if scale > 1 else PATCH
-    step = PATCH * scale // 2
+    side, step = _side(scale), PATCH * scale // 2
     rows, columns = (range(0, length - side + 1, step) for length in image.shape[:2])
     positions = rng.permutation(len(rows) * len(columns))[:PATCHES]
     for position in positions.tolist():
