@@ -14,6 +14,7 @@ import torch
 from skimage import data
 
 from usrdu_basicsr.cli.command_line import run_script
+from usrdu_basicsr.degradation.simulated_camera import made_camera
 from usrdu_basicsr.ops.resize import bicubic_downsample
 from usrdu_basicsr.utils.images import to_8bit, write_png
 
@@ -46,20 +47,12 @@ def subimages(image: np.ndarray) -> Iterator[np.ndarray]:
             yield image[top : top + SUBIMAGE_SIZE, left : left + SUBIMAGE_SIZE]
 
 
-def camera(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Simulate the camera: an LR image `(H / 4, W / 4, 3)` uint8 of an HR image."""
-    lr = downsample(cv2.GaussianBlur(image, (0, 0), 1.0))
-    noisy = to_8bit(lr + rng.normal(0, 12 / 255, lr.shape).astype(np.float32))
-    jpeg = cv2.imencode('.jpg', noisy, [cv2.IMWRITE_JPEG_QUALITY, 85])[1]
-    return cv2.imdecode(jpeg, cv2.IMREAD_COLOR)
-
-
 def main() -> int:
     """Write all images into one folder."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('-o', '--output', type=Path, default=Path('datasets/demo'))
     output = parser.parse_args().output
-    rng = np.random.default_rng(0)
+    camera, rng = made_camera('noise_jpeg', SCALE), np.random.default_rng(0)
     for name in HR:
         for number, subimage in enumerate(subimages(sample_image(name))):
             write_png(output / 'HR' / f'{name}_{number:02d}.png', to_8bit(subimage))
