@@ -6,6 +6,7 @@ import shutil
 import time
 import weakref
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -249,6 +250,36 @@ def test_original_with_the_name_of_a_result_is_not_overwritten(tmp_path: Path):
         with pytest.raises(InputError, match=r"result '.*_x2\.png' of '.*astronaut\.png' would replace an input"):
             upscale_files(doubled, [folder], folder, naming, overwrite=overwrite)
     assert (folder / 'astronaut_x2.png').read_bytes() == original and len(list(folder.iterdir())) == 2
+
+
+@pytest.mark.parametrize('output', ['in', 'out'])
+def test_file_that_is_no_recorded_result_is_not_overwritten(tmp_path: Path, output: str):
+    """The file is not an input, because only the other image is named, or because it is in another folder."""
+    image, second = write_sample_images(tmp_path / 'in', 2, 16, 20)
+    original = tmp_path / output / f'{second.stem}_x2.png'
+    original.parent.mkdir(exist_ok=True)
+    original.write_bytes(b'original')
+    arguments = (doubled, [image, second], tmp_path / output, Naming('_x2'))
+    message = rf"result '{original}' of '{second}' would replace a file that is no .* pass --overwrite"
+    with pytest.raises(InputError, match=message):
+        upscale_files(*arguments)
+    assert original.read_bytes() == b'original' and not (tmp_path / output / f'{image.stem}_x2.png').exists()
+    assert len(upscale_files(*arguments, overwrite=True).written) == 2
+    assert len(upscale_files(*arguments).skipped) == len(upscale_files(*arguments, overwrite=True).written) == 2
+
+
+def test_result_of_another_process_is_not_an_input(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """The other process writes its result while this one starts."""
+    folder, naming = tmp_path / 'in', Naming('_x2')
+    paths = write_sample_images(folder, 2, 16, 20)
+
+    def find_inputs_late(*arguments: Any) -> dict[Path, Path]:
+        monkeypatch.undo()
+        assert upscale_files(doubled, [folder], folder, naming, share=(0, 2)).written == [str(paths[0])]
+        return find_inputs(*arguments)
+
+    monkeypatch.setattr('usrdu_basicsr.inference.upscale_files.find_inputs', find_inputs_late)
+    assert upscale_files(doubled, [folder], folder, naming, share=(1, 2)).written == [str(paths[1])]
 
 
 def test_result_of_a_killed_run_is_not_an_input(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

@@ -3,7 +3,7 @@
 import errno
 import logging
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -70,18 +70,27 @@ def upscale_files(
         output: Folder for the results, created if missing.
         naming: File names of the results.
         settings: Settings that determine the results, as JSON values; results of other settings are recomputed.
-        overwrite: Recompute all existing results.
+        overwrite: Recompute all existing results, and replace other existing files that are not inputs.
         workers: Number of reading threads and of writing threads. As many images and results are in memory at most.
         share: Rank of this process and number of processes, which divide the images among them.
 
     Raises:
         InputNotFoundError: If an input does not exist.
-        InputError: If there is no input image, two results have the same path, or a result would replace an input.
+        InputError: If there is no input image, two results have the same path, or a result would replace an input or,
+            without `overwrite`, a file that no earlier run recorded as a result.
         WriteError: If the disk is full or read-only.
     """
     output, naming = output_folder(output), naming or Naming()
+    subfolders = find_inputs(sources, output)
+    targets = {path: output / subfolder / naming.file_name(path) for path, subfolder in subfolders.items()}
+    existing = set(filter(Path.is_file, targets.values()))
+    # Read after the files are listed, because other processes record a result before they write it
     records = ResultRecords(output, settings or {})
-    targets = _output_paths(find_inputs(sources, output), output, naming, records)
+    recorded = {path for path in targets.values() if records.is_known(path.relative_to(output).as_posix())}
+    if naming.suffix:  # results of an earlier run in the input folder are not inputs
+        results = {path.resolve() for path in recorded}
+        targets = {path: target for path, target in targets.items() if path.resolve() not in results}
+    _check_targets(targets, naming, set() if overwrite else existing - recorded)
     paths = list(targets)[share[0] :: share[1]]
     identities = {path: file_identity(path) for path in paths}
 
@@ -122,15 +131,8 @@ def upscale_files(
     return report
 
 
-def _output_paths(
-    subfolders: Mapping[Path, Path], output: Path, naming: Naming, records: ResultRecords
-) -> dict[Path, Path]:
-    """Path of the result of each image. Raises an `InputError` if two are the same or one is an input."""
-    targets = {path: output / subfolder / naming.file_name(path) for path, subfolder in subfolders.items()}
-    if naming.suffix:  # results of an earlier run in the input folder are not inputs
-        names = {target: target.relative_to(output).as_posix() for target in targets.values()}
-        results = {target.resolve() for target, name in names.items() if records.is_known(name)}
-        targets = {path: target for path, target in targets.items() if path.resolve() not in results}
+def _check_targets(targets: Mapping[Path, Path], naming: Naming, unknown: Set[Path]) -> None:
+    """Raise an `InputError` if two images have the same result, or one would replace an input or an unknown file."""
     inputs = {path.resolve() for path in targets}
     origins: dict[Path, Path] = {}
     for path, target in targets.items():
@@ -141,7 +143,9 @@ def _output_paths(
         if target.resolve() in inputs:
             remedy = 'Choose another folder or suffix, or remove it if it is an old result'
             raise InputError(f"result '{target}' of '{path}' would replace an input. {remedy}")
-    return targets
+        if target in unknown:
+            remedy = 'Choose another folder or suffix, or pass --overwrite if it is an old result'
+            raise InputError(f"result '{target}' of '{path}' would replace a file that is no recorded result. {remedy}")
 
 
 def _prefetch(items: Iterable[Item], count: int) -> Iterator[Item]:
