@@ -52,8 +52,6 @@ def validate_dataset(
             stem = _image_stem(opt, data[model.path_key][0], name, current_iter) if save_img else None
             results[index], images = _validate_image(model, data, stem)
             if index == 0 and tb_logger is not None:
-                if (lq := model.get_current_visuals().get('lq')) is not None:
-                    images['lq'] = tensor2img(lq)
                 for kind, image in images.items():
                     tb_logger.add_image(f'{name}/{kind}', _centre(image)[..., ::-1], current_iter, dataformats='HWC')
     gathered = {index: values for part in dist.all_gather(results) for index, values in part.items()}
@@ -69,12 +67,12 @@ def _validate_image(
     """Test a batch of one image, write the results to `<stem>.png` and others, and compute the available metrics.
 
     Returns:
-        Metrics, and 8-bit images `(H, W, 3)` BGR: `result`, and if available `gt` and `uncertainty`.
+        Metrics, and 8-bit images `(H, W, 3)` BGR: `result`, and if available `gt`, `lq` and `uncertainty`.
     """
     model.feed_data(data)
     model.test()
     visuals = model.get_current_visuals()
-    images = {key: tensor2img(visuals[key]) for key in ('result', 'gt') if key in visuals}
+    images = {key: tensor2img(visuals[key]) for key in ('result', 'gt', 'lq') if key in visuals}
     inputs: dict[str, Any] = {name: images[key] for name, key in (('img', 'result'), ('img2', 'gt')) if key in images}
     if 'log_scale' in visuals:
         log_scale = visuals['log_scale'].squeeze(0)
