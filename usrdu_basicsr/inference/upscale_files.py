@@ -1,4 +1,4 @@
-"""Upscale image files. Threads read and write images while the network runs."""
+"""Upscale image files. With at least two workers, threads read and write images while the network runs."""
 
 import errno
 import logging
@@ -72,6 +72,7 @@ def upscale_files(
         settings: Settings that determine the results, as JSON values; results of other settings are recomputed.
         overwrite: Recompute all existing results, and replace other existing files that are not inputs.
         workers: Number of reading threads and of writing threads. As many images and results are in memory at most.
+            With 1, each image is read, upscaled and written before the next one.
         share: Rank of this process and number of processes, which divide the images among them.
 
     Raises:
