@@ -11,11 +11,13 @@ from tqdm import tqdm
 
 from usrdu_basicsr import register
 from usrdu_basicsr.cli.command_line import add_device, positive, run_script
+from usrdu_basicsr.degradation.blur_kernel import hr_kernel
+from usrdu_basicsr.degradation.simulated_camera import gaussian_kernel
 
 SIZE = 17  # side of the known kernels
 ONE_RUN, MEDIAN = 'one run', 'median of the runs'
 VARIANCES = (0.6, 5.0)  # range along both axes, as in DIV2KRK (Bell-Kligler et al., 2019)
-ROUND = (2.8, 2.8)  # mean of the range: the best guess without an image
+ROUND = 2.8**0.5  # of the mean variance: the best guess without an image
 
 
 def main() -> int:
@@ -47,7 +49,11 @@ def main() -> int:
         images.append(degrade(image, truths[-1]))
         names.append(name)
 
-    fixed = {'delta': [delta()], 'bicubic': [bicubic()], 'round Gaussian': [gaussian_kernel(0, *ROUND)]}
+    fixed = {
+        'delta': [delta()],
+        'bicubic': [hr_kernel(np.ones((1, 1)), 2)],
+        'round Gaussian': [gaussian_kernel(ROUND, ROUND, 0, 2)],
+    }
     each = args.seeds * args.runs
     errors: dict[str, list[list[float]]] = {}
     centres: dict[str, list[list[float]]] = {}
@@ -124,16 +130,9 @@ def test_images(folders: Sequence[str], count: int) -> Iterator[tuple[str, np.nd
 
 def random_kernel(rng: np.random.Generator) -> np.ndarray:
     """Return a Gaussian kernel of random orientation and widths."""
-    return gaussian_kernel(rng.uniform(0, np.pi), *rng.uniform(*VARIANCES, 2))
-
-
-def gaussian_kernel(angle: float, *variances: float) -> np.ndarray:
-    """Return a Gaussian kernel, centred as a x2 kernel: half a pixel past the middle tap."""
-    axes = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
-    precision = axes @ np.diag(1 / np.array(variances)) @ axes.T
-    offsets = np.moveaxis(np.indices((SIZE, SIZE)), 0, -1) - (SIZE // 2 + 0.5)
-    kernel = np.exp(-0.5 * np.einsum('hwi,ij,hwj->hw', offsets, precision, offsets))
-    return kernel / kernel.sum()
+    angle = rng.uniform(0, np.pi)
+    first, second = np.sqrt(rng.uniform(*VARIANCES, 2))
+    return gaussian_kernel(first, second, np.pi / 2 - angle, 2)
 
 
 def degrade(image: np.ndarray, kernel: np.ndarray) -> np.ndarray:
@@ -152,19 +151,6 @@ def delta() -> np.ndarray:
     kernel = np.zeros((SIZE, SIZE))
     kernel[SIZE // 2, SIZE // 2] = 1
     return kernel
-
-
-def bicubic() -> np.ndarray:
-    """Return the kernel of bicubic x2 downsampling, from the responses to single pixels."""
-    from usrdu_basicsr.ops.resize import bicubic_downsample
-
-    middle = 16
-    pixels = (
-        torch.eye(2 * middle, dtype=torch.float64).view(2 * middle, 1, 2 * middle, 1).expand(-1, -1, -1, 2 * middle)
-    )
-    line = bicubic_downsample(pixels, 2)[:, 0, middle // 2, middle // 2].numpy()
-    taps = line[middle - SIZE // 2 : middle + SIZE // 2 + 1]
-    return np.outer(taps, taps)
 
 
 def centre_error(kernel: np.ndarray) -> float:

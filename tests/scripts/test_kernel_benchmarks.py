@@ -7,8 +7,10 @@ import cv2
 import numpy as np
 import pytest
 
-from benchmark_kernel_recovery import bicubic, centre_error, delta, gaussian_kernel, or_nan
+from benchmark_kernel_recovery import VARIANCES, centre_error, delta, or_nan, random_kernel
 from python_process import ROOT, check_python, run_python
+from usrdu_basicsr.degradation.blur_kernel import hr_kernel
+from usrdu_basicsr.degradation.simulated_camera import gaussian_kernel
 from usrdu_basicsr.kernelgan.postprocess import post_process
 
 SCRIPTS = ROOT / 'scripts' / 'benchmarks'
@@ -57,13 +59,24 @@ def test_invalid_batch_is_rejected(script: str, tmp_path: Path):
 def test_fixed_kernels():
     """Compare with closed forms."""
     assert centre_error(delta()) == pytest.approx(0.5**0.5)
-    assert centre_error(bicubic()) == pytest.approx(0, abs=1e-9)
+    bicubic = hr_kernel(np.ones((1, 1)), 2)
+    assert centre_error(bicubic) == pytest.approx(0, abs=1e-9)
     taps = np.array([-0.0234375, -0.0703125, 0.2265625, 0.8671875]) / 2  # the cubic at 1.75, 1.25, 0.75 and 0.25
-    np.testing.assert_allclose(bicubic()[8, 5:13], np.array([*taps, *taps[::-1]]) * taps[3], atol=1e-9)
-    kernel = gaussian_kernel(np.pi / 2, 1, 4)
+    np.testing.assert_allclose(bicubic[8, 5:13], np.array([*taps, *taps[::-1]]) * taps[3], atol=1e-9)
+    kernel = gaussian_kernel(2, 1, np.pi / 2, 2)
     offsets = np.arange(17) - 8.5
-    assert kernel.sum(0) @ offsets**2 == pytest.approx(1, rel=0.01)  # rotated by 90 degrees
+    assert kernel.sum(0) @ offsets**2 == pytest.approx(1, rel=0.01)  # the wide axis is vertical
     assert kernel.sum(1) @ offsets**2 == pytest.approx(4, rel=0.01)
+
+
+def test_random_kernel():
+    """Its covariance, in (row, column), is that of the drawn angle and variances."""
+    kernel, rng = random_kernel(np.random.default_rng(0)), np.random.default_rng(0)
+    angle, variances = rng.uniform(0, np.pi), rng.uniform(*VARIANCES, 2)
+    axes = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    covariance = np.cov(np.indices((17, 17)).reshape(2, -1), aweights=kernel.ravel(), ddof=0)
+    np.testing.assert_allclose(covariance, axes @ np.diag(variances) @ axes.T, atol=0.01)
+    assert centre_error(kernel) == pytest.approx(0, abs=0.01)
 
 
 def test_run_without_kernel_is_nan():
