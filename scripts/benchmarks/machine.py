@@ -5,13 +5,13 @@ import json
 import os
 import platform
 from collections.abc import Iterable
-from pathlib import Path
 from typing import Any
 
 import torch
 
 from usrdu_basicsr import __version__
 from usrdu_basicsr.cli.command_line import add_device, run_script
+from usrdu_basicsr.compat.probes import cpu_model
 from usrdu_basicsr.utils.device import pick_device
 from usrdu_basicsr.utils.errors import InputError
 from usrdu_basicsr.utils.precision import Precision
@@ -21,7 +21,7 @@ def describe(device: torch.device) -> dict[str, Any]:
     """Hardware and versions that figures depend on."""
     machine = {
         'device': device_name(device),
-        'cpu': cpu_name(),
+        'cpu': cpu_model(),
         'cores': os.cpu_count(),
         'python': platform.python_version(),
         'torch': torch.__version__,
@@ -40,13 +40,7 @@ def device_name(device: torch.device) -> str:
     """Name of a GPU; name, instructions and threads of a CPU."""
     if device.type == 'cuda':
         return torch.cuda.get_device_name(device)
-    return f'{cpu_name()} with {torch.backends.cpu.get_cpu_capability()}, {torch.get_num_threads()} threads'
-
-
-def cpu_name() -> str:
-    """Name of the processor."""
-    names = [line for line in Path('/proc/cpuinfo').read_text().splitlines() if line.startswith('model name')]
-    return names[0].partition(':')[2].strip() if names else platform.processor()
+    return f'{cpu_model()} with {torch.backends.cpu.get_cpu_capability()}, {torch.get_num_threads()} threads'
 
 
 def supported(precisions: Iterable[str], device: torch.device) -> list[str]:

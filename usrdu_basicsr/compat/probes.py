@@ -23,7 +23,7 @@ def devices() -> dict[str, str]:
 
     cpu = torch.device('cpu')
     report = {
-        'cpu': f'{_cpu_model()}, {os.cpu_count()} cores, {torch.get_num_threads()} threads, {_precisions(cpu)}',
+        'cpu': f'{cpu_model()}, {os.cpu_count()} cores, {torch.get_num_threads()} threads, {_precisions(cpu)}',
         'free memory': f'{(free_memory(cpu) or 0) / GIB:.1f} GiB',
         'cuda': f'{torch.version.cuda or "not in this build of torch"}',
     }
@@ -52,7 +52,8 @@ def _precisions(device: 'torch.device') -> str:
     return '/'.join(supported)
 
 
-def _cpu_model() -> str:
+def cpu_model() -> str:
+    """Name of the processor."""
     info = Path('/proc/cpuinfo')
     for line in info.read_text().splitlines() if info.is_file() else ():
         name, _, value = line.partition(':')
