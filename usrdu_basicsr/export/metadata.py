@@ -13,7 +13,7 @@ from torch import nn
 from usrdu_basicsr.inference.load_network import probe, size_multiple
 from usrdu_basicsr.options.reading import read_options_file
 from usrdu_basicsr.utils.errors import InputError
-from usrdu_basicsr.utils.files import read_bytes
+from usrdu_basicsr.utils.files import file_sha256
 from usrdu_basicsr.version import __version__
 
 logger = logging.getLogger(__name__)
@@ -47,7 +47,7 @@ def describe(network: nn.Module, checkpoint: Path, licence: str, options: Mappin
         'color': 'RGB, 0 to 1',
         'license': licence,
         'training_options_sha256': NOT_KNOWN if options is None else options_sha256(options),
-        'weights_sha256': hashlib.sha256(read_bytes(checkpoint)).hexdigest(),
+        'weights_sha256': file_sha256(checkpoint),
         'producer': f'usrdu_basicsr {__version__}',
     }
 
