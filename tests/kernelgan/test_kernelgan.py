@@ -18,6 +18,7 @@ from usrdu_basicsr.kernelgan.crops import SourceImages, centre_probability, draw
 from usrdu_basicsr.kernelgan.discriminator import PatchDiscriminators
 from usrdu_basicsr.kernelgan.generator import KernelGenerators
 from usrdu_basicsr.kernelgan.postprocess import (
+    axis_spreads,
     consensus,
     has_collapsed,
     post_process,
@@ -464,3 +465,15 @@ def test_x4_kernel_equals_downsampling_twice():
     torch.testing.assert_close(
         kernel_downsample(x, k4, 4)[..., 12:-12, 12:-12], twice[..., 12:-12, 12:-12], rtol=2e-3, atol=0
     )
+
+
+def test_axis_spreads():
+    """The variance of n equally weighted pixels in a line is (n ** 2 - 1) / 12."""
+    box = np.zeros((9, 11))
+    box[1:4, 2:9] = 0.5
+    np.testing.assert_allclose(axis_spreads(box), [(8 / 12) ** 0.5, 2], rtol=1e-12)
+    np.testing.assert_allclose(axis_spreads(box.T), [(8 / 12) ** 0.5, 2], rtol=1e-12)
+    np.testing.assert_allclose(axis_spreads(np.eye(5)[::-1]), [0, 2], atol=1e-7)  # pixels at distances of sqrt(2)
+    weights = np.zeros((3, 3))
+    weights[[0, 2, 1, 1], [1, 1, 0, 2]] = [3, 3, 1, 1]
+    np.testing.assert_allclose(axis_spreads(weights), [0.5, 0.75**0.5], rtol=1e-12)

@@ -19,7 +19,7 @@ from scipy.ndimage import center_of_mass
 
 from usrdu_basicsr.data.kernel_set import EXTENSIONS, read_kernel, write_kernel
 from usrdu_basicsr.kernelgan.constraints import CENTRE
-from usrdu_basicsr.kernelgan.postprocess import has_collapsed, kernel_error, post_process, x2_to_x4_kernel
+from usrdu_basicsr.kernelgan.postprocess import axis_spreads, has_collapsed, kernel_error, post_process, x2_to_x4_kernel
 from usrdu_basicsr.utils.errors import InputError
 from usrdu_basicsr.utils.files import write_text
 from usrdu_basicsr.utils.images import to_8bit, write_png
@@ -92,14 +92,12 @@ def kernel_record(raw: np.ndarray, kernel: np.ndarray, losses: Mapping[str, np.n
     """
     valid = [run for run in range(len(raw)) if not has_collapsed(raw[run])]
     centre = np.mean([center_of_mass(raw[run].astype(np.float64)) for run in valid], axis=0)
-    positions = np.indices(kernel.shape).reshape(2, -1)
-    variances = np.linalg.eigvalsh(np.cov(positions, aweights=kernel.clip(0).ravel(), ddof=0))
     return {
         'collapsed': len(raw) - len(valid),
         'losses': {name: round(float(values[valid].mean()), 6) for name, values in losses.items()},
         'sum': round(float(raw[valid].sum((1, 2)).mean()), 4),
         'centre_of_mass': [round(value, 4) for value in (centre - CENTRE).tolist()],
-        'spread': [round(float(variance) ** 0.5, 4) for variance in variances.clip(0)],
+        'spread': [round(value, 4) for value in axis_spreads(kernel.clip(0)).tolist()],
         'disagreement': round(float(np.mean([kernel_error(post_process(raw[run]), kernel) for run in valid])), 4),
     }
 

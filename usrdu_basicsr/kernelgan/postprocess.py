@@ -94,6 +94,20 @@ def kernel_error(kernel: np.ndarray, expected: np.ndarray) -> float:
     return float(np.linalg.norm(kernel - expected) / np.linalg.norm(expected))
 
 
+def axis_spreads(weights: np.ndarray) -> np.ndarray:
+    """Standard deviations of the positions of pixels along their narrowest and their widest axis.
+
+    Args:
+        weights: Weight of each pixel, `(H, W)`, >= 0, for example a blur kernel.
+
+    Returns:
+        `(2,)` float64, ascending, pixels.
+    """
+    positions = np.indices(weights.shape).reshape(2, -1)
+    covariance = np.cov(positions, aweights=weights.ravel(), ddof=0)
+    return np.sqrt(np.linalg.eigvalsh(covariance).clip(0))
+
+
 def _pad_to(kernel: np.ndarray, size: int) -> np.ndarray:
     return np.pad(kernel, (size - len(kernel)) // 2)
 
