@@ -26,9 +26,14 @@ def test_residual_dsn_starts_with_bicubic_downsampling():
     assert torch.equal(net(x, with_features=False).mean, bicubic_downsample(x, 4))
 
 
-@pytest.mark.parametrize('arguments', [{'scale': 3}, {'scale': 8}, {'residual': True, 'num_out_ch': 1}])
+@pytest.mark.parametrize(
+    'arguments',
+    [{'scale': 3}, {'scale': 8}, {'residual': True, 'num_out_ch': 1}, {'calibrated': True, 'num_out_ch': 1}],
+)
 def test_unsupported_settings(arguments: dict):
-    with pytest.raises(ValueError, match=r'UncertaintyDSN: (scale: got \d, expected 1, 2 or 4|residual needs)'):
+    with pytest.raises(
+        ValueError, match=r'UncertaintyDSN: (scale: got \d, expected 1, 2 or 4|residual needs|calibrated: got)'
+    ):
         UncertaintyDSN(**arguments)
 
 
@@ -53,8 +58,32 @@ def test_receptive_radius(scale: int, residual: bool, num_block: int):
 
 def test_options_from_weights():
     for options in (
-        {'num_in_ch': 3, 'num_out_ch': 3, 'num_feat': 8, 'num_block': 2, 'scale': 2, 'residual': True},
-        {'num_in_ch': 1, 'num_out_ch': 3, 'num_feat': 16, 'num_block': 1, 'scale': 1, 'residual': False},
-        {'num_in_ch': 3, 'num_out_ch': 3, 'num_feat': 4, 'num_block': 3, 'scale': 4, 'residual': False},
+        {
+            'num_in_ch': 3,
+            'num_out_ch': 3,
+            'num_feat': 8,
+            'num_block': 2,
+            'scale': 2,
+            'residual': True,
+            'calibrated': True,
+        },
+        {
+            'num_in_ch': 1,
+            'num_out_ch': 3,
+            'num_feat': 16,
+            'num_block': 1,
+            'scale': 1,
+            'residual': False,
+            'calibrated': False,
+        },
+        {
+            'num_in_ch': 3,
+            'num_out_ch': 3,
+            'num_feat': 4,
+            'num_block': 3,
+            'scale': 4,
+            'residual': False,
+            'calibrated': False,
+        },
     ):
         assert dsn_options(UncertaintyDSN(**options).state_dict()) == options

@@ -6,6 +6,7 @@ from typing import NamedTuple
 from basicsr.utils.registry import ARCH_REGISTRY
 from torch import Tensor, nn
 
+from usrdu_basicsr.archs.camera_noise import CameraNoise
 from usrdu_basicsr.ops.resize import bicubic_downsample
 
 
@@ -14,7 +15,7 @@ class DSNOutput(NamedTuple):
 
     Attributes:
         mean: Mean, `(N, C, H/s, W/s)`, RGB, unit range.
-        log_scale: Natural logarithm of the Laplace scale in 8-bit units, same shape as `mean`, >= -1.
+        log_scale: Natural logarithm of the Laplace scale in 8-bit units, same shape as `mean`, >= -1 unless calibrated.
         feature_log_scale: Log-scale of VGG conv5_4 features, `(N, 512, H // 16s, W // 16s)`; None if not requested.
     """
 
@@ -48,9 +49,12 @@ class UncertaintyDSN(nn.Module):
         scale: Downsampling factor: 1, 2 or 4.
         residual: False, as published: the network predicts the mean. True: the mean is the bicubic downsampling plus a
             predicted correction, initially zero. Short trainings then learn the degradation instead of downsampling.
+        calibrated: Whether the samples are calibrated to a camera (`usrdu calibrate`), see `CameraNoise`. Training
+            ignores the calibration.
 
     Raises:
-        ValueError: If `scale` is not 1, 2 or 4, or a residual network changes the number of channels.
+        ValueError: If `scale` is not 1, 2 or 4, a residual network changes the number of channels, or a calibrated one
+            does not have 3.
     """
 
     def __init__(
@@ -61,12 +65,15 @@ class UncertaintyDSN(nn.Module):
         num_block: int = 8,
         scale: int = 4,
         residual: bool = False,
+        calibrated: bool = False,
     ) -> None:
         super().__init__()
         if scale not in (1, 2, 4):
             raise ValueError(f'UncertaintyDSN: scale: got {scale}, expected 1, 2 or 4')
         if residual and num_in_ch != num_out_ch:
             raise ValueError(f'UncertaintyDSN: residual needs num_in_ch == num_out_ch: got {num_in_ch}, {num_out_ch}')
+        if calibrated and num_out_ch != 3:
+            raise ValueError(f'UncertaintyDSN: calibrated: got num_out_ch {num_out_ch}, expected 3 (RGB)')
         self.scale = scale
         self.residual = residual
         self.num_block = num_block
@@ -84,6 +91,7 @@ class UncertaintyDSN(nn.Module):
         else:
             self.conv_mean = nn.Conv2d(num_feat, num_out_ch, 3, padding=1)
         self.log_scale_head = nn.Sequential(*_convs([num_feat, num_feat, num_feat, num_out_ch], nn.ELU))
+        self.camera_noise = CameraNoise() if calibrated else None
         # Same output size and width as VGG19 conv5_4: four halvings, 512 channels.
         self.feature_head = nn.Sequential(
             *_convs([num_feat, num_feat, 128, 256, 512], nn.ReLU, nn.MaxPool2d(2)),
@@ -109,7 +117,10 @@ class UncertaintyDSN(nn.Module):
             mean = bicubic_downsample(x, self.scale) + self.conv_correction(feat)
         else:
             mean = self.conv_mean(feat)
-        return DSNOutput(mean, self.log_scale_head(feat), self.feature_head(feat) if with_features else None)
+        log_scale = self.log_scale_head(feat)
+        if self.camera_noise is not None and not self.training:
+            log_scale = self.camera_noise.log_scale(mean, log_scale)
+        return DSNOutput(mean, log_scale, self.feature_head(feat) if with_features else None)
 
 
 def _convs(widths: list[int], activation: type[nn.Module], *after: nn.Module) -> list[nn.Module]:

@@ -7,6 +7,7 @@ import sys
 from types import ModuleType
 
 from usrdu_basicsr.cli import (
+    calibrate,
     camera,
     check,
     convert,
@@ -32,6 +33,7 @@ COMMANDS: dict[str, tuple[ModuleType, str]] = {
     'generate': (generate, 'generate the LR distribution of HR images (stage 1)'),
     'upscale': (upscale, 'upscale images (stage 2)'),
     'camera': (camera, 'measure the blur, noise and JPEG settings of a camera'),
+    'calibrate': (calibrate, 'give the samples of a DSN the noise of its camera'),
     'kernels': (kernels, 'estimate blur kernels with KernelGAN'),
     'check': (check, 'check datasets'),
     'lmdb': (lmdb, 'pack images into LMDBs'),

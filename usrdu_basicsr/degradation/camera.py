@@ -2,8 +2,8 @@
 
 import json
 import math
+from collections import Counter
 from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -14,13 +14,12 @@ from torch import Tensor
 from usrdu_basicsr.data.exchanged_folders import exchange_warning
 from usrdu_basicsr.data.kernel_set import write_kernel
 from usrdu_basicsr.degradation.camera_estimator import BIN_CENTRES, CameraEstimator
-from usrdu_basicsr.degradation.jpeg import jpeg_settings
+from usrdu_basicsr.degradation.jpeg import source_settings
 from usrdu_basicsr.degradation.noise import Noise
 from usrdu_basicsr.degradation.patch_spectra import patch_spectra
 from usrdu_basicsr.kernelgan.kernel_files import contact_sheet
 from usrdu_basicsr.storage.open_source import open_source
-from usrdu_basicsr.storage.source import IMAGE, Source, evenly_spaced
-from usrdu_basicsr.utils.errors import InputError
+from usrdu_basicsr.storage.source import IMAGE
 from usrdu_basicsr.utils.files import output_folder, write_text
 from usrdu_basicsr.utils.images import write_png
 
@@ -102,18 +101,11 @@ def measure_camera(lr: str | Path, hr: str | Path | None, scale: int, images: in
     warnings = list(_warnings(counts, estimate.noise, len(resampled)))
     if hr_source is not None and (warning := exchange_warning(hr_source, lr_source)):
         warnings.append(warning)
-    jpeg = dict(jpeg_settings(_contents(lr_source, images)).most_common())
-    compressed = sum(count for settings, count in jpeg.items() if 'quality' in settings)
-    if compressed > MIN_FILES * sum(jpeg.values()):
+    settings = source_settings(lr_source, images)
+    if sum(each.quality > 0 for each in settings) > MIN_FILES * len(settings):
         warnings.append('The images are JPEG-compressed: the noise is that after compression, and the kernel is rough.')
+    jpeg = dict(Counter(each.label for each in settings).most_common())
     return Camera(scale, counts, numbers, estimate.kernel, estimate.noise, estimate.power, jpeg, warnings)
-
-
-def _contents(source: Source, images: int) -> Iterator[bytes]:
-    """Contents of the measured files that can be read."""
-    for index in evenly_spaced(source, images):
-        with suppress(InputError):
-            yield source.content(index)
 
 
 def _warnings(counts: dict[str, int], noise: Noise, resampled: int) -> Iterator[str]:

@@ -8,13 +8,14 @@ import torch
 from scipy.optimize import nnls
 from torch import Tensor
 
+from usrdu_basicsr.archs.camera_noise import KNOTS
 from usrdu_basicsr.degradation.blur_kernel import check_texture, hr_kernel, lr_kernel
-from usrdu_basicsr.degradation.noise import BINS, Noise, NoiseEstimator
+from usrdu_basicsr.degradation.noise import Noise, NoiseEstimator
 from usrdu_basicsr.degradation.patch_spectra import PATCH, PatchSpectra
 from usrdu_basicsr.utils.errors import InputError
 
 CHANNELS = ('red', 'green', 'blue')
-BIN_CENTRES = (torch.arange(BINS) + 0.5) * 256 / BINS - 0.5  # gray levels
+BIN_CENTRES = (torch.arange(KNOTS) + 0.5) * 256 / KNOTS - 0.5  # gray levels
 
 
 @dataclass(frozen=True)
@@ -36,10 +37,8 @@ class Estimate:
 
     def numbers(self) -> dict[str, float]:
         """All numbers that have an interval, by name; see docs/camera.md."""
-        middle = len(self.noise.autocorrelation) // 2
         numbers = _by_channel('noise', self.noise.variance.sqrt())
-        numbers['noise_correlation_x'] = float(self.noise.autocorrelation[middle, middle + 1])
-        numbers['noise_correlation_y'] = float(self.noise.autocorrelation[middle + 1, middle])
+        numbers['noise_correlation_x'], numbers['noise_correlation_y'] = self.noise.neighbours
         numbers |= dict(zip(('noise_gaussian', 'noise_poisson'), poisson_gaussian(self.noise.curve), strict=True))
         if self.kernel is not None and self.tone is not None:
             numbers |= dict(zip(('blur_narrow', 'blur_wide'), spreads(self.kernel), strict=True))
@@ -55,7 +54,7 @@ def poisson_gaussian(curve: Tensor) -> tuple[float, float]:
     """Fit `variance = constant + slope * brightness` to the mean of the channels, both at least 0.
 
     Args:
-        curve: `(BINS, 3)`, `Noise.curve`.
+        curve: `(KNOTS, 3)`, `Noise.curve`.
 
     Returns:
         Constant in squared gray levels and slope in gray levels.

@@ -1,19 +1,19 @@
 """JPEG settings of image files, from their quantisation tables or from pixels that were compressed before."""
 
 import io
-from collections import Counter
-from collections.abc import Iterable
+from contextlib import suppress
 from functools import cache
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image, JpegImagePlugin, UnidentifiedImageError
 from scipy.fft import dctn
 
+from usrdu_basicsr.storage.source import Source, evenly_spaced
 from usrdu_basicsr.utils.errors import InputError
 from usrdu_basicsr.utils.images import decode_image
 
 SUBSAMPLING = {0: '4:4:4', 1: '4:2:2', 2: '4:2:0'}
-NO_JPEG, UNREADABLE = 'no JPEG', 'unreadable'
 QUALITIES = range(5, 97)  # that are recognised in pixels; above, all steps are about 1 gray level
 LUMA_BGR = (0.114, 0.587, 0.299)
 ROUNDING = 0.2  # standard deviation of a coefficient after rounding to 8-bit RGB
@@ -23,30 +23,41 @@ MIN_COEFFICIENTS = 100
 MIN_EVIDENCE = 0.3  # log-likelihood ratio per coefficient
 
 
-def jpeg_settings(contents: Iterable[bytes]) -> Counter[str]:
-    """Count the JPEG settings of files.
+class JPEGSettings(NamedTuple):
+    """JPEG settings of a file.
 
-    Args:
-        contents: Contents of image files of any format.
-
-    Returns:
-        Number of files by settings: `quality 85, 4:2:0` from quantisation tables, with the quality of libjpeg whose
-        tables are nearest; `estimated quality 85` from the pixels of other formats; `no JPEG`; `unreadable`.
+    Attributes:
+        quality: Of libjpeg; 0 without compression.
+        label: Text such as `quality 85, 4:2:0` for settings from quantisation tables, with the nearest quality;
+            `estimated quality 85` from the pixels of other formats; `no JPEG`; `unreadable`.
     """
-    return Counter(_settings(content) for content in contents)
+
+    quality: int
+    label: str
 
 
-def _settings(content: bytes) -> str:
+def source_settings(source: Source, images: int) -> list[JPEGSettings]:
+    """JPEG settings of at most `images` evenly spaced files; missing ones are left out."""
+    settings = []
+    for index in evenly_spaced(source, images):
+        with suppress(InputError):
+            settings.append(jpeg_settings(source.content(index)))
+    return settings
+
+
+def jpeg_settings(content: bytes) -> JPEGSettings:
+    """JPEG settings of the content of an image file of any format."""
     try:
         with Image.open(io.BytesIO(content)) as image:
             tables = getattr(image, 'quantization', None)
             if tables:
-                return f'quality {_nearest_quality(next(iter(tables.values())))}, {_sampling(image)}'
+                quality = _nearest_quality(next(iter(tables.values())))
+                return JPEGSettings(quality, f'quality {quality}, {_sampling(image)}')
         pixels = decode_image(content, 'image')
     except (UnidentifiedImageError, Image.DecompressionBombError, OSError, ValueError, InputError):
-        return UNREADABLE
-    quality = estimate_quality(pixels) if pixels.dtype == np.uint8 else None
-    return NO_JPEG if quality is None else f'estimated quality {quality}'
+        return JPEGSettings(0, 'unreadable')
+    estimate = estimate_quality(pixels) if pixels.dtype == np.uint8 else None
+    return JPEGSettings(0, 'no JPEG') if estimate is None else JPEGSettings(estimate, f'estimated quality {estimate}')
 
 
 def _sampling(image: Image.Image) -> str:

@@ -5,16 +5,16 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from usrdu_basicsr.archs.camera_noise import KNOTS
 from usrdu_basicsr.degradation.patch_spectra import COVARIANCE_BAND, PATCH, PatchSpectra
 from usrdu_basicsr.ops.autocovariance import autocovariance_spectrum, fit_autocovariance
 from usrdu_basicsr.ops.spectrum import frequency_halves, frequency_radius
 
-FLAT_SHARE, MIN_FLAT = 0.003, 30  # share and number of patches that are regarded as flat
+FLAT_SHARE, MIN_FLAT = 0.01, 30  # share and number of patches that are regarded as flat
 MAX_CLIPPED, LEAST_CLIPPED = 0.002, 100  # usable patches: clipped share, or number if too few have less
 UNUSABLE = 0.5  # clipped share of patches that are never used
 # Frequencies in cycles per pixel
 LOW, LOWER, UPPER = 0.06, 0.3, 0.4
-BINS = 8  # of the brightness, from 0 to 255
 BIN_SHARE, MIN_IN_BIN = 0.05, 10  # share and number of flat patches of a bin; bins with fewer patches have no value
 MIN_COLOR = 1.3  # variance of noise that is not white, relative to its power above `UPPER`
 
@@ -27,7 +27,7 @@ class Noise:
         variance: `(3,)` RGB, squared gray levels.
         autocorrelation: `(7, 7)`, mean of the channels, 1 in the middle.
         color_correlation: `(3, 3)` RGB.
-        curve: `(BINS, 3)`, variance of patches by brightness, at the centres of equal bins from 0 to 255; NaN for bins
+        curve: `(KNOTS, 3)`, variance of patches by brightness, at the centres of equal bins from 0 to 255; NaN for bins
             with few patches.
         flatness: Power of the flat patches above 0.4 cycles per pixel relative to that below 0.3; 1 for white noise
             without texture.
@@ -43,6 +43,12 @@ class Noise:
     def is_white(self) -> bool:
         """Whether no correlation of pixels was found."""
         return int(self.autocorrelation.count_nonzero()) == 1
+
+    @property
+    def neighbours(self) -> tuple[float, float]:
+        """Correlation of horizontal and of vertical neighbours."""
+        middle = len(self.autocorrelation) // 2
+        return float(self.autocorrelation[middle, middle + 1]), float(self.autocorrelation[middle + 1, middle])
 
     def spectrum(self, size: int) -> Tensor:
         """Power spectrum, mean of the channels, `(size, size)`, squared gray levels."""
@@ -68,7 +74,7 @@ class NoiseEstimator:
         self.low_order = power[:, low].mean(-1).argsort()
         least = spectra.clipped.kthvalue(min(LEAST_CLIPPED, len(spectra.clipped))).values
         self.usable = spectra.clipped <= least.clamp(MAX_CLIPPED, UNUSABLE)
-        self.bin = (spectra.brightness.mean(1) * BINS / 256).long()
+        self.bin = (spectra.brightness.mean(1) * KNOTS / 256).long()
 
     def __call__(self, image_weights: Tensor) -> Noise | None:
         """Estimate the noise.
@@ -119,9 +125,9 @@ class NoiseEstimator:
         return power, covariance
 
     def _curve(self, weights: Tensor, band: Tensor) -> Tensor:
-        """Average power in a band of the flat patches of each bin of brightness, `(BINS, 3)`."""
-        curve = torch.full((BINS, 3), torch.nan)
-        for number in range(BINS):
+        """Average power in a band of the flat patches of each bin of brightness, `(KNOTS, 3)`."""
+        curve = torch.full((KNOTS, 3), torch.nan)
+        for number in range(KNOTS):
             inside = weights * (self.bin == number)
             if (total := float(inside.sum())) >= 2 * MIN_IN_BIN:
                 power, _ = self._flat_patches(inside, max(MIN_IN_BIN, BIN_SHARE * total))

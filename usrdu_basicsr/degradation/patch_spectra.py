@@ -1,7 +1,7 @@
 """Power spectra of patches of a folder of images."""
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -16,6 +16,7 @@ from usrdu_basicsr.storage.source import Source, evenly_spaced
 from usrdu_basicsr.utils.errors import InputError
 from usrdu_basicsr.utils.images import to_float
 
+ImageSpectra = tuple[Tensor, ...]  # fields of `PatchSpectra` but `image`, of one image
 logger = logging.getLogger(__name__)
 
 PATCH = 32  # side of a patch in LR pixels
@@ -61,38 +62,58 @@ def patch_spectra(source: Source, scale: int, images: int, workers: int) -> Patc
     Raises:
         InputError: If no image can be read and is large enough. Single ones are logged.
     """
-    results: list[tuple[Tensor, ...]] = []
     with ThreadPoolExecutor(workers) as threads:
-        for result in threads.map(lambda index: _image_spectra(source, index, scale), evenly_spaced(source, images)):
-            if result is not None:
-                results.append(result)
-    if not results:
+        results = list(
+            threads.map(lambda index: _read_and_measure(source, index, scale), evenly_spaced(source, images))
+        )
+    spectra = combine_spectra(results)
+    if spectra is None:
         side = _side(scale)
         raise InputError(f"'{source.root}': got no readable image of at least {side}x{side} pixels. Add images")
-    image = torch.arange(len(results)).repeat_interleave(torch.tensor([len(each[0]) for each in results]))
-    power, *others = (torch.cat(parts) for parts in zip(*results, strict=True))
-    return PatchSpectra(power, image, *others)
+    return spectra
 
 
-def _image_spectra(source: Source, index: int, scale: int) -> tuple[Tensor, ...] | None:
-    """Spectra, clipped shares, brightness and covariance of the patches of one image, or None if it is unusable."""
+def _read_and_measure(source: Source, index: int, scale: int) -> ImageSpectra | None:
     try:
-        image = to_float(source.read(index))
+        image = source.read(index)
     except InputError as error:
         logger.warning('Image skipped: %s', error)
         return None
-    found = list(_patches(image, scale, np.random.default_rng(index)))
-    if not found:
+    spectra = image_spectra(image, index, scale)
+    if spectra is None:
         size = f'{image.shape[0]}x{image.shape[1]}'
         logger.warning("Image skipped: '%s': got %s pixels, too small for a patch", source.name(index), size)
+    return spectra
+
+
+def combine_spectra(images: Iterable[ImageSpectra | None]) -> PatchSpectra | None:
+    """Combine the spectra of images, each by `image_spectra`; None if no image is large enough."""
+    usable = [each for each in images if each is not None]
+    if not usable:
+        return None
+    image = torch.arange(len(usable)).repeat_interleave(torch.tensor([len(each[0]) for each in usable]))
+    power, *others = (torch.cat(parts) for parts in zip(*usable, strict=True))
+    return PatchSpectra(power, image, *others)
+
+
+def image_spectra(image: np.ndarray, seed: int, scale: int = 1) -> ImageSpectra | None:
+    """Spectra of random patches of an image; None if it is too small.
+
+    Args:
+        image: `(H, W, 3)` BGR, uint8, uint16 or float32.
+        seed: Random seed of the patches.
+        scale: See `patch_spectra`.
+    """
+    found = list(_patches(to_float(image), scale, np.random.default_rng(seed)))
+    if not found:
         return None
     patches = torch.stack(found)
     if scale > 1:
         patches = bicubic_downsample(patches, scale)[..., MARGIN:-MARGIN, MARGIN:-MARGIN]
-    return measure_patches(patches)
+    return _measure(patches)
 
 
-def measure_patches(patches: Tensor) -> tuple[Tensor, ...]:
+def _measure(patches: Tensor) -> ImageSpectra:
     """Fields of `PatchSpectra` but `image` of patches `(N, 3, P, P)`, RGB, [0, 1]."""
     clipped = ((patches <= 0) | (patches >= 1)).float().mean((1, 2, 3))
     spectrum = patch_spectrum(255 * patches)

@@ -66,6 +66,8 @@ def generate_set(
         'precision': precision,
         'version': __version__,
     }
+    if sampler.noise is not None:
+        description['noise'] = sampler.noise.description()
     _check_description(output, description)
     _write_description(output, description)
 

@@ -54,6 +54,7 @@ def dsn_options(weights: Weights) -> dict[str, Any]:
         'num_block': _count_body_modules(weights),
         'scale': 2 ** sum(name.startswith('down.') and value.ndim == 4 for name, value in weights.items()),
         'residual': 'conv_correction.weight' in weights,
+        'calibrated': 'camera_noise.taps' in weights,
     }
 
 

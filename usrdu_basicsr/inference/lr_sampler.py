@@ -1,5 +1,6 @@
 """Sample LR images of an HR image from the distribution that a DSN predicts."""
 
+from copy import deepcopy
 from pathlib import Path
 
 import numpy as np
@@ -7,11 +8,11 @@ import torch
 from basicsr.utils import img2tensor
 from torch import Tensor
 
+from usrdu_basicsr.archs.camera_noise import sample_lr
 from usrdu_basicsr.archs.dsn_arch import UncertaintyDSN
 from usrdu_basicsr.inference.load_network import load_dsn
 from usrdu_basicsr.inference.pixels import check_image
 from usrdu_basicsr.inference.tiles import downsample_in_tiles
-from usrdu_basicsr.ops.laplace import sample_laplace
 from usrdu_basicsr.utils.device import pick_device
 from usrdu_basicsr.utils.errors import InputError
 from usrdu_basicsr.utils.images import to_8bit, to_float
@@ -37,6 +38,7 @@ class LRSampler:
         self.precision.set_tf32()
         self.precision.prepare(dsn)
         self.dsn = dsn.to(memory_format=torch.channels_last)  # faster on a CPU too
+        self.noise = deepcopy(dsn.camera_noise).cpu() if dsn.camera_noise is not None else None
         self.scale = dsn.scale
 
     def __call__(self, image: np.ndarray, count: int = 1, seed: int | None = None) -> np.ndarray:
@@ -63,8 +65,12 @@ class LRSampler:
         mean, log_scale = map(torch.from_numpy, self.predict(to_float(image)))
         generator = torch.Generator()
         generator.manual_seed(generator.seed() if seed is None else seed)
-        samples = [sample_laplace(mean, log_scale, generator).numpy() for _ in range(count)]
-        return np.stack([to_8bit(lr[..., ::-1]) for lr in samples])
+        return np.stack([self.sample(mean, log_scale, generator) for _ in range(count)])
+
+    def sample(self, mean: Tensor, log_scale: Tensor, generator: torch.Generator) -> np.ndarray:
+        """Sample an LR image, `(H, W, 3)` uint8 BGR, of a distribution, `(H, W, 3)` RGB each, as `predict` returns."""
+        lr = sample_lr(mean.permute(2, 0, 1)[None], log_scale.permute(2, 0, 1)[None], self.noise, generator)
+        return to_8bit(lr[0].permute(1, 2, 0).flip(2).numpy())
 
     def predict(self, image: np.ndarray, tile: int = TILE) -> tuple[np.ndarray, np.ndarray]:
         """Predict the LR distribution of one HR image.

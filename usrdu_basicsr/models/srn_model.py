@@ -1,5 +1,6 @@
 """Stage 2: train a super-resolution network on LR images sampled from the learned distribution."""
 
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -8,12 +9,13 @@ from basicsr.losses import build_loss
 from basicsr.utils.registry import MODEL_REGISTRY
 from torch import Tensor
 
+from usrdu_basicsr.archs.camera_noise import CameraNoise, sample_lr
 from usrdu_basicsr.models.base_model import USRDUBaseModel
 from usrdu_basicsr.models.optimizer_step import grad_sync
 from usrdu_basicsr.ops.filters import gradient_image
-from usrdu_basicsr.ops.laplace import sample_laplace
 from usrdu_basicsr.ops.patches import crop_and_augment, round_to_8bit
 from usrdu_basicsr.options.schema.checkpoints import SRNPathOptions
+from usrdu_basicsr.storage.generated_set import generated_noise
 
 
 @MODEL_REGISTRY.register()
@@ -41,6 +43,17 @@ class GradientGANModel(USRDUBaseModel):
             param_key = SRNPathOptions.from_options(self.opt['path']).param_key_dsn
             self.load_network(self.net_dsn, self.opt['path']['pretrain_network_dsn'], param_key=param_key)
             self.prepare(self.net_dsn)
+        self.camera_noise = self._camera_noise()
+
+    def _camera_noise(self) -> CameraNoise | None:
+        """Calibration of the DSN, or of the DSN that generated the set."""
+        if self.net_dsn is not None:
+            return self.net_dsn.camera_noise
+        dataset = self.opt.get('datasets', {}).get('train', {})
+        if dataset.get('type') != 'UncertaintyPairedDataset':
+            return None
+        noise = generated_noise(Path(dataset['dataroot_lq']).expanduser().parent)
+        return None if noise is None else CameraNoise.from_description(noise).to(self.device)
 
     def feed_data(self, data: dict[str, Tensor]) -> None:
         """Set the batch: `gt` `(N, 3, H, W)`, `lq`, `log_scale` `(N, 3, H/s, W/s)`, `crop` `(N, 5)`, or None."""
@@ -59,7 +72,7 @@ class GradientGANModel(USRDUBaseModel):
 
     def training_lq(self) -> Tensor:
         """LR images of this step, `(N, 3, H/s, W/s)`."""
-        return self.lq if self.log_scale is None else sample_laplace(self.lq, self.log_scale)
+        return self.lq if self.log_scale is None else sample_lr(self.lq, self.log_scale, self.camera_noise)
 
     def optimize_parameters(self, current_iter: int) -> None:
         """Update the generator, then the discriminator."""

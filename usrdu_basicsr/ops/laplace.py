@@ -4,6 +4,7 @@ import math
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 
 def uncertainty_term(distance: Tensor, log_scale: Tensor) -> Tensor:
@@ -35,18 +36,33 @@ def laplace_nll(distance: Tensor, log_scale: Tensor) -> Tensor:
     return math.log(2) + log_scale + distance * (-log_scale).exp()
 
 
-def sample_laplace(mean: Tensor, log_scale: Tensor, generator: torch.Generator | None = None) -> Tensor:
-    """Sample a generated LR image: `mean + Laplace(0, exp(log_scale)) / 255`.
+def sample_laplace(
+    mean: Tensor,
+    log_scale: Tensor,
+    generator: torch.Generator | None = None,
+    taps: Tensor | None = None,
+    mix: Tensor | None = None,
+) -> Tensor:
+    """Sample a generated LR image: `mean + noise * exp(log_scale) / 255`, as published with unit Laplace noise.
 
     Args:
         mean: `(N, C, H, W)` in [0, 1].
         log_scale: Natural logarithm of the Laplace scale in 8-bit units, same shape.
         generator: Random generator on the device of `mean`; torch's default generator if None.
+        taps: `(k, k)`, k odd, filter that correlates the noise of neighbouring pixels; a single 1 changes nothing.
+        mix: `(C, C)`, channels of the noise as combinations of independent ones; given with `taps`.
 
     Returns:
         Tensor of the same shape as `mean`, not clipped.
     """
+    size = list(mean.shape)
+    if taps is not None:
+        size[2:] = (side + len(taps) - 1 for side in size[2:])
     # The difference of two unit exponentials is a unit Laplace. Unlike the inverse CDF, it is always finite.
-    plus = torch.empty_like(mean).exponential_(generator=generator)
-    minus = torch.empty_like(mean).exponential_(generator=generator)
-    return mean + (plus - minus) * log_scale.exp() / 255
+    plus = torch.empty(size, dtype=mean.dtype, device=mean.device).exponential_(generator=generator)
+    minus = torch.empty_like(plus).exponential_(generator=generator)
+    noise = plus - minus
+    if taps is not None and mix is not None:
+        noise = F.conv2d(noise.flatten(0, 1)[:, None], taps[None, None])[:, 0].unflatten(0, mean.shape[:2])
+        noise = torch.einsum('dc,nchw->ndhw', mix, noise)
+    return mean + noise * log_scale.exp() / 255

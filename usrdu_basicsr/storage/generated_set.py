@@ -90,6 +90,31 @@ def read_description(folder: Path) -> dict[str, Any] | None:
     return description
 
 
+def generated_noise(folder: Path) -> dict[str, Any] | None:
+    """Read how the noise of a set by a calibrated DSN is sampled; None for other sets and folders.
+
+    Returns:
+        `taps` and `mix`, matrices as lists, and `jpeg`, probabilities by quality; see `archs.camera_noise`.
+
+    Raises:
+        InputError: If `generation.json` is invalid.
+    """
+    noise = (read_description(folder) or {}).get('noise')
+    if noise is None:
+        return None
+    try:
+        taps, mix = (np.array(noise[key], np.float64) for key in ('taps', 'mix'))
+        jpeg = {int(quality): float(probability) for quality, probability in noise['jpeg'].items()}
+        values = np.array([*taps.flat, *mix.flat, *jpeg.values()])
+        valid = taps.shape == (7, 7) and mix.shape == (3, 3) and np.isfinite(values).all()
+        valid = valid and len(jpeg) > 0 and min(jpeg) >= 0 and max(jpeg) <= 100 and min(jpeg.values()) >= 0
+    except (AttributeError, KeyError, TypeError, ValueError):
+        valid = False
+    if not valid:
+        raise InputError(f"'{folder / DESCRIPTION}': got an invalid noise. Generate the set again")
+    return noise
+
+
 def write_description(folder: Path, description: dict[str, Any]) -> None:
     """Write `generation.json` atomically."""
     write_text(folder / DESCRIPTION, json.dumps(description, indent=2) + '\n')
