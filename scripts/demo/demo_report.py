@@ -36,8 +36,8 @@ def main() -> int:
     from basicsr.metrics import calculate_psnr, calculate_ssim
     from basicsr.utils import img2tensor
 
+    from usrdu_basicsr.archs.camera_noise import sample_lr
     from usrdu_basicsr.inference.lr_sampler import load_sampler
-    from usrdu_basicsr.ops.laplace import sample_laplace
     from usrdu_basicsr.ops.noise import noise_level
     from usrdu_basicsr.ops.resize import bicubic_downsample
     from usrdu_basicsr.utils.files import write_text
@@ -68,7 +68,7 @@ def main() -> int:
             'real LR': img2tensor(real)[None],
             'bicubic LR': bicubic_downsample(img2tensor(hr)[None], SCALE),
             'generated LR: mean': mean,
-            'generated LR: sampled': sample_laplace(mean, log_scale, generator),
+            'generated LR: sampled': sample_lr(mean, log_scale, sampler.noise, generator),
         }.items():
             noises.setdefault(name, []).append(noise(lr))
         heat = heat_map(log_scale[0].mean(0).numpy())

@@ -14,6 +14,7 @@ from usrdu_basicsr.version import __version__
 
 USRDU = ('-m', 'usrdu_basicsr')
 SCRIPTS = {
+    'audit': 'audit',
     'calibrate': 'calibrate',
     'camera': 'measure_camera',
     'check': 'check_dataset',

@@ -7,6 +7,7 @@ import sys
 from types import ModuleType
 
 from usrdu_basicsr.cli import (
+    audit,
     calibrate,
     camera,
     check,
@@ -34,6 +35,7 @@ COMMANDS: dict[str, tuple[ModuleType, str]] = {
     'upscale': (upscale, 'upscale images (stage 2)'),
     'camera': (camera, 'measure the blur, noise and JPEG settings of a camera'),
     'calibrate': (calibrate, 'give the samples of a DSN the noise of its camera'),
+    'audit': (audit, 'compare a generated set with the images of the camera'),
     'kernels': (kernels, 'estimate blur kernels with KernelGAN'),
     'check': (check, 'check datasets'),
     'lmdb': (lmdb, 'pack images into LMDBs'),

@@ -32,7 +32,7 @@ def check_texture(name: str, power: Tensor, noise: Tensor) -> None:
         power: Average power spectrum, `(P, P)`.
         noise: Power spectrum of the noise, `(P, P)`.
     """
-    equal = _equal_band(len(power))
+    equal = equal_band(len(power))
     texture, level = float((power - noise)[equal].mean()), float(noise[equal].mean())
     if texture >= max(MIN_TEXTURE, level):
         return
@@ -58,7 +58,7 @@ def lr_kernel(lr_power: Tensor, noise: Tensor, hr_power: Tensor) -> np.ndarray |
     signal = (lr_power - noise).clamp(min=0)
     signal = signal**3 / (signal**2 + (NOISE_TOLERANCE * noise) ** 2).clamp(min=1e-12)
     ratio = signal / hr_power
-    contrast = ratio[_equal_band(len(ratio))].mean()
+    contrast = ratio[equal_band(len(ratio))].mean()
     if not contrast > 0:
         return None
     transfer = (ratio / contrast).sqrt().clamp(max=MAX_GAIN)
@@ -71,7 +71,8 @@ def lr_kernel(lr_power: Tensor, noise: Tensor, hr_power: Tensor) -> np.ndarray |
     return kernel / kernel.sum()
 
 
-def _equal_band(size: int) -> Tensor:
+def equal_band(size: int) -> Tensor:
+    """Mask `(size, size)` of the frequencies at which no camera blurs."""
     radius = frequency_radius(size)
     return (radius > EQUAL_BAND[0]) & (radius < EQUAL_BAND[1])
 

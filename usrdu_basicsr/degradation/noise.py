@@ -91,7 +91,7 @@ class NoiseEstimator:
         needed = max(MIN_FLAT, FLAT_SHARE * float(weights.sum()))
         power, covariance = self._flat_patches(weights, needed)
         flat, shares = _first(self.low_order, weights, needed)
-        upper = torch.tensordot(shares, self.spectra.power[flat], 1)[:, self.radius > UPPER].mean(-1)
+        upper = torch.tensordot(shares, self.spectra.noise_power[flat], 1)[:, self.radius > UPPER].mean(-1)
         autocovariance = fit_autocovariance(torch.cat([power, power.mean(0, keepdim=True)]))
         middle = autocovariance.shape[-1] // 2
         fitted = autocovariance[:, middle, middle]
@@ -120,7 +120,7 @@ class NoiseEstimator:
         for half, other in ((0, 1), (1, 0)):
             flat, shares = _first(self.order[half], weights, needed)
             mask = self.halves[other]
-            power[:, mask] = torch.tensordot(shares, self.spectra.power[flat], 1)[:, mask]
+            power[:, mask] = torch.tensordot(shares, self.spectra.noise_power[flat], 1)[:, mask]
             covariance += torch.tensordot(shares, self.spectra.covariance[flat, other], 1) / 2
         return power, covariance
 

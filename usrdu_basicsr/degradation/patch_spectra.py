@@ -31,14 +31,16 @@ class PatchSpectra:
 
     Attributes:
         power: `(N, 3, P, P)` float32, RGB, squared gray levels.
+        noise_power: That of the noise if the noise-free images are known; otherwise `power`.
         image: `(N,)` index of the image of each patch.
         clipped: `(N,)` share of black or white values, which have no noise.
         brightness: `(N, 3)` mean, RGB, gray levels.
-        covariance: `(N, 2, 3, 3)` of the RGB channels above `COVARIANCE_BAND` cycles per pixel, in each of
+        covariance: `(N, 2, 3, 3)` of the noise of the RGB channels above `COVARIANCE_BAND` cycles per pixel, in each of
             `ops.spectrum.frequency_halves`, squared gray levels.
     """
 
     power: Tensor
+    noise_power: Tensor
     image: Tensor
     clipped: Tensor
     brightness: Tensor
@@ -92,17 +94,20 @@ def combine_spectra(images: Iterable[ImageSpectra | None]) -> PatchSpectra | Non
     if not usable:
         return None
     image = torch.arange(len(usable)).repeat_interleave(torch.tensor([len(each[0]) for each in usable]))
-    power, *others = (torch.cat(parts) for parts in zip(*usable, strict=True))
-    return PatchSpectra(power, image, *others)
+    power, noise_power, *others = (torch.cat(parts) for parts in zip(*usable, strict=True))
+    return PatchSpectra(power, noise_power, image, *others)
 
 
-def image_spectra(image: np.ndarray, seed: int, scale: int = 1) -> ImageSpectra | None:
+def image_spectra(
+    image: np.ndarray, seed: int, scale: int = 1, noise_free: np.ndarray | None = None
+) -> ImageSpectra | None:
     """Spectra of random patches of an image; None if it is too small.
 
     Args:
         image: `(H, W, 3)` BGR, uint8, uint16 or float32.
         seed: Random seed of the patches.
         scale: See `patch_spectra`.
+        noise_free: The image without its noise, if known, at scale 1.
     """
     found = list(_patches(to_float(image), scale, np.random.default_rng(seed)))
     if not found:
@@ -110,17 +115,17 @@ def image_spectra(image: np.ndarray, seed: int, scale: int = 1) -> ImageSpectra 
     patches = torch.stack(found)
     if scale > 1:
         patches = bicubic_downsample(patches, scale)[..., MARGIN:-MARGIN, MARGIN:-MARGIN]
-    return _measure(patches)
-
-
-def _measure(patches: Tensor) -> ImageSpectra:
-    """Fields of `PatchSpectra` but `image` of patches `(N, 3, P, P)`, RGB, [0, 1]."""
+    noise = patches
+    if noise_free is not None:
+        noise = patches - torch.stack(list(_patches(noise_free, scale, np.random.default_rng(seed))))
     clipped = ((patches <= 0) | (patches >= 1)).float().mean((1, 2, 3))
-    spectrum = patch_spectrum(255 * patches)
+    spectrum = patch_spectrum(255 * noise)
     upper = frequency_radius(PATCH) > COVARIANCE_BAND
     parts = [spectrum[..., half & upper] for half in frequency_halves(PATCH)]  # (N, 3, frequencies) each
     covariance = torch.stack([(part @ part.mH).real / part.shape[-1] for part in parts], 1)
-    return spectrum.abs().square(), clipped, 255 * patches.mean((2, 3)), covariance
+    noise_power = spectrum.abs().square()
+    power = noise_power if noise_free is None else patch_spectrum(255 * patches).abs().square()
+    return power, noise_power, clipped, 255 * patches.mean((2, 3)), covariance
 
 
 def _side(scale: int) -> int:

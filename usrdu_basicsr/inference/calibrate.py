@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from basicsr.utils import img2tensor
 from torch import Tensor
 
 from usrdu_basicsr.archs.camera_noise import QUALITIES, TAPS, CameraNoise, sample_lr
@@ -16,6 +17,8 @@ from usrdu_basicsr.degradation.patch_spectra import PATCH, PatchSpectra, combine
 from usrdu_basicsr.inference.load_network import dsn_options
 from usrdu_basicsr.inference.lr_sampler import LRSampler
 from usrdu_basicsr.ops.autocovariance import autocovariance_spectrum
+from usrdu_basicsr.ops.linear_fit import apply_filter, fit_filter
+from usrdu_basicsr.ops.resize import bicubic_downsample
 from usrdu_basicsr.storage.open_source import open_source
 from usrdu_basicsr.storage.source import IMAGE, evenly_spaced
 from usrdu_basicsr.utils.errors import InputError
@@ -53,12 +56,18 @@ class Samples:
     def __init__(self, dsn: UncertaintyDSN, hr: str | Path, images: int) -> None:
         sampler, source = LRSampler(dsn), open_source(hr, IMAGE)
         self.predictions: list[list[Tensor]] = []
+        bicubic = []
         for index in evenly_spaced(source, images):
             image = to_float(source.read(index))
             top, left = (max(side - CROP, 0) // 2 for side in image.shape[:2])
-            predicted = sampler.predict(image[top : top + CROP, left : left + CROP])
-            self.predictions.append([torch.from_numpy(x).permute(2, 0, 1)[None] for x in predicted])
+            image = image[top : top + CROP, left : left + CROP]
+            self.predictions.append([torch.from_numpy(x).permute(2, 0, 1)[None] for x in sampler.predict(image)])
+            height, width = (side * sampler.scale for side in self.predictions[-1][0].shape[2:])
+            bicubic.append(bicubic_downsample(img2tensor(image[:height, :width])[None], sampler.scale))
         self.root = source.root
+        # Noise is what is left of an image without any texture: its difference from a filtered bicubic image
+        taps = fit_filter(zip(bicubic, (mean for mean, _ in self.predictions), strict=True))
+        self.noise_free = [tensor_to_image(apply_filter(x, taps)) for x in bicubic]
 
     def spectra(self, noise: CameraNoise | None, with_noise: bool = True) -> PatchSpectra:
         """Spectra of 8-bit samples, or of the means, with a calibration whose log-scale is still to be applied."""
@@ -69,7 +78,7 @@ class Samples:
             if with_noise:
                 scale = log_scale if noise is None else noise.log_scale(mean, log_scale)
                 lr = sample_lr(mean, scale, noise, generator)
-            spectra.append(image_spectra(to_8bit(lr[0].permute(1, 2, 0).flip(2).numpy()), index))
+            spectra.append(image_spectra(to_8bit(tensor_to_image(lr)), index, noise_free=self.noise_free[index]))
         combined = combine_spectra(spectra)
         if combined is None:
             raise InputError(f"'{self.root}': got only images that are too small for a patch of {PATCH} LR pixels")
@@ -151,6 +160,11 @@ def _difference(got: Noise, camera: Noise) -> float:
 def _power(noise: Noise) -> Tensor:
     """Power spectrum of the noise relative to its variance, `(PATCH, PATCH)`."""
     return autocovariance_spectrum(noise.autocorrelation, PATCH) + MIN_POWER
+
+
+def tensor_to_image(x: Tensor) -> np.ndarray:
+    """`(1, 3, H, W)` RGB to `(H, W, 3)` BGR."""
+    return x[0].permute(1, 2, 0).flip(2).numpy()
 
 
 def _noise_of(spectra: PatchSpectra, name: str) -> Noise:

@@ -13,6 +13,7 @@ from usrdu_basicsr.models.base_model import USRDUBaseModel
 from usrdu_basicsr.models.optimizer_step import grad_sync
 from usrdu_basicsr.ops.filters import high_pass
 from usrdu_basicsr.ops.kernels import centre_of_mass, kernel_downsample
+from usrdu_basicsr.ops.laplace import sample_laplace
 from usrdu_basicsr.ops.resize import bicubic_downsample
 from usrdu_basicsr.options.schema.training_step import DSNStepOptions
 
@@ -87,12 +88,11 @@ class UncertaintyDSNModel(USRDUBaseModel):
         if self.discriminator_step is not None:
             if len(patches) == 1:
                 shared_output = self._predict(patches[0])
-                means = [shared_output.mean.detach()]
-            else:
-                with torch.no_grad():
-                    means = [self._predict(patch, with_features=False).mean for patch in patches]
+            with torch.no_grad():
+                outputs = [shared_output or self._predict(patch, with_features=False) for patch in patches]
+                fakes = [self._gan_input(output) for output in outputs]
             real = [self._high_pass(lq) for lq in self.train_settings.micro_batches(self.lq)]
-            d_logs = self.discriminator_step.step(real, [self._high_pass(mean) for mean in means], fake_first=True)
+            d_logs = self.discriminator_step.step(real, fakes, fake_first=True)
 
         logs = []
         for patch, reference in zip(patches, references, strict=True):
@@ -107,6 +107,12 @@ class UncertaintyDSNModel(USRDUBaseModel):
     def _predict(self, images: Tensor, with_features: bool = True) -> DSNOutput:
         return self.precision.run(self.net_g, images, with_features=with_features and self.cri_perceptual is not None)
 
+    def _gan_input(self, output: DSNOutput) -> Tensor:
+        """What the discriminator sees of a prediction: the high frequencies of the means, or of samples."""
+        if self.step_options.gan_input == 'mean':
+            return self._high_pass(output.mean)
+        return self._high_pass(sample_laplace(output.mean, output.log_scale))
+
     def _high_pass(self, images: Tensor) -> Tensor:
         return high_pass(images, gain=self.step_options.high_pass_gain)
 
@@ -116,7 +122,7 @@ class UncertaintyDSNModel(USRDUBaseModel):
         if self.cri_perceptual is not None:
             losses['l_g_percep'] = self.cri_perceptual(mean, reference, feature_log_scale)
         if self.discriminator_step is not None:
-            losses['l_g_gan'] = self.discriminator_step.generator_loss(self._high_pass(mean))
+            losses['l_g_gan'] = self.discriminator_step.generator_loss(self._gan_input(output))
         return losses
 
     def test(self) -> None:

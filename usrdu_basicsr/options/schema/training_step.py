@@ -30,6 +30,8 @@ class DSNStepOptions(Section):
 
     high_pass_gain: PositiveNumber = 1.0
     """Gain of the high frequencies that the discriminator sees; a higher one suits a small budget."""
+    gan_input: Literal['mean', 'sample'] = 'mean'
+    """Generated images that the discriminator sees: means, as published, or samples, whose scale then learns too."""
     target: Literal['bicubic', 'kernel'] = 'bicubic'
     """Reference of the generated mean: bicubic downsampling, or downsampling with a random kernel of `kernels`."""
     kernels: Folder | None = None

@@ -1,0 +1,107 @@
+"""How well generated LR images match those of a camera, without ground truth."""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from usrdu_basicsr.degradation.blur_kernel import equal_band
+from usrdu_basicsr.degradation.noise import Noise, NoiseEstimator
+from usrdu_basicsr.degradation.patch_spectra import PATCH, PatchSpectra
+from usrdu_basicsr.ops.spectrum import frequency_radius
+from usrdu_basicsr.utils.errors import InputError
+
+VISIBLE = 1.0  # gray levels; weaker noise is compared with this level
+ROUNDING = 1 / 12  # variance of rounding to 8 bits, squared gray levels
+LOWEST = 0.05  # cycles per pixel, of the spectral distance
+MAX_LEVEL_ERROR, MAX_CORRELATION_ERROR, MAX_BRIGHTNESS_ERROR = 0.1, 0.1, 0.25
+MAX_SPECTRAL_DISTANCE = 1.5  # dB
+MAX_COLOR_SHIFT = 2.0  # gray levels
+
+
+@dataclass(frozen=True)
+class Fidelity:
+    """Comparison of generated with real LR images.
+
+    Attributes:
+        real_noise: Noise level of the real images, gray levels, mean of the channels.
+        generated_noise: That of the generated ones.
+        level_error: Largest difference of the noise levels of a channel, relative to the real one or 1 gray level.
+        correlation_error: Largest difference of the autocorrelations of the noise at 7x7 lags.
+        brightness_error: Root mean square of the relative differences of the noise levels by brightness.
+        noise_divergence: Kullback-Leibler divergence between Gaussians of these levels, mean over brightness, nats
+            (the AKLD of Yue et al., "Dual Adversarial Network", ECCV 2020, without pairs).
+        spectral_distance: Root mean square of the differences of the average power spectra, dB.
+        color_shift: Largest difference of the mean of a channel between generated images and bicubically downsampled HR
+            images, gray levels; None without HR images.
+    """
+
+    real_noise: float
+    generated_noise: float
+    level_error: float
+    correlation_error: float
+    brightness_error: float
+    noise_divergence: float
+    spectral_distance: float
+    color_shift: float | None
+
+    @property
+    def score(self) -> float:
+        """Overall score: 100 for equal images, towards 0 for different ones."""
+        noise = self.level_error + self.correlation_error + self.brightness_error / 2
+        return 100 * math.exp(-noise - self.spectral_distance / 10)
+
+    def findings(self) -> Iterator[str]:
+        """Sentences that say what differs."""
+        if self.level_error > MAX_LEVEL_ERROR:
+            if self.real_noise < VISIBLE / 2:
+                yield f'The camera has no visible noise; generated images have {self.generated_noise:.1f} gray levels.'
+            elif self.generated_noise < 0.2 * self.real_noise:
+                yield 'No noise is generated.'
+            else:
+                yield f"Generated noise is {self.generated_noise / self.real_noise:.2g} times the camera's."
+        if self.correlation_error > MAX_CORRELATION_ERROR and self.real_noise > VISIBLE:
+            yield f'The correlation of the noise differs by up to {self.correlation_error:.2f}.'
+        if self.brightness_error > MAX_BRIGHTNESS_ERROR and self.real_noise > VISIBLE:
+            yield f'The noise depends otherwise on the brightness: {self.brightness_error:.0%}.'
+        if self.spectral_distance > MAX_SPECTRAL_DISTANCE:
+            yield f'Blur or texture differ: the spectra by {self.spectral_distance:.1f} dB.'
+        if self.color_shift is not None and self.color_shift > MAX_COLOR_SHIFT:
+            yield f'Colours are shifted by up to {self.color_shift:.1f} gray levels.'
+
+
+def compare(real: PatchSpectra, generated: PatchSpectra, color_shift: float | None = None) -> Fidelity:
+    """Compare spectra of generated with those of real LR images, which may show other scenes.
+
+    Raises:
+        InputError: If all patches of one of them are black or white.
+    """
+    noises: list[Noise] = []
+    for name, spectra in (('real', real), ('generated', generated)):
+        noise = NoiseEstimator(spectra)(torch.ones(spectra.images))
+        if noise is None:
+            raise InputError(f'{name} LR images: got only black and white patches, expected images of scenes')
+        noises.append(noise)
+    levels = [noise.variance.sqrt() for noise in noises]
+    real_curve, generated_curve = (noise.curve.mean(1) + ROUNDING for noise in noises)
+    ratio = (generated_curve / real_curve)[~(generated_curve / real_curve).isnan()]
+    return Fidelity(
+        real_noise=float(levels[0].mean()),
+        generated_noise=float(levels[1].mean()),
+        level_error=float(((levels[1] - levels[0]).abs() / levels[0].clamp(min=VISIBLE)).max()),
+        correlation_error=float((noises[1].autocorrelation - noises[0].autocorrelation).abs().max()),
+        brightness_error=float((ratio.sqrt() - 1).square().mean().sqrt()) if len(ratio) else 0.0,
+        noise_divergence=float((ratio - 1 - ratio.log()).mean() / 2) if len(ratio) else 0.0,
+        spectral_distance=_spectral_distance(real.power, generated.power),
+        color_shift=color_shift,
+    )
+
+
+def _spectral_distance(real: Tensor, generated: Tensor) -> float:
+    """Root mean square difference of average spectra in dB, apart from a factor, as scenes differ in contrast."""
+    ratio = (generated.mean((0, 1)) + ROUNDING) / (real.mean((0, 1)) + ROUNDING)
+    ratio = ratio / ratio[equal_band(PATCH)].mean()
+    used = ratio[frequency_radius(PATCH) > LOWEST]
+    return float((10 * used.log10()).square().mean().sqrt())

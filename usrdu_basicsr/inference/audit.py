@@ -1,0 +1,78 @@
+"""Audit a generated set: does it match the images of the camera?"""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from basicsr.utils import img2tensor
+from torch import Tensor
+
+from usrdu_basicsr.archs.camera_noise import CameraNoise, sample_lr
+from usrdu_basicsr.degradation.fidelity import Fidelity, compare
+from usrdu_basicsr.degradation.patch_spectra import combine_spectra, image_spectra, patch_spectra
+from usrdu_basicsr.inference.calibrate import tensor_to_image
+from usrdu_basicsr.ops.linear_fit import apply_filter, fit_filter
+from usrdu_basicsr.ops.patches import round_to_8bit
+from usrdu_basicsr.ops.resize import bicubic_downsample
+from usrdu_basicsr.storage.generated_set import LOG_SCALE_FOLDER, LR_FOLDER, generated_noise, read_description
+from usrdu_basicsr.storage.open_source import open_source
+from usrdu_basicsr.storage.pairs import partner_indices
+from usrdu_basicsr.storage.source import IMAGE, LOG_SCALE, evenly_spaced
+from usrdu_basicsr.utils.errors import InputError
+from usrdu_basicsr.utils.images import to_float
+
+
+def audit(lr: str | Path, generated: str | Path, hr: str | Path | None = None, images: int = 200) -> Fidelity:
+    """Compare LR images that are sampled from a generated set with those of the camera.
+
+    Args:
+        lr: Images of the camera, a folder or an LMDB.
+        generated: Generated set, or a folder or an LMDB of LR images of any other origin, which are used as they are.
+        hr: HR images of the generated ones, with their names, for the shift of colours.
+        images: Number of evenly spaced images that are compared, at most.
+
+    Raises:
+        InputNotFoundError: If a folder does not exist.
+        InputError: If one has no readable image that is large enough, an image is unusable, or the set is incomplete.
+    """
+    real = patch_spectra(open_source(lr, IMAGE), 1, images, 1)
+    folder = Path(generated).expanduser()
+    description = read_description(folder) if folder.is_dir() else None
+    source = open_source(folder if description is None else folder / LR_FOLDER, IMAGE)
+    log_scale = None if description is None else open_source(folder / LOG_SCALE_FOLDER, LOG_SCALE)
+    log_scale_index = None if log_scale is None else partner_indices(source, log_scale)
+    noise = None if description is None else generated_noise(folder)
+    sampler = None if noise is None else CameraNoise.from_description(noise)
+    hr_source = None if hr is None else open_source(hr, IMAGE)
+    hr_index = None if hr_source is None else partner_indices(source, hr_source)
+
+    indices = evenly_spaced(source, images)
+    bicubic = []
+    if hr_source is not None and hr_index is not None:
+        pairs = ((source.read(index), hr_source.read(hr_index[index]), source.name(index)) for index in indices)
+        bicubic = [_bicubic(*pair) for pair in pairs]
+    means = [img2tensor(to_float(source.read(index)))[None] for index in indices]
+    taps = fit_filter(zip(bicubic, means, strict=True)) if bicubic else None
+    generator = torch.Generator().manual_seed(0)
+    spectra = []
+    for number, (index, lr_image) in enumerate(zip(indices, means, strict=True)):
+        if log_scale is not None and log_scale_index is not None:
+            scale = torch.from_numpy(log_scale.read(log_scale_index[index]).astype(np.float32))
+            lr_image = round_to_8bit(sample_lr(lr_image, scale.permute(2, 0, 1)[None], sampler, generator))
+        noise_free = None if taps is None else tensor_to_image(apply_filter(bicubic[number], taps))
+        spectra.append(image_spectra(tensor_to_image(lr_image), index, noise_free=noise_free))
+    combined = combine_spectra(spectra)
+    if combined is None:
+        raise InputError(f"'{source.root}': got only images that are too small. Generate them from larger HR images")
+    shifts = [255 * (mean - x).mean((0, 2, 3)) for mean, x in zip(means, bicubic, strict=False)]
+    return compare(real, combined, float(torch.stack(shifts).mean(0).abs().max()) if shifts else None)
+
+
+def _bicubic(lr: np.ndarray, hr: np.ndarray, name: str) -> Tensor:
+    """Bicubically downsampled HR image of the size of an LR image, `(1, 3, H, W)`."""
+    height, width = lr.shape[:2]
+    scale = hr.shape[0] // height
+    if scale < 1 or hr.shape[1] // width != scale:
+        size = f'{hr.shape[0]}x{hr.shape[1]}'
+        raise InputError(f"generated image '{name}': got {height}x{width} pixels, expected a fraction of HR's {size}")
+    return bicubic_downsample(img2tensor(to_float(hr)[: height * scale, : width * scale])[None], scale)
