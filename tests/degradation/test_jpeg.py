@@ -80,3 +80,29 @@ def test_pixels_without_compression(noise: float):
         pixels = (image + rng.normal(0, noise, image.shape)).clip(0, 255).astype(np.uint8)
         assert estimate_quality(pixels) is None
     assert estimate_quality(np.zeros((7, 9, 3), np.uint8)) is None
+
+
+@pytest.mark.parametrize('noise', [0, 0.5, 1, 4])
+def test_smooth_images_and_patterns_without_compression(noise: float):
+    rng = np.random.default_rng(0)
+    y, x = np.mgrid[:120, :160]
+    images = [slope * x % 256 for slope in (0.25, 0.5, 1, 1.5, 3)] + [(x + y) / 2, x - 2 * y + 200]
+    images += [128 + 60 * np.sin(x / 9) * np.cos(y / 7), 128 + 60 * np.cos(np.hypot(x - 80, y - 60) / 5)]
+    images += [40 + 160 * ((x // size + y // size) % 2) for size in (2, 4, 8, 16)] + [40 + 160 * (x // 12 % 2)]
+    images += [np.full((256, 256), value) for value in (60, 90, 131)]
+    for image in images:
+        pixels = np.rint(image[..., None] + rng.normal(0, noise, (*image.shape, 3))).clip(1, 254).astype(np.uint8)
+        assert estimate_quality(pixels) is None
+
+
+@pytest.mark.parametrize('quality', [50, 90])
+def test_another_grid_is_not_recognised(quality: int):
+    for image in PHOTOS.values():
+        assert estimate_quality(decoded(jpeg(image, quality))[3:, 5:, ::-1]) is None
+
+
+def test_quality_of_small_and_of_smooth_images():
+    retina = data.retina()[::2, ::2]  # few coefficients differ from 0
+    for image in (PHOTOS['astronaut'][:80, :120], retina):
+        for quality in (30, 60, 90, 95):
+            assert estimate_quality(decoded(jpeg(image, quality))[..., ::-1]) == pytest.approx(quality, abs=3)
