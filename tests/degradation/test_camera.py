@@ -130,7 +130,7 @@ def test_unusable_images_are_skipped_or_refused(hr: Path, tmp_path: Path, caplog
     shutil.copy(lr / 'z_tiny.png', tmp_path / 'none')
     with pytest.raises(InputError, match=r"none': got no readable image of at least 32x32 pixels"):
         measure_camera(tmp_path / 'none', None, 4)
-    with pytest.raises(InputError, match=r"none': got no readable image of at least 160x160 pixels"):
+    with pytest.raises(InputError, match=r"none': got no readable image of at least 144x144 pixels"):
         measure_camera(lr, tmp_path / 'none', 4)
     with pytest.raises(InputNotFoundError, match='nowhere'):
         measure_camera(tmp_path / 'nowhere', None, 4)

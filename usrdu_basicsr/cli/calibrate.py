@@ -30,15 +30,13 @@ def run(args: argparse.Namespace) -> int:
     from usrdu_basicsr.compat.registration import register
 
     register()
-    from usrdu_basicsr.inference.calibrate import calibrate
+    from usrdu_basicsr.inference.calibrate import calibrate, save_dsn
     from usrdu_basicsr.inference.load_network import load_dsn
-    from usrdu_basicsr.utils.checkpoint import write_checkpoint
     from usrdu_basicsr.utils.device import pick_device
 
     dsn = load_dsn(args.model_path, pick_device(args.device))
     dsn, calibration = calibrate(dsn, args.hr, args.lr, args.keep_scale, args.images)
-    weights = {name: value.cpu() for name, value in dsn.state_dict().items()}
-    write_checkpoint(args.output, {'params': weights, 'params_ema': weights})
+    save_dsn(dsn, args.output)
     for label, noise in (('camera', calibration.camera), ('before', calibration.before), ('after', calibration.after)):
         levels = ' '.join(f'{level:.2f}' for level in noise.variance.sqrt().tolist())
         across, down = noise.neighbours

@@ -1,9 +1,11 @@
 """Measure a camera from its images and unrelated HR images in seconds: blur kernel, noise, tone, JPEG settings.
 
-Writes camera.json, and with --hr kernel.png and kernels/, a value of the option train: kernels of stage 1.
+Writes camera.json, and with --hr kernel.png, kernels/, a value of the option train: kernels of stage 1, and
+net_g_camera.pth, a checkpoint that takes the place of stage 1 in generation and in stage 2.
 """
 
 import argparse
+from pathlib import Path
 
 from usrdu_basicsr.cli.command_line import add_workers, positive
 
@@ -31,9 +33,14 @@ def run(args: argparse.Namespace) -> int:
 
     register()
     from usrdu_basicsr.degradation.camera import measure_camera, write_camera
+    from usrdu_basicsr.inference.calibrate import measured_dsn, save_dsn
 
     camera = measure_camera(args.lr, args.hr, args.scale, args.images, args.workers)
     write_camera(args.output, camera)
+    checkpoint = Path(args.output, 'net_g_camera.pth')
+    checkpoint.unlink(missing_ok=True)
+    if args.hr is not None:
+        save_dsn(measured_dsn(camera, args.hr, args.lr)[0], checkpoint)
     for name, number in camera.numbers.items():
         unit = next((unit for prefix, unit in UNITS.items() if name.startswith(prefix)), 'gray levels')
         print(f'{name}: {number} {unit}'.rstrip())

@@ -7,6 +7,7 @@ from usrdu_basicsr.utils.errors import InputError
 # Every module that registers something when it is imported.
 MODULES = (
     'archs.dsn_arch',
+    'archs.kernel_dsn_arch',
     'losses.uncertainty_loss',
     'losses.low_frequency_loss',
     'metrics.laplace_nll_metric',

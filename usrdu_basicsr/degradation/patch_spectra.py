@@ -20,7 +20,8 @@ ImageSpectra = tuple[Tensor, ...]  # fields of `PatchSpectra` but `image`, of on
 logger = logging.getLogger(__name__)
 
 PATCH = 32  # side of a patch in LR pixels
-MARGIN = 4  # LR pixels around an HR patch, which bicubic downsampling of the patch needs
+MARGIN = 2  # LR pixels around an HR patch, which bicubic downsampling of the patch needs
+LOGGED = 3  # skipped images that are named
 PATCHES = 48  # of an image, at most
 COVARIANCE_BAND = 0.2  # lowest frequency, cycles per pixel
 
@@ -64,27 +65,30 @@ def patch_spectra(source: Source, scale: int, images: int, workers: int) -> Patc
     Raises:
         InputError: If no image can be read and is large enough. Single ones are logged.
     """
+    indices = evenly_spaced(source, images)
     with ThreadPoolExecutor(workers) as threads:
-        results = list(
-            threads.map(lambda index: _read_and_measure(source, index, scale), evenly_spaced(source, images))
-        )
-    spectra = combine_spectra(results)
+        results = list(threads.map(lambda index: _read_and_measure(source, index, scale), indices))
+    skipped = [result for result in results if isinstance(result, str)]
+    for reason in skipped[:LOGGED]:
+        logger.warning('Image skipped: %s', reason)
+    if len(skipped) > LOGGED:
+        logger.warning('%d of %d images skipped', len(skipped), len(indices))
+    spectra = combine_spectra(result for result in results if not isinstance(result, str))
     if spectra is None:
         side = _side(scale)
         raise InputError(f"'{source.root}': got no readable image of at least {side}x{side} pixels. Add images")
     return spectra
 
 
-def _read_and_measure(source: Source, index: int, scale: int) -> ImageSpectra | None:
+def _read_and_measure(source: Source, index: int, scale: int) -> ImageSpectra | str:
+    """Spectra of an image, or the reason why it is unusable."""
     try:
         image = source.read(index)
     except InputError as error:
-        logger.warning('Image skipped: %s', error)
-        return None
+        return str(error)
     spectra = image_spectra(image, index, scale)
     if spectra is None:
-        size = f'{image.shape[0]}x{image.shape[1]}'
-        logger.warning("Image skipped: '%s': got %s pixels, too small for a patch", source.name(index), size)
+        return f"'{source.name(index)}': got {image.shape[0]}x{image.shape[1]} pixels, too small for a patch"
     return spectra
 
 

@@ -6,25 +6,22 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from basicsr.utils import img2tensor
 from torch import Tensor
 
-from usrdu_basicsr.archs.camera_noise import QUALITIES, TAPS, CameraNoise, sample_lr
-from usrdu_basicsr.archs.dsn_arch import UncertaintyDSN
+from usrdu_basicsr.archs.camera_noise import QUALITIES, TAPS, CameraNoise
+from usrdu_basicsr.archs.kernel_dsn_arch import KernelDSN
+from usrdu_basicsr.degradation.camera import Camera
 from usrdu_basicsr.degradation.jpeg import source_settings
-from usrdu_basicsr.degradation.noise import Noise, NoiseEstimator
-from usrdu_basicsr.degradation.patch_spectra import PATCH, PatchSpectra, combine_spectra, image_spectra, patch_spectra
-from usrdu_basicsr.inference.load_network import dsn_options
-from usrdu_basicsr.inference.lr_sampler import LRSampler
+from usrdu_basicsr.degradation.noise import Noise
+from usrdu_basicsr.degradation.patch_spectra import PATCH, patch_spectra
+from usrdu_basicsr.inference.load_network import DSN, build_dsn
+from usrdu_basicsr.inference.samples import Samples, noise_of
 from usrdu_basicsr.ops.autocovariance import autocovariance_spectrum
-from usrdu_basicsr.ops.linear_fit import apply_filter, fit_filter
-from usrdu_basicsr.ops.resize import bicubic_downsample
 from usrdu_basicsr.storage.open_source import open_source
-from usrdu_basicsr.storage.source import IMAGE, evenly_spaced
+from usrdu_basicsr.storage.source import IMAGE
+from usrdu_basicsr.utils.checkpoint import write_checkpoint
 from usrdu_basicsr.utils.errors import InputError
-from usrdu_basicsr.utils.images import to_8bit, to_float
 
-CROP = 1024  # largest side of the centre of an HR image, pixels
 ROUNDS = 10
 MAX_STEP = 4.0  # of a variance in a round
 MIN_VARIANCE = 1e-3  # of the added noise, squared gray levels
@@ -41,53 +38,9 @@ class Calibration:
     after: Noise
 
 
-class Samples:
-    """Samples of a DSN for HR images, whose noise is measured as that of LR images.
-
-    Args:
-        dsn: Network on its device.
-        hr: HR images, a folder or an LMDB.
-        images: Number of evenly spaced images that are used, at most.
-
-    Raises:
-        InputError: If no image can be read and is large enough.
-    """
-
-    def __init__(self, dsn: UncertaintyDSN, hr: str | Path, images: int) -> None:
-        sampler, source = LRSampler(dsn), open_source(hr, IMAGE)
-        self.predictions: list[list[Tensor]] = []
-        bicubic = []
-        for index in evenly_spaced(source, images):
-            image = to_float(source.read(index))
-            top, left = (max(side - CROP, 0) // 2 for side in image.shape[:2])
-            image = image[top : top + CROP, left : left + CROP]
-            self.predictions.append([torch.from_numpy(x).permute(2, 0, 1)[None] for x in sampler.predict(image)])
-            height, width = (side * sampler.scale for side in self.predictions[-1][0].shape[2:])
-            bicubic.append(bicubic_downsample(img2tensor(image[:height, :width])[None], sampler.scale))
-        self.root = source.root
-        # Noise is what is left of an image without any texture: its difference from a filtered bicubic image
-        taps = fit_filter(zip(bicubic, (mean for mean, _ in self.predictions), strict=True))
-        self.noise_free = [tensor_to_image(apply_filter(x, taps)) for x in bicubic]
-
-    def spectra(self, noise: CameraNoise | None, with_noise: bool = True) -> PatchSpectra:
-        """Spectra of 8-bit samples, or of the means, with a calibration whose log-scale is still to be applied."""
-        generator = torch.Generator().manual_seed(0)
-        spectra = []
-        for index, (mean, log_scale) in enumerate(self.predictions):
-            lr = mean
-            if with_noise:
-                scale = log_scale if noise is None else noise.log_scale(mean, log_scale)
-                lr = sample_lr(mean, scale, noise, generator)
-            spectra.append(image_spectra(to_8bit(tensor_to_image(lr)), index, noise_free=self.noise_free[index]))
-        combined = combine_spectra(spectra)
-        if combined is None:
-            raise InputError(f"'{self.root}': got only images that are too small for a patch of {PATCH} LR pixels")
-        return combined
-
-
 def calibrate(
-    dsn: UncertaintyDSN, hr: str | Path, lr: str | Path, keep_scale: bool = False, images: int = 100
-) -> tuple[UncertaintyDSN, Calibration]:
+    dsn: DSN, hr: str | Path, lr: str | Path, keep_scale: bool = False, images: int = 100
+) -> tuple[DSN, Calibration]:
     """Calibrate a DSN so that its samples have the noise of a camera.
 
     Samples of HR images and the LR images are measured in the same way. The log-scale by brightness, and the filter of
@@ -109,18 +62,19 @@ def calibrate(
         InputError: If a folder has no readable image that is large enough, or only black and white patches.
     """
     source = open_source(lr, IMAGE)
-    camera = _noise_of(patch_spectra(source, 1, images, 1), f"'{source.root}'")
+    camera = noise_of(patch_spectra(source, 1, images, 1), f"'{source.root}'")
     samples = Samples(dsn, hr, images)
     name = f"'{samples.root}'"
-    floor = _noise_of(samples.spectra(None, with_noise=False), name)
-    before = _noise_of(samples.spectra(None), name)
+    floor = noise_of(samples.spectra(None, with_noise=False), name)
+    before = noise_of(samples.spectra(None), name)
 
     noise = CameraNoise()
     noise.weight.fill_(float(keep_scale))
     settings = source_settings(source, images)
     noise.jpeg.copy_(torch.bincount(torch.tensor([each.quality for each in settings]), minlength=QUALITIES))
     noise.jpeg /= noise.jpeg.sum()
-    color = camera.color_correlation.clone()
+    # Compression hides that the colours of the noise before it are usually independent
+    color = torch.eye(3) if noise.jpeg[0] < 0.5 else camera.color_correlation.clone()
     noise.mix.copy_(_color_mix(color))
     target = (camera.variance - floor.variance).clamp(min=MIN_VARIANCE)
     by_brightness = _filled(camera.curve) / camera.variance * target  # (KNOTS, 3)
@@ -132,7 +86,7 @@ def calibrate(
     is_filtered = not camera.is_white or noise.compresses
     rounds: list[tuple[float, Noise, dict[str, Tensor]]] = []
     for number in range(ROUNDS):
-        got = _noise_of(samples.spectra(noise), name)
+        got = noise_of(samples.spectra(noise), name)
         rounds.append((_difference(got, camera), got, deepcopy(noise.state_dict())))
         step = target / (got.variance - floor.variance).clamp(min=MIN_VARIANCE)
         noise.offset += step.clamp(1 / MAX_STEP, MAX_STEP).log()[:, None] / (2 if number < 2 else 4)
@@ -146,9 +100,25 @@ def calibrate(
                 noise.taps.copy_(_taps(spectrum))
         noise.prepare()
     _, after, state = min(rounds, key=lambda each: each[0])
-    calibrated = UncertaintyDSN(**dsn_options(dsn.state_dict()) | {'calibrated': True})
-    calibrated.load_state_dict(dsn.state_dict() | {f'camera_noise.{key}': value for key, value in state.items()})
-    return calibrated.to(next(dsn.parameters()).device).eval(), Calibration(camera, before, after)
+    weights = dsn.state_dict() | {f'camera_noise.{key}': value for key, value in state.items()}
+    calibrated = build_dsn(weights)
+    calibrated.load_state_dict(weights)
+    return calibrated.to(next(iter(weights.values())).device).eval(), Calibration(camera, before, after)
+
+
+def measured_dsn(camera: Camera, hr: str | Path, lr: str | Path) -> tuple[DSN, Calibration]:
+    """DSN of a measured camera, calibrated to its noise; arguments and errors are those of `calibrate`."""
+    if camera.kernel is None:
+        raise InputError('camera: got no kernel, expected one. Measure the camera with HR images')
+    dsn = KernelDSN(len(camera.kernel), camera.scale).eval()
+    dsn.kernel.copy_(torch.from_numpy(camera.kernel))
+    return calibrate(dsn, hr, lr)
+
+
+def save_dsn(dsn: DSN, path: str | Path) -> None:
+    """Write a checkpoint, whose weights are also the averaged ones; a WriteError if it cannot be written."""
+    weights = {name: value.cpu() for name, value in dsn.state_dict().items()}
+    write_checkpoint(path, {'params': weights, 'params_ema': weights})
 
 
 def _difference(got: Noise, camera: Noise) -> float:
@@ -160,18 +130,6 @@ def _difference(got: Noise, camera: Noise) -> float:
 def _power(noise: Noise) -> Tensor:
     """Power spectrum of the noise relative to its variance, `(PATCH, PATCH)`."""
     return autocovariance_spectrum(noise.autocorrelation, PATCH) + MIN_POWER
-
-
-def tensor_to_image(x: Tensor) -> np.ndarray:
-    """`(1, 3, H, W)` RGB to `(H, W, 3)` BGR."""
-    return x[0].permute(1, 2, 0).flip(2).numpy()
-
-
-def _noise_of(spectra: PatchSpectra, name: str) -> Noise:
-    noise = NoiseEstimator(spectra)(torch.ones(spectra.images))
-    if noise is None:
-        raise InputError(f'{name}: got no patch that is neither black nor white, expected images of scenes')
-    return noise
 
 
 def _filled(curve: Tensor) -> Tensor:

@@ -15,11 +15,13 @@ from basicsr.utils.registry import ARCH_REGISTRY
 from torch import Tensor, nn
 
 from usrdu_basicsr.archs.dsn_arch import UncertaintyDSN
+from usrdu_basicsr.archs.kernel_dsn_arch import KernelDSN
 from usrdu_basicsr.utils.checkpoint import check_weights, read_weights
 from usrdu_basicsr.utils.errors import InputError, first_line
 from usrdu_basicsr.utils.registry import build_from_options
 
 Weights = Mapping[str, Tensor]
+DSN = UncertaintyDSN | KernelDSN
 # One name of the first two architectures, or all names of the third, identify it. check_weights reports missing names.
 DSN_WEIGHTS = ('log_scale_head.0.weight', 'feature_head.0.weight')
 RRDB_WEIGHTS = ('body.0.rdb1.conv1.weight', 'conv_body.weight', 'conv_up1.weight')
@@ -29,24 +31,35 @@ TEST_SIDE = 32
 MEMORY_FACTOR = 2
 
 
-def load_dsn(path: str | Path, device: torch.device) -> UncertaintyDSN:
-    """Load the DSN of a stage 1 checkpoint for inference, with its EMA weights if there are any.
+def load_dsn(path: str | Path, device: torch.device) -> DSN:
+    """Load the DSN of a stage 1 checkpoint or of a measured camera for inference, with its EMA weights if it has any.
 
     Raises:
         InputNotFoundError: If the file does not exist.
         InputError: If the file is corrupt or not a DSN.
     """
     weights = read_weights(path, 'params_ema', DSN_WEIGHTS)
+    if 'kernel' in weights:
+        return _load(build_dsn(weights), weights, path, device)
     if weights.keys().isdisjoint(DSN_WEIGHTS):
         raise InputError(f"checkpoint '{path}' is not an UncertaintyDSN: expected net_g_*.pth of a stage 1 experiment")
     options = dsn_options(weights)
     if (options['num_in_ch'], options['num_out_ch']) != (3, 3):
         raise InputError(f"checkpoint '{path}': got a DSN for {options['num_in_ch']} channels, expected 3 (RGB)")
-    return _load(UncertaintyDSN(**options), weights, path, device)
+    return _load(build_dsn(weights), weights, path, device)
+
+
+def build_dsn(weights: Weights) -> DSN:
+    """Build the network that these weights fit; they are not loaded."""
+    options = dsn_options(weights)
+    return KernelDSN(**options) if 'kernel' in weights else UncertaintyDSN(**options)
 
 
 def dsn_options(weights: Weights) -> dict[str, Any]:
-    """Constructor arguments of the `UncertaintyDSN` with these weights."""
+    """Constructor arguments of the `UncertaintyDSN` or `KernelDSN` with these weights."""
+    if 'kernel' in weights:
+        size = _size(weights, 'kernel', 0)
+        return {'kernel_size': size, 'scale': size // 8}  # see `degradation.blur_kernel.hr_kernel`
     return {
         'num_in_ch': _size(weights, 'conv_first.0.weight', 1, 3),
         'num_out_ch': _size(weights, 'log_scale_head.4.weight', 0, 3),

@@ -9,8 +9,7 @@ from basicsr.utils import img2tensor
 from torch import Tensor
 
 from usrdu_basicsr.archs.camera_noise import sample_lr
-from usrdu_basicsr.archs.dsn_arch import UncertaintyDSN
-from usrdu_basicsr.inference.load_network import load_dsn
+from usrdu_basicsr.inference.load_network import DSN, load_dsn
 from usrdu_basicsr.inference.pixels import check_image
 from usrdu_basicsr.inference.tiles import downsample_in_tiles
 from usrdu_basicsr.utils.device import pick_device
@@ -32,8 +31,8 @@ class LRSampler:
         scale: Downsampling factor of the network.
     """
 
-    def __init__(self, dsn: UncertaintyDSN, precision: Precision | None = None) -> None:
-        self.device = next(dsn.parameters()).device
+    def __init__(self, dsn: DSN, precision: Precision | None = None) -> None:
+        self.device = next(iter(dsn.state_dict().values())).device
         self.precision = precision or Precision('fp32', self.device)
         self.precision.set_tf32()
         self.precision.prepare(dsn)

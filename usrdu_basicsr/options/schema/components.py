@@ -161,6 +161,11 @@ def is_dsn(network: Callable[..., Any]) -> bool:
     return 'with_features' in _forward(network)
 
 
+def is_trainable_dsn(network: Callable[..., Any]) -> bool:
+    """Whether a network class is a DSN with weights."""
+    return is_dsn(network) and getattr(network, 'trainable', True)
+
+
 def maps_an_image(network: Callable[..., Any]) -> bool:
     """Whether a network class has one required input, and is no DSN."""
     required = [each for each in _forward(network).values() if each.default is each.empty and each.kind < 2]
@@ -211,7 +216,7 @@ def _by_type(
     )
 
 
-DSN = Annotated[Mapped, _by_type('in stage 1', ARCH_REGISTRY, is_dsn)]
+DSN = Annotated[Mapped, _by_type('in stage 1', ARCH_REGISTRY, is_trainable_dsn)]
 OnlineDSN = Annotated[Mapped, _by_type('as network_dsn', ARCH_REGISTRY, is_dsn)]
 Generator = Annotated[Mapped, _by_type('in stage 2', ARCH_REGISTRY, maps_an_image)]
 Discriminator = Annotated[Mapped, _by_type('as network_d', ARCH_REGISTRY, maps_an_image)]
