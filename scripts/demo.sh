@@ -29,9 +29,12 @@ done
 "$PYTHON" "$scripts/demo/prepare_demo.py"
 say 'Stage 1: learn the degradation of the camera'
 train train_dsn.yml "$@"
+say 'Calibrate its noise'
+"$PYTHON" "$scripts/calibrate.py" --model_path experiments/demo_dsn/models/net_g_latest.pth \
+    --hr datasets/demo/HR --lr datasets/demo/camera -o demo_output/dsn_calibrated.pth
 say 'Generate the LR distribution of every HR image'
 "$PYTHON" "$scripts/generate_lr.py" -i datasets/demo/HR -o datasets/demo/generated \
-    --model_path experiments/demo_dsn/models/net_g_latest.pth
+    --model_path demo_output/dsn_calibrated.pth
 say 'Stage 2: super-resolution on sampled LR'
 train train_srn.yml "$@"
 say 'For comparison: the same network on bicubic LR, with as many iterations'

@@ -21,7 +21,7 @@ def main() -> int:
     """Run the script; exit status 1 if a target is missed."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('--data', type=Path, default=Path('datasets/demo/validation'), help='HR and camera images')
-    parser.add_argument('--dsn', default='experiments/demo_dsn/models/net_g_latest.pth')
+    parser.add_argument('--dsn', default='demo_output/dsn_calibrated.pth')
     parser.add_argument('--upscaled', type=Path, default=Path('demo_output/upscaled'), help='results of stage 2')
     parser.add_argument(
         '--baseline',
@@ -38,19 +38,23 @@ def main() -> int:
 
     from usrdu_basicsr.archs.camera_noise import sample_lr
     from usrdu_basicsr.inference.lr_sampler import load_sampler
-    from usrdu_basicsr.ops.noise import noise_level
+    from usrdu_basicsr.ops.linear_fit import apply_filter, fit_filter
+    from usrdu_basicsr.ops.patches import round_to_8bit
     from usrdu_basicsr.ops.resize import bicubic_downsample
     from usrdu_basicsr.utils.files import write_text
     from usrdu_basicsr.utils.images import heat_map, list_images, read_image, to_8bit, write_png
 
-    def noise(lr: torch.Tensor) -> float:
-        """Estimate the noise level in 8-bit units, after rounding to 8 bits as in every LR image on disk."""
-        return noise_level((lr * 255).round().clamp(0, 255)).item()
+    def noise(images: list[torch.Tensor], references: list[torch.Tensor]) -> float:
+        """Standard deviation of 8-bit images from their best linear prediction from bicubic ones, gray levels."""
+        images = [255 * round_to_8bit(x) for x in images]
+        taps = fit_filter(zip(references, images, strict=True))
+        errors = [x - apply_filter(y, taps) for x, y in zip(images, references, strict=True)]
+        return float(torch.cat([error.flatten() for error in errors]).std())
 
     sampler = load_sampler(args.dsn, 'cpu')
     generator = torch.Generator().manual_seed(0)
     quality: dict[str, list[tuple[float, float]]] = {}
-    noises: dict[str, list[float]] = {}
+    lrs: dict[str, list[torch.Tensor]] = {}
     rows = []
     for path in list_images(args.data / 'HR'):
         hr, real = read_image(path), read_image(args.data / 'camera' / path.name)
@@ -70,7 +74,7 @@ def main() -> int:
             'generated LR: mean': mean,
             'generated LR: sampled': sample_lr(mean, log_scale, sampler.noise, generator),
         }.items():
-            noises.setdefault(name, []).append(noise(lr))
+            lrs.setdefault(name, []).append(lr)
         heat = heat_map(log_scale[0].mean(0).numpy())
         images = [to_8bit(hr), enlarge(to_8bit(real)), *results.values(), enlarge(heat)]
         top, left = height // 3 - CROP // 2, width // 2 - CROP // 2
@@ -78,11 +82,11 @@ def main() -> int:
     write_png(args.output / 'comparison.png', np.vstack([caption(), *rows]))
 
     psnr = {name: np.mean([p for p, _ in values]) for name, values in quality.items()}
-    level = {name: np.mean(values) for name, values in noises.items()}
+    level = {name: noise(images, lrs['bicubic LR']) for name, images in lrs.items() if name != 'bicubic LR'}
     print(f'\n{"validation images":<28}{"PSNR, dB":>10}{"SSIM":>10}')
     for name, values in quality.items():
         print(f'{name:<28}{psnr[name]:>10.2f}{np.mean([s for _, s in values]):>10.4f}')
-    print(f'\n{"noise level, gray levels":<28}')
+    print(f'\n{"noise, gray levels":<28}')
     for name, value in level.items():
         print(f'{name:<28}{value:>10.2f}')
     gain = psnr['SR trained on sampled LR'] - psnr['SR trained on bicubic LR']

@@ -23,6 +23,8 @@ from sample_images import downsample_images, write_sample_images
 from tiny_runs import DSN, dsn_options, generated_batch, same, srn_options, unpaired_batch, weights
 from usrdu_basicsr.data.kernel_set import read_kernel_set, write_kernel
 from usrdu_basicsr.inference.generate_lr import generate_set
+from usrdu_basicsr.ops.filters import high_pass
+from usrdu_basicsr.ops.laplace import sample_laplace
 from usrdu_basicsr.utils.errors import InputError, InputNotFoundError
 from usrdu_basicsr.utils.pretrained_features import load_features
 
@@ -132,6 +134,22 @@ def test_ema_follows_the_generator(dsn_opt):
     model.optimize_parameters(1)
     for name, value in model.net_g_ema.state_dict().items():
         torch.testing.assert_close(value, 0.9 * start[name] + 0.1 * model.net_g.state_dict()[name])
+
+
+@pytest.mark.parametrize('gan_input', ['mean', 'sample'])
+def test_discriminator_sees_means_or_samples(dsn_opt: dict, gan_input: str):
+    model = build_model(dsn_opt | {'train': dsn_opt['train'] | {'gan_input': gan_input, 'high_pass_gain': 8}})
+    model.feed_data(unpaired_batch())
+    output = model._predict(model.gt)
+    torch.manual_seed(4)
+    seen = model._gan_input(output)
+    torch.manual_seed(4)
+    expected = output.mean if gan_input == 'mean' else sample_laplace(output.mean, output.log_scale)
+    torch.testing.assert_close(seen, high_pass(expected, gain=8))
+    model.discriminator_step.generator_loss(seen).backward()
+    learns = model.net_g.log_scale_head[4].weight.grad is not None
+    assert learns is (gan_input == 'sample')
+    assert model.net_g.conv_mean.weight.grad.abs().max() > 0
 
 
 def test_noise_depends_on_the_seed(srn_opt):

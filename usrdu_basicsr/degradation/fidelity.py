@@ -50,7 +50,8 @@ class Fidelity:
     @property
     def score(self) -> float:
         """Overall score: 100 for equal images, towards 0 for different ones."""
-        noise = self.level_error + self.correlation_error + self.brightness_error / 2
+        visible = min(self.real_noise / VISIBLE, 1)  # correlation and brightness of invisible noise hardly count
+        noise = self.level_error + visible * (self.correlation_error + self.brightness_error / 2)
         return 100 * math.exp(-noise - self.spectral_distance / 10)
 
     def findings(self) -> Iterator[str]:
