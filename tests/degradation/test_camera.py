@@ -1,5 +1,6 @@
 """Camera measurement against simulated cameras whose blur, noise and JPEG settings are known."""
 
+import base64
 import json
 import re
 import shutil
@@ -18,6 +19,7 @@ from usrdu_basicsr.degradation.blur_kernel import hr_kernel, lr_kernel
 from usrdu_basicsr.degradation.camera import measure_camera, write_camera
 from usrdu_basicsr.degradation.camera_estimator import poisson_gaussian
 from usrdu_basicsr.degradation.simulated_camera import SimulatedCamera, gaussian_kernel
+from usrdu_basicsr.inference.load_network import load_dsn
 from usrdu_basicsr.kernelgan.postprocess import kernel_error
 from usrdu_basicsr.ops.kernels import kernel_downsample
 from usrdu_basicsr.ops.resize import bicubic_downsample
@@ -149,6 +151,18 @@ def test_command_writes_a_kernel_for_stage_1(hr: Path, tmp_path: Path):
     assert content['scale'] == 2 and content['images'] == {'lr': 7, 'hr': 7} and len(content['kernel']) == 17
     assert content['numbers']['noise_red'].keys() == {'value', 'low', 'high'}
     assert cv2.imread(str(tmp_path / 'camera' / 'kernel.png')) is not None
+    page = (tmp_path / 'camera' / 'camera.html').read_text()
+    assert page.count('<polyline') == 5 and page.count('src="data:image/png;base64,') == 2 and 'http' not in page
+    pictures = [base64.b64decode(part.split('"')[0]) for part in page.split('src="data:image/png;base64,')[1:]]
+    heights = [cv2.imdecode(np.frombuffer(picture, np.uint8), 1).shape[0] for picture in pictures]
+    assert heights == [17 * (240 // 17), 2 * 32 * 3]
+    assert str(round(content['numbers']['noise_red']['value'], 2)) in page
+    dsn = load_dsn(tmp_path / 'camera' / 'net_g_camera.pth', torch.device('cpu'))
+    np.testing.assert_allclose(dsn.kernel, read, atol=1e-6)
+    assert dsn.scale == 2 and dsn.camera_noise.offset.exp().mean() * 2**0.5 == pytest.approx(3, rel=0.2)
+
+    check_script(ROOT / 'scripts' / 'measure_camera.py', '--lr', 'lr', '-o', 'camera', cwd=tmp_path)
+    assert sorted(path.name for path in (tmp_path / 'camera').rglob('*.*')) == ['camera.html', 'camera.json']
 
 
 def test_measurement_without_hr_images_removes_an_earlier_kernel(hr: Path, tmp_path: Path):

@@ -1,7 +1,7 @@
 """Measure a camera from its images and unrelated HR images in seconds: blur kernel, noise, tone, JPEG settings.
 
-Writes camera.json, and with --hr kernel.png, kernels/, a value of the option train: kernels of stage 1, and
-net_g_camera.pth, a checkpoint that takes the place of stage 1 in generation and in stage 2.
+Writes camera.json and camera.html; with --hr also kernel.png, kernels/, a value of the option train: kernels of
+stage 1, and net_g_camera.pth, a checkpoint that takes the place of stage 1 in generation and in stage 2.
 """
 
 import argparse
@@ -33,10 +33,13 @@ def run(args: argparse.Namespace) -> int:
 
     register()
     from usrdu_basicsr.degradation.camera import measure_camera, write_camera
+    from usrdu_basicsr.degradation.camera_page import camera_page
     from usrdu_basicsr.inference.calibrate import measured_dsn, save_dsn
+    from usrdu_basicsr.utils.files import write_text
 
     camera = measure_camera(args.lr, args.hr, args.scale, args.images, args.workers)
     write_camera(args.output, camera)
+    write_text(Path(args.output, 'camera.html'), camera_page(camera))
     checkpoint = Path(args.output, 'net_g_camera.pth')
     checkpoint.unlink(missing_ok=True)
     if args.hr is not None:

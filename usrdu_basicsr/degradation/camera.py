@@ -27,6 +27,7 @@ KERNEL_FOLDER = 'kernels'
 RESAMPLINGS = 40  # of the bootstrap
 MIN_RESAMPLINGS = 36  # for an interval; the others had no texture or no usable patches
 FEW_IMAGES = 10
+FLAT_PATCHES = 12  # that are shown
 MIN_FLATNESS = 0.1
 LOW_NOISE = 1.0  # gray levels
 STRONG_NOISE = 15.0
@@ -57,6 +58,7 @@ class Camera:
         kernel: `(8 * scale + 1, 8 * scale + 1)`, sum 1, for `ops.kernels.kernel_downsample`; None without HR images.
         noise: Noise of the LR images.
         power: Average power spectra of LR images and of bicubically downsampled HR images, `(P, P)` each.
+        flat_patches: Flattest patches of the LR images, `(N, P, P, 3)` uint8, BGR.
         jpeg: Number of LR files by JPEG settings.
         warnings: Sentences that say which numbers are unreliable.
     """
@@ -67,6 +69,7 @@ class Camera:
     kernel: np.ndarray | None
     noise: Noise
     power: list[Tensor]
+    flat_patches: np.ndarray
     jpeg: dict[str, int]
     warnings: list[str]
 
@@ -105,7 +108,8 @@ def measure_camera(lr: str | Path, hr: str | Path | None, scale: int, images: in
     if sum(each.quality > 0 for each in settings) > MIN_FILES * len(settings):
         warnings.append('The images are JPEG-compressed: the noise is that after compression, and the kernel is rough.')
     jpeg = dict(Counter(each.label for each in settings).most_common())
-    return Camera(scale, counts, numbers, estimate.kernel, estimate.noise, estimate.power, jpeg, warnings)
+    flat = estimator.noise.flattest(FLAT_PATCHES).permute(0, 2, 3, 1).flip(3).numpy()
+    return Camera(scale, counts, numbers, estimate.kernel, estimate.noise, estimate.power, flat, jpeg, warnings)
 
 
 def _warnings(counts: dict[str, int], noise: Noise, resampled: int) -> Iterator[str]:

@@ -114,6 +114,11 @@ class NoiseEstimator:
             float((upper / lower).mean()),
         )
 
+    def flattest(self, count: int) -> Tensor:
+        """Pixels of the flattest usable patches, `(N, 3, P, P)` uint8, RGB, at most `count`."""
+        order = self.low_order[self.usable[self.low_order]]
+        return self.spectra.pixels[order[:count]]
+
     def _flat_patches(self, weights: Tensor, needed: float) -> tuple[Tensor, Tensor]:
         """Average spectrum `(3, P, P)` and covariance `(3, 3)` of the flattest patches with a total weight `needed`."""
         power, covariance = torch.zeros(3, PATCH, PATCH), torch.zeros(3, 3)

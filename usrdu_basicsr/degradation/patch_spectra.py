@@ -38,6 +38,7 @@ class PatchSpectra:
         brightness: `(N, 3)` mean, RGB, gray levels.
         covariance: `(N, 2, 3, 3)` of the noise of the RGB channels above `COVARIANCE_BAND` cycles per pixel, in each of
             `ops.spectrum.frequency_halves`, squared gray levels.
+        pixels: `(N, 3, P, P)` uint8, RGB.
     """
 
     power: Tensor
@@ -46,6 +47,7 @@ class PatchSpectra:
     clipped: Tensor
     brightness: Tensor
     covariance: Tensor
+    pixels: Tensor
 
     @property
     def images(self) -> int:
@@ -129,7 +131,8 @@ def image_spectra(
     covariance = torch.stack([(part @ part.mH).real / part.shape[-1] for part in parts], 1)
     noise_power = spectrum.abs().square()
     power = noise_power if noise_free is None else patch_spectrum(255 * patches).abs().square()
-    return power, noise_power, clipped, 255 * patches.mean((2, 3)), covariance
+    pixels = (255 * patches).round().clamp(0, 255).byte()
+    return power, noise_power, clipped, 255 * patches.mean((2, 3)), covariance, pixels
 
 
 def _side(scale: int) -> int:
