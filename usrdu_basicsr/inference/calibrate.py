@@ -73,8 +73,7 @@ def calibrate(
     settings = source_settings(source, images)
     noise.jpeg.copy_(torch.bincount(torch.tensor([each.quality for each in settings]), minlength=QUALITIES))
     noise.jpeg /= noise.jpeg.sum()
-    # Compression hides that the colours of the noise before it are usually independent
-    color = torch.eye(3) if noise.jpeg[0] < 0.5 else camera.color_correlation.clone()
+    color = camera.color_correlation.clone()
     noise.mix.copy_(_color_mix(color))
     target = (camera.variance - floor.variance).clamp(min=MIN_VARIANCE)
     by_brightness = _filled(camera.curve) / camera.variance * target  # (KNOTS, 3)
