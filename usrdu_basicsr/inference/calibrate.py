@@ -105,13 +105,13 @@ def calibrate(
     return calibrated.to(next(iter(weights.values())).device).eval(), Calibration(camera, before, after)
 
 
-def measured_dsn(camera: Camera, hr: str | Path, lr: str | Path) -> tuple[DSN, Calibration]:
+def measured_dsn(camera: Camera, hr: str | Path, lr: str | Path, images: int = 100) -> tuple[DSN, Calibration]:
     """DSN of a measured camera, calibrated to its noise; arguments and errors are those of `calibrate`."""
     if camera.kernel is None:
         raise InputError('camera: got no kernel, expected one. Measure the camera with HR images')
     dsn = KernelDSN(len(camera.kernel), camera.scale).eval()
     dsn.kernel.copy_(torch.from_numpy(camera.kernel))
-    return calibrate(dsn, hr, lr)
+    return calibrate(dsn, hr, lr, images=images)
 
 
 def save_dsn(dsn: DSN, path: str | Path) -> None:
