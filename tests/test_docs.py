@@ -65,7 +65,7 @@ def checkout(tmp_path: Path) -> Path:
     (tmp_path / 'scripts').symlink_to(ROOT / 'scripts')
     shutil.copytree(ROOT / 'options', tmp_path / 'options')
     images = tmp_path / 'datasets' / 'mine'
-    write_sample_images(images / 'HR')
+    write_sample_images(images / 'HR', 2, 144, 160)
     write_sample_images(images / 'camera', 2, 90, 96)
     write_sample_images(images / 'validation' / 'HR', 1)
     downsample_images(images / 'validation' / 'HR', images / 'validation' / 'camera')

@@ -14,7 +14,7 @@ from usrdu_basicsr.cli.command_line import run_script
 SCALE = 4
 CROP = 192  # HR pixels of a crop in the comparison image
 MIN_GAIN = 0.5  # dB PSNR over the network trained on bicubic LR
-MAX_NOISE_ERROR = 0.2  # relative to the noise level of the real LR
+MAX_NOISE_ERROR = 0.1  # relative to the noise level of the real LR
 
 
 def main() -> int:
@@ -42,7 +42,7 @@ def main() -> int:
     from usrdu_basicsr.ops.patches import round_to_8bit
     from usrdu_basicsr.ops.resize import bicubic_downsample
     from usrdu_basicsr.utils.files import write_text
-    from usrdu_basicsr.utils.images import heat_map, list_images, read_image, to_8bit, write_png
+    from usrdu_basicsr.utils.images import list_images, read_image, to_8bit, write_png
 
     def noise(images: list[torch.Tensor], references: list[torch.Tensor]) -> float:
         """Standard deviation of 8-bit images from their best linear prediction from bicubic ones, gray levels."""
@@ -75,8 +75,8 @@ def main() -> int:
             'generated LR: sampled': sample_lr(mean, log_scale, sampler.noise, generator),
         }.items():
             lrs.setdefault(name, []).append(lr)
-        heat = heat_map(log_scale[0].mean(0).numpy())
-        images = [to_8bit(hr), enlarge(to_8bit(real)), *results.values(), enlarge(heat)]
+        sampled = to_8bit(lrs['generated LR: sampled'][-1][0].permute(1, 2, 0).flip(2).numpy())
+        images = [to_8bit(hr), enlarge(to_8bit(real)), *results.values(), enlarge(sampled)]
         top, left = height // 3 - CROP // 2, width // 2 - CROP // 2
         rows.append(np.hstack([image[top : top + CROP, left : left + CROP] for image in images]))
     write_png(args.output / 'comparison.png', np.vstack([caption(), *rows]))
@@ -118,7 +118,7 @@ def enlarge(lr: np.ndarray) -> np.ndarray:
 def caption() -> np.ndarray:
     """Draw the first row of the comparison image: the names of the columns."""
     row = np.full((20, 6 * CROP, 3), 255, np.uint8)
-    names = ('HR', 'camera LR', 'bicubic', 'SR, bicubic LR', 'SR, sampled LR', 'uncertainty')
+    names = ('HR', 'camera LR', 'bicubic', 'SR, bicubic LR', 'SR, sampled LR', 'sampled LR')
     for i, name in enumerate(names):
         cv2.putText(row, name, (i * CROP + 6, 14), cv2.FONT_HERSHEY_SIMPLEX, 0.45, (0, 0, 0), 1, cv2.LINE_AA)
     return row

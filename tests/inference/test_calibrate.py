@@ -79,6 +79,14 @@ def test_kept_scale_scales_the_predicted_noise(folders: Path):
     torch.testing.assert_close(calibration.after.variance.sqrt(), calibration.camera.variance.sqrt(), rtol=0.05, atol=0)
 
 
+def test_earlier_calibration_is_replaced(folders: Path):
+    once, _ = calibrate(bicubic_dsn(3.0), folders / 'hr', folders / 'grain', keep_scale=True)
+    twice, _ = calibrate(once, folders / 'hr', folders / 'white', keep_scale=True)
+    expected, _ = calibrate(bicubic_dsn(3.0), folders / 'hr', folders / 'white', keep_scale=True)
+    for name, value in expected.camera_noise.state_dict().items():
+        assert torch.equal(twice.camera_noise.state_dict()[name], value)
+
+
 def test_command_and_the_way_to_stage_2(folders: Path, tmp_path: Path):
     write_checkpoint(tmp_path / 'dsn.pth', {'params': bicubic_dsn().state_dict()})
     arguments = ('--model_path', 'dsn.pth', '--hr', folders / 'hr', '--lr', folders / 'grain', '-o', 'calibrated.pth')
@@ -125,6 +133,7 @@ def test_invalid_inputs_are_refused(folders: Path, tmp_path: Path):
         calibrate(bicubic_dsn(), folders / 'hr', tmp_path / 'white')
     (tmp_path / 'small').mkdir()
     cv2.imwrite(str(tmp_path / 'small' / 'small.png'), np.full((40, 40, 3), 99, np.uint8))
+    (tmp_path / 'small' / 'broken.png').write_bytes(b'no image')
     with pytest.raises(InputError, match=r"small': got only images that are too small for a patch of 32 LR pixels"):
         calibrate(bicubic_dsn(), tmp_path / 'small', folders / 'white')
     write_checkpoint(tmp_path / 'dsn.pth', {'params': bicubic_dsn().state_dict()})

@@ -24,6 +24,7 @@ from usrdu_basicsr.utils.errors import InputError
 
 ROUNDS = 10
 MAX_STEP = 4.0  # of a variance in a round
+ROUNDING = 1 / 12  # variance of rounding to 8 bits, squared gray levels
 MIN_VARIANCE = 1e-3  # of the added noise, squared gray levels
 MIN_POWER = 0.05  # at a frequency, relative to the mean; less is not distinguished
 SMALL_TAP = 0.02  # relative to the largest; smaller ones are errors of the estimate
@@ -47,7 +48,7 @@ def calibrate(
     correlated noise, are corrected until both agree. Samples are compressed with the JPEG qualities of the LR images.
 
     Args:
-        dsn: Network on its device without a calibration.
+        dsn: Network on its device; it is not changed. An earlier calibration is replaced.
         hr: HR images, a folder or an LMDB.
         lr: Images of the camera.
         keep_scale: Scale the noise that the DSN predicts for each pixel. Otherwise the noise depends on the brightness
@@ -61,11 +62,13 @@ def calibrate(
         InputNotFoundError: If a folder does not exist.
         InputError: If a folder has no readable image that is large enough, or only black and white patches.
     """
+    device = next(iter(dsn.state_dict().values())).device
+    weights = {name: value for name, value in dsn.state_dict().items() if not name.startswith('camera_noise.')}
+    dsn = _network(weights).to(device)
     source = open_source(lr, IMAGE)
     camera = noise_of(patch_spectra(source, 1, images, 1), f"'{source.root}'")
     samples = Samples(dsn, hr, images)
     name = f"'{samples.root}'"
-    floor = noise_of(samples.spectra(None, with_noise=False), name)
     before = noise_of(samples.spectra(None), name)
 
     noise = CameraNoise()
@@ -75,7 +78,7 @@ def calibrate(
     noise.jpeg /= noise.jpeg.sum()
     color = camera.color_correlation.clone()
     noise.mix.copy_(_color_mix(color))
-    target = (camera.variance - floor.variance).clamp(min=MIN_VARIANCE)
+    target = (camera.variance - ROUNDING).clamp(min=MIN_VARIANCE)
     by_brightness = _filled(camera.curve) / camera.variance * target  # (KNOTS, 3)
     if not keep_scale:
         noise.offset.copy_((by_brightness / 2).log().T / 2)  # the variance of a Laplace distribution is 2 b²
@@ -87,7 +90,7 @@ def calibrate(
     for number in range(ROUNDS):
         got = noise_of(samples.spectra(noise), name)
         rounds.append((_difference(got, camera), got, deepcopy(noise.state_dict())))
-        step = target / (got.variance - floor.variance).clamp(min=MIN_VARIANCE)
+        step = target / (got.variance - ROUNDING).clamp(min=MIN_VARIANCE)
         noise.offset += step.clamp(1 / MAX_STEP, MAX_STEP).log()[:, None] / (2 if number < 2 else 4)
         if number < ROUNDS // 2:  # the shapes first, the levels until the end
             curve = _filled(camera.curve / got.curve).clamp(1 / MAX_STEP, MAX_STEP).log()
@@ -99,10 +102,15 @@ def calibrate(
                 noise.taps.copy_(_taps(spectrum))
         noise.prepare()
     _, after, state = min(rounds, key=lambda each: each[0])
-    weights = dsn.state_dict() | {f'camera_noise.{key}': value for key, value in state.items()}
-    calibrated = build_dsn(weights)
-    calibrated.load_state_dict(weights)
-    return calibrated.to(next(iter(weights.values())).device).eval(), Calibration(camera, before, after)
+    weights |= {f'camera_noise.{key}': value for key, value in state.items()}
+    return _network(weights).to(device), Calibration(camera, before, after)
+
+
+def _network(weights: dict[str, Tensor]) -> DSN:
+    """Network with these weights, without calibration unless they contain one."""
+    network = build_dsn(weights)
+    network.load_state_dict(weights, strict=False)
+    return network.eval()
 
 
 def measured_dsn(camera: Camera, hr: str | Path, lr: str | Path, images: int = 100) -> tuple[DSN, Calibration]:

@@ -1,10 +1,10 @@
 """Measure the noise of samples of a DSN as that of LR images."""
 
+import logging
 from pathlib import Path
 
 import numpy as np
 import torch
-from basicsr.utils import img2tensor
 from torch import Tensor
 
 from usrdu_basicsr.archs.camera_noise import CameraNoise, sample_lr
@@ -12,18 +12,20 @@ from usrdu_basicsr.degradation.noise import Noise, NoiseEstimator
 from usrdu_basicsr.degradation.patch_spectra import PATCH, PatchSpectra, combine_spectra, image_spectra
 from usrdu_basicsr.inference.load_network import DSN
 from usrdu_basicsr.inference.lr_sampler import LRSampler
-from usrdu_basicsr.ops.linear_fit import apply_filter, fit_filter
-from usrdu_basicsr.ops.resize import bicubic_downsample
 from usrdu_basicsr.storage.open_source import open_source
 from usrdu_basicsr.storage.source import IMAGE, evenly_spaced
 from usrdu_basicsr.utils.errors import InputError
 from usrdu_basicsr.utils.images import to_8bit, to_float
 
+logger = logging.getLogger(__name__)
 CROP = 1024  # largest side of the centre of an HR image, pixels
 
 
 class Samples:
-    """Samples of a DSN for HR images, whose noise is measured as that of LR images.
+    """Samples of a DSN for HR images, whose noise is measured as that of LR images, as the difference from the mean.
+
+    A trained DSN puts noise into its mean, too. It is not counted, because it is texture that the DSN amplifies: flat
+    areas have none.
 
     Args:
         dsn: Network on its device.
@@ -37,29 +39,27 @@ class Samples:
     def __init__(self, dsn: DSN, hr: str | Path, images: int) -> None:
         sampler, source = LRSampler(dsn), open_source(hr, IMAGE)
         self.predictions: list[list[Tensor]] = []
-        bicubic = []
         for index in evenly_spaced(source, images):
-            image = to_float(source.read(index))
+            try:
+                image = to_float(source.read(index))
+            except InputError as error:
+                logger.warning('Image skipped: %s', error)
+                continue
+            if min(image.shape[:2]) < PATCH * sampler.scale:
+                continue
             top, left = (max(side - CROP, 0) // 2 for side in image.shape[:2])
-            image = image[top : top + CROP, left : left + CROP]
-            self.predictions.append([torch.from_numpy(x).permute(2, 0, 1)[None] for x in sampler.predict(image)])
-            height, width = (side * sampler.scale for side in self.predictions[-1][0].shape[2:])
-            bicubic.append(bicubic_downsample(img2tensor(image[:height, :width])[None], sampler.scale))
+            predicted = sampler.predict(image[top : top + CROP, left : left + CROP])
+            self.predictions.append([torch.from_numpy(x).permute(2, 0, 1)[None] for x in predicted])
         self.root = source.root
-        # Noise is what is left of an image without any texture: its difference from a filtered bicubic image
-        taps = fit_filter(zip(bicubic, (mean for mean, _ in self.predictions), strict=True))
-        self.noise_free = [tensor_to_image(apply_filter(x, taps)) for x in bicubic]
 
-    def spectra(self, noise: CameraNoise | None, with_noise: bool = True) -> PatchSpectra:
-        """Spectra of 8-bit samples, or of the means, with a calibration whose log-scale is still to be applied."""
+    def spectra(self, noise: CameraNoise | None) -> PatchSpectra:
+        """Spectra of 8-bit samples with a calibration, which still has to be applied to the log-scale."""
         generator = torch.Generator().manual_seed(0)
         spectra = []
         for index, (mean, log_scale) in enumerate(self.predictions):
-            lr = mean
-            if with_noise:
-                scale = log_scale if noise is None else noise.log_scale(mean, log_scale)
-                lr = sample_lr(mean, scale, noise, generator)
-            spectra.append(image_spectra(to_8bit(tensor_to_image(lr)), index, noise_free=self.noise_free[index]))
+            scale = log_scale if noise is None else noise.log_scale(mean, log_scale)
+            lr = to_8bit(tensor_to_image(sample_lr(mean, scale, noise, generator)))
+            spectra.append(image_spectra(lr, index, noise_free=tensor_to_image(mean)))
         combined = combine_spectra(spectra)
         if combined is None:
             raise InputError(f"'{self.root}': got only images that are too small for a patch of {PATCH} LR pixels")
