@@ -12,6 +12,7 @@ from usrdu_basicsr.archs.camera_noise import KNOTS
 from usrdu_basicsr.degradation.blur_kernel import check_texture, hr_kernel, lr_kernel
 from usrdu_basicsr.degradation.noise import Noise, NoiseEstimator
 from usrdu_basicsr.degradation.patch_spectra import PATCH, PatchSpectra
+from usrdu_basicsr.kernelgan.postprocess import axis_spreads
 from usrdu_basicsr.utils.errors import InputError
 
 CHANNELS = ('red', 'green', 'blue')
@@ -74,9 +75,7 @@ def spreads(kernel: np.ndarray) -> list[float]:
     They are those of the squared kernel times the square root of 2, which is exact for Gaussians. Small errors far from
     the middle hardly change them.
     """
-    positions = np.indices(kernel.shape).reshape(2, -1)
-    covariance = np.cov(positions, aweights=np.square(kernel).ravel(), ddof=0)
-    return np.sqrt(2 * np.linalg.eigvalsh(covariance).clip(0)).tolist()
+    return (2**0.5 * axis_spreads(np.square(kernel))).tolist()
 
 
 class CameraEstimator:
