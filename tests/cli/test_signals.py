@@ -64,7 +64,9 @@ def test_closed_pipe_ends_a_command(tmp_path: Path):
 def test_signal_stops_a_training_that_resumes(number: signal.Signals, tmp_path: Path):
     write_data(tmp_path)
     for name in ('stopped', 'whole'):
-        (tmp_path / f'{name}.yml').write_text(json.dumps(options(name, 'srn', workers=1)))
+        opt = options(name, 'srn', workers=1)
+        opt['train']['total_iter'] = 40  # seconds longer than the time from the first checkpoint to the signal
+        (tmp_path / f'{name}.yml').write_text(json.dumps(opt))
     process = started(tmp_path, 'train', '-opt', 'stopped.yml')
     wait_until(process, 'experiments/stopped/training_states/*.state', tmp_path)
     process.send_signal(number)
