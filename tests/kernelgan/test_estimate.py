@@ -323,7 +323,7 @@ def test_command(camera: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, 
 def test_script_process(tmp_path: Path):
     """Default settings of the script, except for fewer iterations and runs."""
     write_sample_images(tmp_path / 'camera', 1, 84, 84)
-    result = run_script(SCRIPT, '-i', 'camera', '-o', 'kernels', '--iterations', '600', '--runs', '2', cwd=tmp_path)
+    result = run_script(SCRIPT, '-i', 'camera', '-o', 'kernels', '--iterations', '210', '--runs', '2', cwd=tmp_path)
     # The rounding of the processor decides whether runs collapse.
     assert (result.returncode, result.stdout[:9]) in ((0, '1 written'), (1, '0 written')), result.stderr
 
