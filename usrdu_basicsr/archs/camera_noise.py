@@ -5,7 +5,6 @@ from functools import cache
 from typing import Any
 
 import torch
-from basicsr.utils.diffjpeg import DiffJPEG, quality_to_factor
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -121,7 +120,9 @@ def sample_lr(
 
 
 @cache
-def _jpeg(device: torch.device) -> tuple[DiffJPEG, Tensor]:
-    """JPEG compression, and the factor of its tables by quality, `(QUALITIES,)`; quality 0 is computed as 1."""
+def _jpeg(device: torch.device) -> tuple[Any, Tensor]:
+    """BasicSR's `DiffJPEG`, and the factor of its tables by quality, `(QUALITIES,)`; quality 0 is computed as 1."""
+    from basicsr.utils.diffjpeg import DiffJPEG, quality_to_factor  # older copies of BasicSR lack it
+
     factors = [quality_to_factor(max(quality, 1)) for quality in range(QUALITIES)]
     return DiffJPEG(differentiable=False).to(device).requires_grad_(False), torch.tensor(factors, device=device)
