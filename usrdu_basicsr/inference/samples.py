@@ -18,7 +18,7 @@ from usrdu_basicsr.utils.errors import InputError
 from usrdu_basicsr.utils.images import to_8bit, to_float
 
 logger = logging.getLogger(__name__)
-CROP = 1024  # largest side of the centre of an HR image, pixels
+CROP = 128  # largest side of the centre of an image that is used, LR pixels; it has enough patches
 
 
 class Samples:
@@ -47,8 +47,9 @@ class Samples:
                 continue
             if min(image.shape[:2]) < PATCH * sampler.scale:
                 continue
-            top, left = (max(side - CROP, 0) // 2 for side in image.shape[:2])
-            predicted = sampler.predict(image[top : top + CROP, left : left + CROP])
+            largest = CROP * sampler.scale
+            top, left = (max(side - largest, 0) // 2 for side in image.shape[:2])
+            predicted = sampler.predict(image[top : top + largest, left : left + largest])
             self.predictions.append([torch.from_numpy(x).permute(2, 0, 1)[None] for x in predicted])
         self.root = source.root
 
