@@ -51,7 +51,7 @@ def main() -> int:
         take = made_camera(name, args.scale)
         with taken(take, args.scenes, args.count) as folder:
             errors, level, _, camera = measure(take, folder, args)
-            of_level, of_correlation = calibrate(camera, folder, args)
+            of_level, of_correlation = calibrate(camera, args)
         print(f'| `{name}` | {errors[0]:.3f} | {errors[1]:.3f} | {level:.1f} | {of_level:.1%} | {of_correlation:.3f} |')
     return 0
 
@@ -86,14 +86,13 @@ def measure(take: Any, folder: str, args: argparse.Namespace) -> tuple[tuple[flo
     return (kernel_error(measured, true), kernel_error(bicubic, true)), level, seconds, camera
 
 
-def calibrate(camera: Any, folder: str, args: argparse.Namespace) -> tuple[float, float]:
+def calibrate(camera: Any, args: argparse.Namespace) -> tuple[float, float]:
     """Errors of samples of the measured camera: level of a channel (of 1 gray level if weaker), and autocorrelation."""
     from usrdu_basicsr.inference.calibrate import measured_dsn
 
-    _, calibration = measured_dsn(camera, args.hr, folder, args.count)
+    _, calibration = measured_dsn(camera, args.hr, args.count)
     real, samples = calibration.camera, calibration.after
-    levels = (samples.variance.sqrt() - real.variance.sqrt()).abs() / real.variance.sqrt().clamp(min=1)
-    return float(levels.max()), float((samples.autocorrelation - real.autocorrelation).abs().max())
+    return real.level_error(samples), real.correlation_error(samples)
 
 
 if __name__ == '__main__':

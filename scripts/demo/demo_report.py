@@ -38,6 +38,7 @@ def main() -> int:
 
     from usrdu_basicsr.archs.camera_noise import sample_lr
     from usrdu_basicsr.inference.lr_sampler import load_sampler
+    from usrdu_basicsr.inference.pixels import tensor_to_image
     from usrdu_basicsr.ops.linear_fit import apply_filter, fit_filter
     from usrdu_basicsr.ops.patches import round_to_8bit
     from usrdu_basicsr.ops.resize import bicubic_downsample
@@ -67,7 +68,7 @@ def main() -> int:
         for name, image in results.items():
             values = (f(image, to_8bit(hr), crop_border=SCALE) for f in (calculate_psnr, calculate_ssim))
             quality.setdefault(name, []).append(tuple(values))
-        mean, log_scale = (torch.from_numpy(x.transpose(2, 0, 1).copy())[None] for x in sampler.predict(hr))
+        mean, log_scale = sampler.distribution(hr)
         for name, lr in {
             'real LR': img2tensor(real)[None],
             'bicubic LR': bicubic_downsample(img2tensor(hr)[None], SCALE),
@@ -75,7 +76,7 @@ def main() -> int:
             'generated LR: sampled': sample_lr(mean, log_scale, sampler.noise, generator),
         }.items():
             lrs.setdefault(name, []).append(lr)
-        sampled = to_8bit(lrs['generated LR: sampled'][-1][0].permute(1, 2, 0).flip(2).numpy())
+        sampled = to_8bit(tensor_to_image(lrs['generated LR: sampled'][-1]))
         images = [to_8bit(hr), enlarge(to_8bit(real)), *results.values(), enlarge(sampled)]
         top, left = height // 3 - CROP // 2, width // 2 - CROP // 2
         rows.append(np.hstack([image[top : top + CROP, left : left + CROP] for image in images]))

@@ -43,7 +43,7 @@ def run(args: argparse.Namespace) -> int:
     checkpoint = Path(args.output, 'net_g_camera.pth')
     checkpoint.unlink(missing_ok=True)
     if args.hr is not None:
-        save_dsn(measured_dsn(camera, args.hr, args.lr)[0], checkpoint)
+        save_dsn(measured_dsn(camera, args.hr)[0], checkpoint)
     for name, number in camera.numbers.items():
         unit = next((unit for prefix, unit in UNITS.items() if name.startswith(prefix)), 'gray levels')
         print(f'{name}: {number} {unit}'.rstrip())

@@ -14,7 +14,7 @@ from torch import Tensor
 from usrdu_basicsr.data.exchanged_folders import exchange_warning
 from usrdu_basicsr.data.kernel_set import write_kernel
 from usrdu_basicsr.degradation.camera_estimator import BIN_CENTRES, CameraEstimator
-from usrdu_basicsr.degradation.jpeg import source_settings
+from usrdu_basicsr.degradation.jpeg import JPEGSettings, source_settings
 from usrdu_basicsr.degradation.noise import Noise
 from usrdu_basicsr.degradation.patch_spectra import patch_spectra
 from usrdu_basicsr.kernelgan.kernel_files import contact_sheet
@@ -59,7 +59,7 @@ class Camera:
         noise: Noise of the LR images.
         power: Average power spectra of LR images and of bicubically downsampled HR images, `(P, P)` each.
         flat_patches: Flattest patches of the LR images, `(N, P, P, 3)` uint8, BGR.
-        jpeg: Number of LR files by JPEG settings.
+        files: JPEG settings of the LR files.
         warnings: Sentences that say which numbers are unreliable.
     """
 
@@ -70,8 +70,13 @@ class Camera:
     noise: Noise
     power: list[Tensor]
     flat_patches: np.ndarray
-    jpeg: dict[str, int]
+    files: list[JPEGSettings]
     warnings: list[str]
+
+    @property
+    def jpeg(self) -> dict[str, int]:
+        """Number of LR files by the label of their JPEG settings."""
+        return dict(Counter(each.label for each in self.files).most_common())
 
 
 def measure_camera(lr: str | Path, hr: str | Path | None, scale: int, images: int = 200, workers: int = 1) -> Camera:
@@ -104,12 +109,11 @@ def measure_camera(lr: str | Path, hr: str | Path | None, scale: int, images: in
     warnings = list(_warnings(counts, estimate.noise, len(resampled)))
     if hr_source is not None and (warning := exchange_warning(hr_source, lr_source)):
         warnings.append(warning)
-    settings = source_settings(lr_source, images)
-    if sum(each.quality > 0 for each in settings) > MIN_FILES * len(settings):
+    files = source_settings(lr_source, images)
+    if sum(each.quality > 0 for each in files) > MIN_FILES * len(files):
         warnings.append('The images are JPEG-compressed: the noise is that after compression, and the kernel is rough.')
-    jpeg = dict(Counter(each.label for each in settings).most_common())
     flat = estimator.noise.flattest(FLAT_PATCHES).permute(0, 2, 3, 1).flip(3).numpy()
-    return Camera(scale, counts, numbers, estimate.kernel, estimate.noise, estimate.power, flat, jpeg, warnings)
+    return Camera(scale, counts, numbers, estimate.kernel, estimate.noise, estimate.power, flat, files, warnings)
 
 
 def _warnings(counts: dict[str, int], noise: Noise, resampled: int) -> Iterator[str]:

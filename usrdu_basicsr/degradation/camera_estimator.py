@@ -105,7 +105,7 @@ class CameraEstimator:
         if len(self.powers) > 1 and noise is not None:
             check_texture('LR', self.powers[0].mean(0), noise.spectrum(PATCH))
             check_texture('HR', self.powers[1].mean(0), torch.zeros(PATCH, PATCH))
-        if (estimate := self._estimate(weights)) is None:
+        if (estimate := self._estimate(weights, noise)) is None:
             raise InputError(
                 'LR images: got no patch that is neither black nor white, expected images of scenes. Add some'
             )
@@ -115,19 +115,16 @@ class CameraEstimator:
         """Estimates from images drawn with replacement; draws without texture or usable patches are left out."""
         generator = torch.Generator().manual_seed(0)
         for _ in range(count):
-            drawn = [torch.randint(len(power), (len(power),), generator=generator) for power in self.powers]
-            estimate = self._estimate(
-                [
-                    torch.bincount(each, minlength=len(power)).float()
-                    for each, power in zip(drawn, self.powers, strict=True)
-                ]
-            )
+            weights = []
+            for power in self.powers:
+                drawn = torch.randint(len(power), (len(power),), generator=generator)
+                weights.append(torch.bincount(drawn, minlength=len(power)).float())
+            estimate = self._estimate(weights, self.noise(weights[0]))
             if estimate is not None:
                 yield estimate
 
-    def _estimate(self, weights: list[Tensor]) -> Estimate | None:
+    def _estimate(self, weights: list[Tensor], noise: Noise | None) -> Estimate | None:
         """Estimate with weights of the images, `(images,)`, of each folder; None if it is impossible."""
-        noise = self.noise(weights[0])
         if noise is None:
             return None
         powers, tones = (

@@ -11,7 +11,6 @@ from torch import Tensor
 
 from usrdu_basicsr.degradation.camera import Camera
 from usrdu_basicsr.degradation.camera_estimator import BIN_CENTRES
-from usrdu_basicsr.ops.autocovariance import autocovariance_spectrum
 from usrdu_basicsr.ops.spectrum import frequency_radius
 from usrdu_basicsr.utils.images import encode_png, to_8bit
 
@@ -53,7 +52,7 @@ def _spectra(camera: Camera) -> Series:
     """Radial averages of the power spectra in dB."""
     size = len(camera.power[0])
     powers = dict(zip(('LR images', 'HR, bicubic'), camera.power, strict=False))
-    powers['noise'] = autocovariance_spectrum(camera.noise.autocorrelation * camera.noise.variance.mean(), size)
+    powers['noise'] = camera.noise.spectrum(size)
     radius, edges = frequency_radius(size), torch.linspace(0.02, 0.7, BANDS + 1)
     series: Series = {}
     for name, power in powers.items():

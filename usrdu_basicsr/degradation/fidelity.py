@@ -4,17 +4,13 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
 from usrdu_basicsr.degradation.blur_kernel import equal_band
-from usrdu_basicsr.degradation.noise import Noise, NoiseEstimator
+from usrdu_basicsr.degradation.noise import ROUNDING, VISIBLE, noise_of
 from usrdu_basicsr.degradation.patch_spectra import PATCH, PatchSpectra
 from usrdu_basicsr.ops.spectrum import frequency_radius
-from usrdu_basicsr.utils.errors import InputError
 
-VISIBLE = 1.0  # gray levels; weaker noise is compared with this level
-ROUNDING = 1 / 12  # variance of rounding to 8 bits, squared gray levels
 LOWEST = 0.05  # cycles per pixel, of the spectral distance
 MAX_LEVEL_ERROR, MAX_CORRELATION_ERROR, MAX_BRIGHTNESS_ERROR = 0.1, 0.1, 0.25
 MAX_SPECTRAL_DISTANCE = 1.5  # dB
@@ -79,20 +75,15 @@ def compare(real: PatchSpectra, generated: PatchSpectra, color_shift: float | No
     Raises:
         InputError: If all patches of one of them are black or white.
     """
-    noises: list[Noise] = []
-    for name, spectra in (('real', real), ('generated', generated)):
-        noise = NoiseEstimator(spectra)(torch.ones(spectra.images))
-        if noise is None:
-            raise InputError(f'{name} LR images: got only black and white patches, expected images of scenes')
-        noises.append(noise)
-    levels = [noise.variance.sqrt() for noise in noises]
-    real_curve, generated_curve = (noise.curve.mean(1) + ROUNDING for noise in noises)
-    ratio = (generated_curve / real_curve)[~(generated_curve / real_curve).isnan()]
+    noise, generated_noise = noise_of(real, 'real LR images'), noise_of(generated, 'generated LR images')
+    real_curve, generated_curve = (each.curve.mean(1) + ROUNDING for each in (noise, generated_noise))
+    ratio = generated_curve / real_curve
+    ratio = ratio[~ratio.isnan()]
     return Fidelity(
-        real_noise=float(levels[0].mean()),
-        generated_noise=float(levels[1].mean()),
-        level_error=float(((levels[1] - levels[0]).abs() / levels[0].clamp(min=VISIBLE)).max()),
-        correlation_error=float((noises[1].autocorrelation - noises[0].autocorrelation).abs().max()),
+        real_noise=float(noise.variance.sqrt().mean()),
+        generated_noise=float(generated_noise.variance.sqrt().mean()),
+        level_error=noise.level_error(generated_noise),
+        correlation_error=noise.correlation_error(generated_noise),
         brightness_error=float((ratio.sqrt() - 1).square().mean().sqrt()) if len(ratio) else 0.0,
         noise_divergence=float((ratio - 1 - ratio.log()).mean() / 2) if len(ratio) else 0.0,
         spectral_distance=_spectral_distance(real.power, generated.power),

@@ -9,6 +9,7 @@ from usrdu_basicsr.archs.camera_noise import KNOTS
 from usrdu_basicsr.degradation.patch_spectra import COVARIANCE_BAND, PATCH, PatchSpectra
 from usrdu_basicsr.ops.autocovariance import autocovariance_spectrum, fit_autocovariance
 from usrdu_basicsr.ops.spectrum import frequency_halves, frequency_radius
+from usrdu_basicsr.utils.errors import InputError
 
 FLAT_SHARE, MIN_FLAT = 0.01, 30  # share and number of patches that are regarded as flat
 MAX_CLIPPED, LEAST_CLIPPED = 0.002, 100  # usable patches: clipped share, or number if too few have less
@@ -16,6 +17,8 @@ UNUSABLE = 0.5  # clipped share of patches that are never used
 # Frequencies in cycles per pixel
 LOW, LOWER, UPPER = 0.06, 0.3, 0.4
 BIN_SHARE, MIN_IN_BIN = 0.05, 10  # share and number of flat patches of a bin; bins with fewer patches have no value
+ROUNDING = 1 / 12  # variance of rounding to 8 bits, squared gray levels
+VISIBLE = 1.0  # gray levels; weaker noise is compared with this level
 MIN_COLOR = 1.3  # variance of noise that is not white, relative to its power above `UPPER`
 
 
@@ -49,6 +52,15 @@ class Noise:
         """Correlation of horizontal and of vertical neighbours."""
         middle = len(self.autocorrelation) // 2
         return float(self.autocorrelation[middle, middle + 1]), float(self.autocorrelation[middle + 1, middle])
+
+    def level_error(self, generated: 'Noise') -> float:
+        """Largest difference of the level of a channel, relative to that of this noise or `VISIBLE`."""
+        level = self.variance.sqrt()
+        return float(((generated.variance.sqrt() - level).abs() / level.clamp(min=VISIBLE)).max())
+
+    def correlation_error(self, generated: 'Noise') -> float:
+        """Largest difference of the autocorrelations."""
+        return float((generated.autocorrelation - self.autocorrelation).abs().max())
 
     def spectrum(self, size: int) -> Tensor:
         """Power spectrum, mean of the channels, `(size, size)`, squared gray levels."""
@@ -138,6 +150,14 @@ class NoiseEstimator:
                 power, _ = self._flat_patches(inside, max(MIN_IN_BIN, BIN_SHARE * total))
                 curve[number] = power[:, band].mean(-1)
         return curve
+
+
+def noise_of(spectra: PatchSpectra, name: str) -> Noise:
+    """Noise of all images; an InputError that starts with `name` if all patches are black or white."""
+    noise = NoiseEstimator(spectra)(torch.ones(spectra.images))
+    if noise is None:
+        raise InputError(f'{name}: got no patch that is neither black nor white, expected images of scenes. Add images')
+    return noise
 
 
 def _first(order: Tensor, weights: Tensor, needed: float) -> tuple[Tensor, Tensor]:

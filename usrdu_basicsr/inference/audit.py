@@ -10,7 +10,7 @@ from torch import Tensor
 from usrdu_basicsr.archs.camera_noise import CameraNoise, sample_lr
 from usrdu_basicsr.degradation.fidelity import Fidelity, compare
 from usrdu_basicsr.degradation.patch_spectra import combine_spectra, image_spectra, patch_spectra
-from usrdu_basicsr.inference.samples import tensor_to_image
+from usrdu_basicsr.inference.pixels import tensor_to_image
 from usrdu_basicsr.ops.linear_fit import apply_filter, fit_filter
 from usrdu_basicsr.ops.patches import round_to_8bit
 from usrdu_basicsr.ops.resize import bicubic_downsample

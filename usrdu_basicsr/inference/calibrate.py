@@ -11,11 +11,11 @@ from torch import Tensor
 from usrdu_basicsr.archs.camera_noise import QUALITIES, TAPS, CameraNoise
 from usrdu_basicsr.archs.kernel_dsn_arch import KernelDSN
 from usrdu_basicsr.degradation.camera import Camera
-from usrdu_basicsr.degradation.jpeg import source_settings
-from usrdu_basicsr.degradation.noise import Noise
+from usrdu_basicsr.degradation.jpeg import JPEGSettings, source_settings
+from usrdu_basicsr.degradation.noise import ROUNDING, Noise, noise_of
 from usrdu_basicsr.degradation.patch_spectra import PATCH, patch_spectra
 from usrdu_basicsr.inference.load_network import DSN, build_dsn
-from usrdu_basicsr.inference.samples import Samples, noise_of
+from usrdu_basicsr.inference.samples import Samples
 from usrdu_basicsr.ops.autocovariance import autocovariance_spectrum
 from usrdu_basicsr.storage.open_source import open_source
 from usrdu_basicsr.storage.source import IMAGE
@@ -24,7 +24,6 @@ from usrdu_basicsr.utils.errors import InputError
 
 ROUNDS = 10
 MAX_STEP = 4.0  # of a variance in a round
-ROUNDING = 1 / 12  # variance of rounding to 8 bits, squared gray levels
 MIN_VARIANCE = 1e-3  # of the added noise, squared gray levels
 MIN_POWER = 0.05  # at a frequency, relative to the mean; less is not distinguished
 SMALL_TAP = 0.02  # relative to the largest; smaller ones are errors of the estimate
@@ -62,19 +61,25 @@ def calibrate(
         InputNotFoundError: If a folder does not exist.
         InputError: If a folder has no readable image that is large enough, or only black and white patches.
     """
+    source = open_source(lr, IMAGE)
+    camera = noise_of(patch_spectra(source, 1, images, 1), f"'{source.root}'")
+    return _calibrate(dsn, hr, camera, source_settings(source, images), keep_scale, images)
+
+
+def _calibrate(
+    dsn: DSN, hr: str | Path, camera: Noise, files: list[JPEGSettings], keep_scale: bool, images: int
+) -> tuple[DSN, Calibration]:
+    """`calibrate` to the noise `camera` of LR files with these JPEG settings."""
     device = next(iter(dsn.state_dict().values())).device
     weights = {name: value for name, value in dsn.state_dict().items() if not name.startswith('camera_noise.')}
     dsn = _network(weights).to(device)
-    source = open_source(lr, IMAGE)
-    camera = noise_of(patch_spectra(source, 1, images, 1), f"'{source.root}'")
     samples = Samples(dsn, hr, images)
     name = f"'{samples.root}'"
     before = noise_of(samples.spectra(None), name)
 
     noise = CameraNoise()
     noise.weight.fill_(float(keep_scale))
-    settings = source_settings(source, images)
-    noise.jpeg.copy_(torch.bincount(torch.tensor([each.quality for each in settings]), minlength=QUALITIES))
+    noise.jpeg.copy_(torch.bincount(torch.tensor([each.quality for each in files]), minlength=QUALITIES))
     noise.jpeg /= noise.jpeg.sum()
     color = camera.color_correlation.clone()
     noise.mix.copy_(_color_mix(color))
@@ -89,7 +94,8 @@ def calibrate(
     rounds: list[tuple[float, Noise, dict[str, Tensor]]] = []
     for number in range(ROUNDS):
         got = noise_of(samples.spectra(noise), name)
-        rounds.append((_difference(got, camera), got, deepcopy(noise.state_dict())))
+        difference = max(camera.level_error(got), camera.correlation_error(got))
+        rounds.append((difference, got, deepcopy(noise.state_dict())))
         step = target / (got.variance - ROUNDING).clamp(min=MIN_VARIANCE)
         noise.offset += step.clamp(1 / MAX_STEP, MAX_STEP).log()[:, None] / (2 if number < 2 else 4)
         if number < ROUNDS // 2:  # the shapes first, the levels until the end
@@ -113,25 +119,19 @@ def _network(weights: dict[str, Tensor]) -> DSN:
     return network.eval()
 
 
-def measured_dsn(camera: Camera, hr: str | Path, lr: str | Path, images: int = 100) -> tuple[DSN, Calibration]:
-    """DSN of a measured camera, calibrated to its noise; arguments and errors are those of `calibrate`."""
+def measured_dsn(camera: Camera, hr: str | Path, images: int = 100) -> tuple[DSN, Calibration]:
+    """DSN of a measured camera, calibrated to its noise; `hr`, `images`, result and errors are those of `calibrate`."""
     if camera.kernel is None:
         raise InputError('camera: got no kernel, expected one. Measure the camera with HR images')
     dsn = KernelDSN(len(camera.kernel), camera.scale).eval()
     dsn.kernel.copy_(torch.from_numpy(camera.kernel))
-    return calibrate(dsn, hr, lr, images=images)
+    return _calibrate(dsn, hr, camera.noise, camera.files, False, images)
 
 
 def save_dsn(dsn: DSN, path: str | Path) -> None:
     """Write a checkpoint, whose weights are also the averaged ones; a WriteError if it cannot be written."""
     weights = {name: value.cpu() for name, value in dsn.state_dict().items()}
     write_checkpoint(path, {'params': weights, 'params_ema': weights})
-
-
-def _difference(got: Noise, camera: Noise) -> float:
-    """Largest error of a level or an autocorrelation."""
-    levels = (got.variance.sqrt() - camera.variance.sqrt()).abs() / camera.variance.sqrt().clamp(min=1)
-    return float(levels.max().maximum((got.autocorrelation - camera.autocorrelation).abs().max()))
 
 
 def _power(noise: Noise) -> Tensor:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from usrdu_basicsr.archs.camera_noise import sample_lr
 from usrdu_basicsr.inference.load_network import DSN, load_dsn
-from usrdu_basicsr.inference.pixels import check_image
+from usrdu_basicsr.inference.pixels import check_image, tensor_to_image
 from usrdu_basicsr.inference.tiles import downsample_in_tiles
 from usrdu_basicsr.utils.device import pick_device
 from usrdu_basicsr.utils.errors import InputError
@@ -61,15 +61,11 @@ class LRSampler:
             raise InputError(f'image: got shape {image.shape}, expected {expected}')
         if count < 1:
             raise InputError(f'count: got {count}, expected at least 1')
-        mean, log_scale = map(torch.from_numpy, self.predict(to_float(image)))
+        mean, log_scale = self.distribution(to_float(image))
         generator = torch.Generator()
         generator.manual_seed(generator.seed() if seed is None else seed)
-        return np.stack([self.sample(mean, log_scale, generator) for _ in range(count)])
-
-    def sample(self, mean: Tensor, log_scale: Tensor, generator: torch.Generator) -> np.ndarray:
-        """Sample an LR image, `(H, W, 3)` uint8 BGR, of a distribution, `(H, W, 3)` RGB each, as `predict` returns."""
-        lr = sample_lr(mean.permute(2, 0, 1)[None], log_scale.permute(2, 0, 1)[None], self.noise, generator)
-        return to_8bit(lr[0].permute(1, 2, 0).flip(2).numpy())
+        samples = [sample_lr(mean, log_scale, self.noise, generator) for _ in range(count)]
+        return np.stack([to_8bit(tensor_to_image(lr)) for lr in samples])
 
     def predict(self, image: np.ndarray, tile: int = TILE) -> tuple[np.ndarray, np.ndarray]:
         """Predict the LR distribution of one HR image.
@@ -84,6 +80,11 @@ class LRSampler:
         Raises:
             InputError: If a value is non-finite or a log-scale is too large for a file.
         """
+        mean, log_scale = (x[0].permute(1, 2, 0).numpy() for x in self.distribution(image, tile))
+        return mean, log_scale
+
+    def distribution(self, image: np.ndarray, tile: int = TILE) -> tuple[Tensor, Tensor]:
+        """`predict` with tensors `(1, 3, H / s, W / s)` on the CPU, as `sample_lr` takes them."""
         height, width = (side // self.scale * self.scale for side in image.shape[:2])
 
         def run(x: Tensor) -> tuple[Tensor, ...]:
@@ -95,7 +96,7 @@ class LRSampler:
             mean, log_scale = downsample_in_tiles(x, run, self.scale, self.dsn.receptive_radius, tile)
         if not mean.isfinite().all() or not log_scale.half().isfinite().all():
             raise InputError('the DSN predicts non-finite values. Use an earlier checkpoint, or a higher precision')
-        return mean[0].permute(1, 2, 0).numpy(), log_scale[0].permute(1, 2, 0).numpy()
+        return mean, log_scale
 
 
 def load_sampler(path: str | Path, device: str | None = None, precision: str = 'fp32') -> LRSampler:

@@ -38,6 +38,11 @@ def to_image_array(output: Tensor, like: np.ndarray) -> np.ndarray:
     return output.permute(1, 2, 0).cpu().numpy()[..., ::-1]
 
 
+def tensor_to_image(x: Tensor) -> np.ndarray:
+    """Convert `(1, 3, H, W)` RGB to `(H, W, 3)` BGR, unchanged in range and data type."""
+    return x[0].permute(1, 2, 0).flip(2).numpy()
+
+
 def scaled_size(size: tuple[int, ...], scale: float) -> tuple[int, int]:
     """Height and width of an upscaled image, at least one pixel each."""
     height, width = (round(side * scale) or 1 for side in size)

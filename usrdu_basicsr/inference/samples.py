@@ -3,15 +3,14 @@
 import logging
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from usrdu_basicsr.archs.camera_noise import CameraNoise, sample_lr
-from usrdu_basicsr.degradation.noise import Noise, NoiseEstimator
 from usrdu_basicsr.degradation.patch_spectra import PATCH, PatchSpectra, combine_spectra, image_spectra
 from usrdu_basicsr.inference.load_network import DSN
 from usrdu_basicsr.inference.lr_sampler import LRSampler
+from usrdu_basicsr.inference.pixels import tensor_to_image
 from usrdu_basicsr.storage.open_source import open_source
 from usrdu_basicsr.storage.source import IMAGE, evenly_spaced
 from usrdu_basicsr.utils.errors import InputError
@@ -38,7 +37,7 @@ class Samples:
 
     def __init__(self, dsn: DSN, hr: str | Path, images: int) -> None:
         sampler, source = LRSampler(dsn), open_source(hr, IMAGE)
-        self.predictions: list[list[Tensor]] = []
+        self.predictions: list[tuple[Tensor, Tensor]] = []
         for index in evenly_spaced(source, images):
             try:
                 image = to_float(source.read(index))
@@ -49,8 +48,7 @@ class Samples:
                 continue
             largest = CROP * sampler.scale
             top, left = (max(side - largest, 0) // 2 for side in image.shape[:2])
-            predicted = sampler.predict(image[top : top + largest, left : left + largest])
-            self.predictions.append([torch.from_numpy(x).permute(2, 0, 1)[None] for x in predicted])
+            self.predictions.append(sampler.distribution(image[top : top + largest, left : left + largest]))
         self.root = source.root
 
     def spectra(self, noise: CameraNoise | None) -> PatchSpectra:
@@ -65,16 +63,3 @@ class Samples:
         if combined is None:
             raise InputError(f"'{self.root}': got only images that are too small for a patch of {PATCH} LR pixels")
         return combined
-
-
-def tensor_to_image(x: Tensor) -> np.ndarray:
-    """`(1, 3, H, W)` RGB to `(H, W, 3)` BGR."""
-    return x[0].permute(1, 2, 0).flip(2).numpy()
-
-
-def noise_of(spectra: PatchSpectra, name: str) -> Noise:
-    """Noise of all images; an InputError that starts with `name` if all patches are black or white."""
-    noise = NoiseEstimator(spectra)(torch.ones(spectra.images))
-    if noise is None:
-        raise InputError(f'{name}: got no patch that is neither black nor white, expected images of scenes')
-    return noise
