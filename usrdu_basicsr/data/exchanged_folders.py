@@ -7,7 +7,7 @@ from basicsr.utils import img2tensor
 from usrdu_basicsr.ops.noise import noise_level
 from usrdu_basicsr.storage.source import Source, evenly_spaced
 from usrdu_basicsr.utils.errors import InputError
-from usrdu_basicsr.utils.images import to_float
+from usrdu_basicsr.utils.images import centre_crop, to_float
 
 IMAGES = 8  # of each folder
 CROP = 1024  # largest side of the centre that is measured, pixels
@@ -38,8 +38,7 @@ def _noise(source: Source) -> float:
             image = source.read(index)
         except InputError:
             continue
-        top, left = (max(side - CROP, 0) // 2 for side in image.shape[:2])
-        x = img2tensor(to_float(image[top : top + CROP, left : left + CROP]))[None]
+        x = img2tensor(to_float(centre_crop(image, CROP)))[None]
         if min(x.shape[2:]) > 1:
             levels.append(255 * float(noise_level(x)))
     return median(levels) if levels else 0.0

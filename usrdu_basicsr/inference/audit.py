@@ -1,5 +1,6 @@
 """Audit a generated set: does it match the images of the camera?"""
 
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,7 @@ from usrdu_basicsr.ops.resize import bicubic_downsample
 from usrdu_basicsr.storage.generated_set import LOG_SCALE_FOLDER, LR_FOLDER, generated_noise, read_description
 from usrdu_basicsr.storage.open_source import open_source
 from usrdu_basicsr.storage.pairs import partner_indices
-from usrdu_basicsr.storage.source import IMAGE, LOG_SCALE, evenly_spaced
+from usrdu_basicsr.storage.source import IMAGE, LOG_SCALE, Source, evenly_spaced
 from usrdu_basicsr.utils.errors import InputError
 from usrdu_basicsr.utils.images import to_float
 
@@ -39,26 +40,25 @@ def audit(lr: str | Path, generated: str | Path, hr: str | Path | None = None, i
     folder = Path(generated).expanduser()
     description = read_description(folder) if folder.is_dir() else None
     source = open_source(folder if description is None else folder / LR_FOLDER, IMAGE)
-    log_scale = None if description is None else open_source(folder / LOG_SCALE_FOLDER, LOG_SCALE)
-    log_scale_index = None if log_scale is None else partner_indices(source, log_scale)
     noise = None if description is None else generated_noise(folder)
     sampler = None if noise is None else CameraNoise.from_description(noise)
-    hr_source = None if hr is None else open_source(hr, IMAGE)
-    hr_index = None if hr_source is None else partner_indices(source, hr_source)
+    read_log_scale = (
+        None if description is None else _partner(source, open_source(folder / LOG_SCALE_FOLDER, LOG_SCALE))
+    )
+    read_hr = None if hr is None else _partner(source, open_source(hr, IMAGE))
 
     indices = evenly_spaced(source, images)
-    bicubic = []
-    if hr_source is not None and hr_index is not None:
-        pairs = ((source.read(index), hr_source.read(hr_index[index]), source.name(index)) for index in indices)
-        bicubic = [_bicubic(*pair) for pair in pairs]
     means = [img2tensor(to_float(source.read(index)))[None] for index in indices]
+    bicubic: list[Tensor] = []
+    if read_hr is not None:
+        bicubic = [_bicubic(read_hr(i), x.shape[2:], source.name(i)) for i, x in zip(indices, means, strict=True)]
     taps = fit_filter(zip(bicubic, means, strict=True)) if bicubic else None
     generator = torch.Generator().manual_seed(0)
     spectra = []
     for number, (index, lr_image) in enumerate(zip(indices, means, strict=True)):
-        if log_scale is not None and log_scale_index is not None:
-            scale = torch.from_numpy(log_scale.read(log_scale_index[index]).astype(np.float32))
-            lr_image = round_to_8bit(sample_lr(lr_image, scale.permute(2, 0, 1)[None], sampler, generator))
+        if read_log_scale is not None:
+            log_scale = img2tensor(np.float32(read_log_scale(index)), bgr2rgb=False)[None]
+            lr_image = round_to_8bit(sample_lr(lr_image, log_scale, sampler, generator))
         noise_free = None if taps is None else tensor_to_image(apply_filter(bicubic[number], taps))
         spectra.append(image_spectra(tensor_to_image(lr_image), index, noise_free=noise_free))
     combined = combine_spectra(spectra)
@@ -68,11 +68,17 @@ def audit(lr: str | Path, generated: str | Path, hr: str | Path | None = None, i
     return compare(real, combined, float(torch.stack(shifts).mean(0).abs().max()) if shifts else None)
 
 
-def _bicubic(lr: np.ndarray, hr: np.ndarray, name: str) -> Tensor:
-    """Bicubically downsampled HR image of the size of an LR image, `(1, 3, H, W)`."""
-    height, width = lr.shape[:2]
+def _partner(source: Source, other: Source) -> Callable[[int], np.ndarray]:
+    """Function that reads the file of `other` that belongs to a file of `source`, by its index."""
+    partners = partner_indices(source, other)
+    return lambda index: other.read(partners[index])
+
+
+def _bicubic(hr: np.ndarray, size: Sequence[int], name: str) -> Tensor:
+    """Bicubically downsampled HR image of the size `(height, width)` of an LR image, `(1, 3, height, width)`."""
+    height, width = size
     scale = hr.shape[0] // height
     if scale < 1 or hr.shape[1] // width != scale:
-        size = f'{hr.shape[0]}x{hr.shape[1]}'
-        raise InputError(f"generated image '{name}': got {height}x{width} pixels, expected a fraction of HR's {size}")
+        expected = f"a fraction of HR's {hr.shape[0]}x{hr.shape[1]}"
+        raise InputError(f"generated image '{name}': got {height}x{width} pixels, expected {expected}")
     return bicubic_downsample(img2tensor(to_float(hr)[: height * scale, : width * scale])[None], scale)

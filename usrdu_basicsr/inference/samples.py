@@ -14,7 +14,7 @@ from usrdu_basicsr.inference.pixels import tensor_to_image
 from usrdu_basicsr.storage.open_source import open_source
 from usrdu_basicsr.storage.source import IMAGE, evenly_spaced
 from usrdu_basicsr.utils.errors import InputError
-from usrdu_basicsr.utils.images import to_8bit, to_float
+from usrdu_basicsr.utils.images import centre_crop, to_8bit, to_float
 
 logger = logging.getLogger(__name__)
 CROP = 128  # largest side of the centre of an image that is used, LR pixels; it has enough patches
@@ -46,9 +46,7 @@ class Samples:
                 continue
             if min(image.shape[:2]) < PATCH * sampler.scale:
                 continue
-            largest = CROP * sampler.scale
-            top, left = (max(side - largest, 0) // 2 for side in image.shape[:2])
-            self.predictions.append(sampler.distribution(image[top : top + largest, left : left + largest]))
+            self.predictions.append(sampler.distribution(centre_crop(image, CROP * sampler.scale)))
         self.root = source.root
 
     def spectra(self, noise: CameraNoise | None) -> PatchSpectra:

@@ -20,7 +20,7 @@ from tqdm import tqdm
 from usrdu_basicsr.utils import dist
 from usrdu_basicsr.utils.errors import InputError
 from usrdu_basicsr.utils.files import write_text
-from usrdu_basicsr.utils.images import heat_map, write_png
+from usrdu_basicsr.utils.images import centre_crop, heat_map, write_png
 
 TENSORBOARD_SIDE = 512  # largest side of its images, pixels
 
@@ -53,7 +53,8 @@ def validate_dataset(
             results[index], images = _validate_image(model, data, stem)
             if index == 0 and tb_logger is not None:
                 for kind, image in images.items():
-                    tb_logger.add_image(f'{name}/{kind}', _centre(image)[..., ::-1], current_iter, dataformats='HWC')
+                    image = centre_crop(image, TENSORBOARD_SIDE)  # so that TensorBoard's files stay small
+                    tb_logger.add_image(f'{name}/{kind}', image[..., ::-1], current_iter, dataformats='HWC')
     gathered = {index: values for part in dist.all_gather(results) for index, values in part.items()}
     # Summed in the order of the dataset, so that the result is bitwise the same for any number of ranks
     ordered = [gathered[index] for index in sorted(gathered)]
@@ -90,12 +91,6 @@ def _validate_image(
         if _has_inputs(parameters.values(), {*given, *opt}):
             results[name] = float(calculate_metric(given, opt))
     return results, images
-
-
-def _centre(image: np.ndarray) -> np.ndarray:
-    """Central part of an image, so that TensorBoard's files stay small."""
-    top, left = (max(side - TENSORBOARD_SIDE, 0) // 2 for side in image.shape[:2])
-    return image[top : top + TENSORBOARD_SIDE, left : left + TENSORBOARD_SIDE]
 
 
 def _has_inputs(parameters: Iterable[inspect.Parameter], available: Set[str]) -> bool:

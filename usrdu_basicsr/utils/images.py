@@ -107,6 +107,12 @@ def to_float(image: np.ndarray) -> np.ndarray:
     return image.astype(np.float32) / {'uint8': 255, 'uint16': 65535}.get(image.dtype.name, 1)
 
 
+def centre_crop(image: np.ndarray, size: int) -> np.ndarray:
+    """Central part of an image `(H, W, ...)` with sides of at most `size` pixels."""
+    top, left = (max(side - size, 0) // 2 for side in image.shape[:2])
+    return image[top : top + size, left : left + size]
+
+
 def to_8bit(image: np.ndarray) -> np.ndarray:
     """Convert floats in [0, 1] to uint8: clip, scale and round."""
     return (image.clip(0, 1) * 255).round().astype(np.uint8)
