@@ -1,6 +1,6 @@
 """Audit a generated set: does it match the images of the camera?"""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -48,23 +48,29 @@ def audit(lr: str | Path, generated: str | Path, hr: str | Path | None = None, i
     read_hr = None if hr is None else _partner(source, open_source(hr, IMAGE))
 
     indices = evenly_spaced(source, images)
-    means = [img2tensor(to_float(source.read(index)))[None] for index in indices]
-    bicubic: list[Tensor] = []
-    if read_hr is not None:
-        bicubic = [_bicubic(read_hr(i), x.shape[2:], source.name(i)) for i, x in zip(indices, means, strict=True)]
-    taps = fit_filter(zip(bicubic, means, strict=True)) if bicubic else None
+
+    def means() -> Iterator[tuple[int, Tensor, Tensor | None]]:
+        for index in indices:
+            mean = img2tensor(to_float(source.read(index)))[None]
+            yield index, mean, None if read_hr is None else _bicubic(read_hr(index), mean.shape[2:], source.name(index))
+
+    taps = None
+    if read_hr is not None:  # images are read twice, because many photos do not fit into memory together
+        taps = fit_filter((bicubic, mean) for _, mean, bicubic in means() if bicubic is not None)
     generator = torch.Generator().manual_seed(0)
-    spectra = []
-    for number, (index, lr_image) in enumerate(zip(indices, means, strict=True)):
+    spectra, shifts = [], []
+    for index, lr_image, bicubic in means():
+        noise_free = None
+        if taps is not None and bicubic is not None:
+            noise_free = tensor_to_image(apply_filter(bicubic, taps))
+            shifts.append(255 * (lr_image - bicubic).mean((0, 2, 3)))
         if read_log_scale is not None:
             log_scale = img2tensor(np.float32(read_log_scale(index)), bgr2rgb=False)[None]
             lr_image = round_to_8bit(sample_lr(lr_image, log_scale, sampler, generator))
-        noise_free = None if taps is None else tensor_to_image(apply_filter(bicubic[number], taps))
         spectra.append(image_spectra(tensor_to_image(lr_image), index, noise_free=noise_free))
     combined = combine_spectra(spectra)
     if combined is None:
         raise InputError(f"'{source.root}': got only images that are too small. Generate them from larger HR images")
-    shifts = [255 * (mean - x).mean((0, 2, 3)) for mean, x in zip(means, bicubic, strict=False)]
     return compare(real, combined, float(torch.stack(shifts).mean(0).abs().max()) if shifts else None)
 
 
