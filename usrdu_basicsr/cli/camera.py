@@ -35,13 +35,13 @@ def run(args: argparse.Namespace) -> int:
     from usrdu_basicsr.degradation.camera import measure_camera, write_camera
     from usrdu_basicsr.degradation.camera_page import camera_page
     from usrdu_basicsr.inference.calibrate import measured_dsn, save_dsn
-    from usrdu_basicsr.utils.files import write_text
+    from usrdu_basicsr.utils.files import output_folder, write_text
 
     camera = measure_camera(args.lr, args.hr, args.scale, args.images, args.workers)
+    checkpoint = output_folder(args.output) / 'net_g_camera.pth'
+    checkpoint.unlink(missing_ok=True)  # first, so that a kill leaves none of another measurement
     write_camera(args.output, camera)
     write_text(Path(args.output, 'camera.html'), camera_page(camera))
-    checkpoint = Path(args.output, 'net_g_camera.pth')
-    checkpoint.unlink(missing_ok=True)
     if args.hr is not None:
         save_dsn(measured_dsn(camera, args.hr)[0], checkpoint)
     for name, number in camera.numbers.items():
