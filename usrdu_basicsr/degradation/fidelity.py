@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 from torch import Tensor
 
@@ -15,6 +15,7 @@ LOWEST = 0.05  # cycles per pixel, of the spectral distance
 MAX_LEVEL_ERROR, MAX_CORRELATION_ERROR, MAX_BRIGHTNESS_ERROR = 0.1, 0.1, 0.25
 MAX_SPECTRAL_DISTANCE = 1.5  # dB
 MAX_COLOR_SHIFT = 2.0  # gray levels
+MIN_CHANGE = 0.5  # gray levels; rounding alone is 0.29
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,8 @@ class Fidelity:
         spectral_distance: Root mean square of the differences of the average power spectra, dB.
         color_shift: Largest difference of the mean of a channel between generated images and bicubically downsampled HR
             images, gray levels; None without HR images.
+        change: Root mean square difference of noise-free generated images from bicubically downsampled HR images, gray
+            levels; None if they are unknown.
     """
 
     real_noise: float
@@ -42,6 +45,7 @@ class Fidelity:
     noise_divergence: float
     spectral_distance: float
     color_shift: float | None
+    change: float | None = None
 
     @property
     def score(self) -> float:
@@ -50,9 +54,15 @@ class Fidelity:
         noise = self.level_error + visible * (self.correlation_error + self.brightness_error / 2)
         return 100 * math.exp(-noise - self.spectral_distance / 10)
 
+    def numbers(self) -> dict[str, float]:
+        """All known numbers by name, with the score."""
+        return {name: value for name, value in (asdict(self) | {'score': self.score}).items() if value is not None}
+
     def findings(self) -> Iterator[str]:
         """Sentences that say what differs."""
-        if self.level_error > MAX_LEVEL_ERROR:
+        if self.change is not None and self.change < MIN_CHANGE and self.spectral_distance > MAX_SPECTRAL_DISTANCE:
+            yield "Generated means are still bicubically downsampled HR images, unlike the camera's images."
+        if self.level_error > MAX_LEVEL_ERROR and max(self.real_noise, self.generated_noise) > VISIBLE:
             if self.real_noise < VISIBLE / 2:
                 yield f'The camera has no visible noise; generated images have {self.generated_noise:.1f} gray levels.'
             elif self.generated_noise < 0.2 * self.real_noise:
@@ -69,8 +79,12 @@ class Fidelity:
             yield f'Colours are shifted by up to {self.color_shift:.1f} gray levels.'
 
 
-def compare(real: PatchSpectra, generated: PatchSpectra, color_shift: float | None = None) -> Fidelity:
+def compare(
+    real: PatchSpectra, generated: PatchSpectra, color_shift: float | None = None, change: float | None = None
+) -> Fidelity:
     """Compare spectra of generated with those of real LR images, which may show other scenes.
+
+    `color_shift` and `change` are those of the result.
 
     Raises:
         InputError: If all patches of one of them are black or white.
@@ -88,6 +102,7 @@ def compare(real: PatchSpectra, generated: PatchSpectra, color_shift: float | No
         noise_divergence=float((ratio - 1 - ratio.log()).mean() / 2) if len(ratio) else 0.0,
         spectral_distance=_spectral_distance(real.power, generated.power),
         color_shift=color_shift,
+        change=change,
     )
 
 

@@ -1,6 +1,6 @@
 """Common base of the models of both stages."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from copy import deepcopy
 from functools import cached_property, partial
 from pathlib import Path
@@ -180,11 +180,23 @@ class USRDUBaseModel(SRModel):
             current_iter = min(int(current_iter), int(self.opt['train']['total_iter']))
         name = dataloader.dataset.opt['name']
         if metrics := validate_dataset(self, dataloader.dataset, current_iter, save_img, tb_logger):
-            self.metric_results = metrics
+            self.metric_results = {name: metrics[name] for name in metrics if name in self.metric_options}
             if isinstance(current_iter, int) and self.opt['rank'] == 0:
                 self.history.add(current_iter, name, metrics)
             self._update_best(current_iter, name, metrics)
             self._log_validation_metric_values(current_iter, name, tb_logger)
+            for other in sorted(metrics.keys() - self.metric_options.keys()):
+                get_root_logger().info(f'Validation {name} # {other}: {metrics[other]:.3f}')
+                if tb_logger is not None:
+                    tb_logger.add_scalar(f'metrics/{name}/{other}', metrics[other], current_iter)
+
+    def image_statistics(self, index: int) -> Any:
+        """Statistics of the last tested image, for `dataset_metrics`."""
+        return None
+
+    def dataset_metrics(self, statistics: Sequence[Any]) -> dict[str, float]:
+        """Metrics of a whole validation dataset from the `image_statistics` of all of its images, on each rank."""
+        return {}
 
     @cached_property
     def history(self) -> ValidationHistory:

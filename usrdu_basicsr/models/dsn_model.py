@@ -1,5 +1,6 @@
 """Stage 1: train the downsampling network on unpaired HR and real LR images."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -11,6 +12,7 @@ from usrdu_basicsr.archs.dsn_arch import DSNOutput
 from usrdu_basicsr.data.kernel_set import read_kernel_set
 from usrdu_basicsr.models.base_model import USRDUBaseModel
 from usrdu_basicsr.models.optimizer_step import grad_sync
+from usrdu_basicsr.models.validation_fidelity import ImageComparison, compare_image, fidelity_metrics
 from usrdu_basicsr.ops.filters import high_pass
 from usrdu_basicsr.ops.kernels import centre_of_mass, kernel_downsample
 from usrdu_basicsr.ops.laplace import sample_laplace
@@ -127,6 +129,19 @@ class UncertaintyDSNModel(USRDUBaseModel):
 
     def test(self) -> None:
         self.output = self.infer(self.gt, with_features=False)
+
+    def image_statistics(self, index: int) -> ImageComparison | None:
+        """Comparison of a sample with the real LR image; None without one, or if images are not RGB."""
+        if self.lq is None or self.gt.shape[1] != 3:
+            return None
+        output = DSNOutput(self.output.mean.cpu(), self.output.log_scale.cpu(), None)
+        bicubic = bicubic_downsample(self.gt.cpu(), self.opt['scale'])
+        noise = getattr(self.get_bare_model(self.net_g), 'camera_noise', None)
+        return compare_image(output, noise, bicubic, self.lq.cpu(), index)
+
+    def dataset_metrics(self, statistics: Sequence[ImageComparison | None]) -> dict[str, float]:
+        """Fidelity of samples to the real LR images."""
+        return fidelity_metrics(image for image in statistics if image is not None)
 
     def get_current_visuals(self) -> dict[str, Tensor]:
         """Return `result` (mean), `log_scale` and, if available, `gt` (real LR image), on the CPU."""

@@ -33,8 +33,9 @@ def validate_dataset(
     The images of the first item are added to `tb_logger`, the TensorBoard writer on rank 0.
 
     Returns:
-        Mean of each metric over all images, equal on all ranks and for any number of ranks. Metrics are omitted if they
-        require an input that the dataset does not have, such as the ground truth.
+        Mean of each metric over all images, equal on all ranks and for any number of ranks, and the metrics of the
+        whole dataset, `dataset_metrics` of the model. Metrics are omitted if they require an input that the dataset
+        does not have, such as the ground truth.
 
     Raises:
         InputError: If the dataset is empty.
@@ -43,22 +44,24 @@ def validate_dataset(
     name, rank, world_size = dataset.opt['name'], opt['rank'], opt['world_size']
     if not len(dataset):
         raise InputError(f"validation set '{name}' is empty. Add images, or remove it from datasets")
-    results: dict[int, dict[str, float]] = {}
+    results: dict[int, tuple[dict[str, float], Any]] = {}
     no_pbar = rank != 0 or not opt['val'].get('pbar')
     for start in tqdm(range(0, len(dataset), world_size), unit='image', unit_scale=world_size, disable=no_pbar):
         model.stop_if_requested()
         if (index := start + rank) < len(dataset):
             data = default_collate([dataset[index]])
             stem = _image_stem(opt, data[model.path_key][0], name, current_iter) if save_img else None
-            results[index], images = _validate_image(model, data, stem)
+            metrics, images = _validate_image(model, data, stem)
+            results[index] = metrics, model.image_statistics(index)
             if index == 0 and tb_logger is not None:
                 for kind, image in images.items():
                     image = centre_crop(image, TENSORBOARD_SIDE)  # so that TensorBoard's files stay small
                     tb_logger.add_image(f'{name}/{kind}', image[..., ::-1], current_iter, dataformats='HWC')
     gathered = {index: values for part in dist.all_gather(results) for index, values in part.items()}
     # Summed in the order of the dataset, so that the result is bitwise the same for any number of ranks
-    ordered = [gathered[index] for index in sorted(gathered)]
-    return {metric: sum(values[metric] for values in ordered) / len(ordered) for metric in ordered[0]}
+    ordered, statistics = zip(*(gathered[index] for index in sorted(gathered)), strict=True)
+    means = {metric: sum(values[metric] for values in ordered) / len(ordered) for metric in ordered[0]}
+    return means | model.dataset_metrics(statistics)
 
 
 @torch.no_grad()
