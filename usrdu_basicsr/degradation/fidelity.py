@@ -27,7 +27,8 @@ class Fidelity:
         generated_noise: That of the generated ones.
         level_error: Largest difference of the noise levels of a channel, relative to the real one or 1 gray level.
         correlation_error: Largest difference of the autocorrelations of the noise at 7x7 lags.
-        brightness_error: Root mean square of the relative differences of the noise levels by brightness.
+        brightness_error: Root mean square of the differences of the noise levels by brightness, relative to the real
+            one or 1 gray level.
         noise_divergence: Kullback-Leibler divergence between Gaussians of these levels, mean over brightness, nats
             (the AKLD of Yue et al., "Dual Adversarial Network", ECCV 2020, without pairs).
         spectral_distance: Root mean square of the differences of the average power spectra, dB.
@@ -50,8 +51,8 @@ class Fidelity:
     @property
     def score(self) -> float:
         """Overall score: 100 for equal images, towards 0 for different ones."""
-        visible = min(self.real_noise / VISIBLE, 1)  # correlation and brightness of invisible noise hardly count
-        noise = self.level_error + visible * (self.correlation_error + self.brightness_error / 2)
+        visible = min(self.real_noise / VISIBLE, 1)  # the correlation of invisible noise hardly counts
+        noise = self.level_error + visible * self.correlation_error + self.brightness_error / 2
         return 100 * math.exp(-noise - self.spectral_distance / 10)
 
     def numbers(self) -> dict[str, float]:
@@ -91,14 +92,17 @@ def compare(
     """
     noise, generated_noise = noise_of(real, 'real LR images'), noise_of(generated, 'generated LR images')
     real_curve, generated_curve = (each.curve.mean(1) + ROUNDING for each in (noise, generated_noise))
+    measured = ~(real_curve + generated_curve).isnan()
+    real_curve, generated_curve = real_curve[measured], generated_curve[measured]
+    levels, generated_levels = real_curve.sqrt(), generated_curve.sqrt()
+    brightness_error = (generated_levels - levels) / levels.clamp(min=VISIBLE)
     ratio = generated_curve / real_curve
-    ratio = ratio[~ratio.isnan()]
     return Fidelity(
         real_noise=float(noise.variance.sqrt().mean()),
         generated_noise=float(generated_noise.variance.sqrt().mean()),
         level_error=noise.level_error(generated_noise),
         correlation_error=noise.correlation_error(generated_noise),
-        brightness_error=float((ratio.sqrt() - 1).square().mean().sqrt()) if len(ratio) else 0.0,
+        brightness_error=float(brightness_error.square().mean().sqrt()) if len(ratio) else 0.0,
         noise_divergence=float((ratio - 1 - ratio.log()).mean() / 2) if len(ratio) else 0.0,
         spectral_distance=_spectral_distance(real.power, generated.power),
         color_shift=color_shift,

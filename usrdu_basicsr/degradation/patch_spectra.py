@@ -1,8 +1,10 @@
 """Power spectra of patches of a folder of images."""
 
 import logging
-from collections.abc import Iterable, Iterator
+import math
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 
 import numpy as np
@@ -61,13 +63,13 @@ def patch_spectra(source: Source, scale: int, images: int, workers: int) -> Patc
     Args:
         source: Images.
         scale: Factor by which patches are bicubically downsampled; 1 for LR images.
-        images: Number of images, at most.
+        images: Number of images, see `measured_indices`.
         workers: Number of reading threads.
 
     Raises:
         InputError: If no image can be read and is large enough. Single ones are logged.
     """
-    indices = evenly_spaced(source, images)
+    indices = measured_indices(source, images, scale)
     with ThreadPoolExecutor(workers) as threads:
         results = list(threads.map(lambda index: _read_and_measure(source, index, scale), indices))
     skipped = [result for result in results if isinstance(result, str)]
@@ -80,6 +82,17 @@ def patch_spectra(source: Source, scale: int, images: int, workers: int) -> Patc
         side = _side(scale)
         raise InputError(f"'{source.root}': got no readable image of at least {side}x{side} pixels. Add images")
     return spectra
+
+
+def measured_indices(source: Source, images: int, scale: int = 1) -> list[int]:
+    """Indices of evenly spaced images, `images` of at least `PATCHES` patches or more smaller ones with as many."""
+    indices = evenly_spaced(source, images)
+    patches = 0
+    for index in indices:
+        with suppress(InputError):  # reading the image reports it
+            rows, columns = _grid(source.size(index), scale)
+            patches += min(len(rows) * len(columns), PATCHES)
+    return evenly_spaced(source, math.ceil(images * len(indices) * PATCHES / patches)) if patches else indices
 
 
 def _read_and_measure(source: Source, index: int, scale: int) -> ImageSpectra | str:
@@ -140,10 +153,15 @@ def _side(scale: int) -> int:
     return (PATCH + 2 * MARGIN) * scale if scale > 1 else PATCH
 
 
+def _grid(size: Sequence[int], scale: int) -> list[range]:
+    """Tops and lefts of the patches of an image of this size, on a grid of half their size."""
+    return [range(0, length - _side(scale) + 1, PATCH * scale // 2) for length in size]
+
+
 def _patches(image: np.ndarray, scale: int, rng: np.random.Generator) -> Iterator[Tensor]:
-    """Random patches of an image `(H, W, 3)` BGR on a grid of half their size, `(3, side, side)` RGB."""
-    side, step = _side(scale), PATCH * scale // 2
-    rows, columns = (range(0, length - side + 1, step) for length in image.shape[:2])
+    """Random patches of an image `(H, W, 3)` BGR, `(3, side, side)` RGB."""
+    side = _side(scale)
+    rows, columns = _grid(image.shape[:2], scale)
     positions = rng.permutation(len(rows) * len(columns))[:PATCHES]
     for position in positions.tolist():
         top, left = rows[position // len(columns)], columns[position % len(columns)]

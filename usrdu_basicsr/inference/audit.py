@@ -1,6 +1,6 @@
 """Audit a generated set: does it match the images of the camera?"""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -10,15 +10,14 @@ from torch import Tensor
 
 from usrdu_basicsr.archs.camera_noise import CameraNoise, sample_lr
 from usrdu_basicsr.degradation.fidelity import Fidelity, compare
-from usrdu_basicsr.degradation.patch_spectra import combine_spectra, image_spectra, patch_spectra
+from usrdu_basicsr.degradation.patch_spectra import combine_spectra, image_spectra, measured_indices, patch_spectra
 from usrdu_basicsr.inference.pixels import tensor_to_image
-from usrdu_basicsr.ops.linear_fit import apply_filter, fit_filter
 from usrdu_basicsr.ops.patches import round_to_8bit
 from usrdu_basicsr.ops.resize import bicubic_downsample
 from usrdu_basicsr.storage.generated_set import LOG_SCALE_FOLDER, LR_FOLDER, generated_noise, read_description
 from usrdu_basicsr.storage.open_source import open_source
 from usrdu_basicsr.storage.pairs import partner_indices
-from usrdu_basicsr.storage.source import IMAGE, LOG_SCALE, Source, evenly_spaced
+from usrdu_basicsr.storage.source import IMAGE, LOG_SCALE, Source
 from usrdu_basicsr.utils.errors import InputError
 from usrdu_basicsr.utils.images import to_float
 
@@ -30,7 +29,7 @@ def audit(lr: str | Path, generated: str | Path, hr: str | Path | None = None, i
         lr: Images of the camera, a folder or an LMDB.
         generated: Generated set, or a folder or an LMDB of LR images of any other origin, which are used as they are.
         hr: HR images of the generated ones, with their names, for the shift of colours.
-        images: Number of evenly spaced images that are compared, at most.
+        images: Number of images that are compared, see `measured_indices`.
 
     Raises:
         InputNotFoundError: If a folder does not exist.
@@ -46,25 +45,15 @@ def audit(lr: str | Path, generated: str | Path, hr: str | Path | None = None, i
         None if description is None else _partner(source, open_source(folder / LOG_SCALE_FOLDER, LOG_SCALE))
     )
     read_hr = None if hr is None else _partner(source, open_source(hr, IMAGE))
-
-    indices = evenly_spaced(source, images)
-
-    def means() -> Iterator[tuple[int, Tensor, Tensor | None]]:
-        for index in indices:
-            mean = img2tensor(to_float(source.read(index)))[None]
-            yield index, mean, None if read_hr is None else _bicubic(read_hr(index), mean.shape[2:], source.name(index))
-
-    taps = None
-    if read_hr is not None:  # images are read twice, because many photos do not fit into memory together
-        taps = fit_filter((bicubic, mean) for _, mean, bicubic in means() if bicubic is not None)
     generator = torch.Generator().manual_seed(0)
     spectra, shifts = [], []
-    for index, lr_image, bicubic in means():
-        noise_free = None
-        if taps is not None and bicubic is not None:
-            noise_free = tensor_to_image(apply_filter(bicubic, taps))
+    for index in measured_indices(source, images):
+        lr_image, noise_free = img2tensor(to_float(source.read(index)))[None], None
+        if read_hr is not None:
+            bicubic = _bicubic(read_hr(index), lr_image.shape[2:], source.name(index))
             shifts.append(255 * (lr_image - bicubic).mean((0, 2, 3)))
         if read_log_scale is not None:
+            noise_free = tensor_to_image(lr_image)
             log_scale = img2tensor(np.float32(read_log_scale(index)), bgr2rgb=False)[None]
             lr_image = round_to_8bit(sample_lr(lr_image, log_scale, sampler, generator))
         spectra.append(image_spectra(tensor_to_image(lr_image), index, noise_free=noise_free))

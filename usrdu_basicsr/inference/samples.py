@@ -7,12 +7,18 @@ import torch
 from torch import Tensor
 
 from usrdu_basicsr.archs.camera_noise import CameraNoise, sample_lr
-from usrdu_basicsr.degradation.patch_spectra import PATCH, PatchSpectra, combine_spectra, image_spectra
+from usrdu_basicsr.degradation.patch_spectra import (
+    PATCH,
+    PatchSpectra,
+    combine_spectra,
+    image_spectra,
+    measured_indices,
+)
 from usrdu_basicsr.inference.load_network import DSN
 from usrdu_basicsr.inference.lr_sampler import LRSampler
 from usrdu_basicsr.inference.pixels import tensor_to_image
 from usrdu_basicsr.storage.open_source import open_source
-from usrdu_basicsr.storage.source import IMAGE, evenly_spaced
+from usrdu_basicsr.storage.source import IMAGE
 from usrdu_basicsr.utils.errors import InputError
 from usrdu_basicsr.utils.images import centre_crop, to_8bit, to_float
 
@@ -29,7 +35,7 @@ class Samples:
     Args:
         dsn: Network on its device.
         hr: HR images, a folder or an LMDB.
-        images: Number of evenly spaced images that are used, at most.
+        images: Number of images, see `measured_indices`.
 
     Raises:
         InputError: If no image can be read and is large enough.
@@ -38,7 +44,7 @@ class Samples:
     def __init__(self, dsn: DSN, hr: str | Path, images: int) -> None:
         sampler, source = LRSampler(dsn), open_source(hr, IMAGE)
         self.predictions: list[tuple[Tensor, Tensor]] = []
-        for index in evenly_spaced(source, images):
+        for index in measured_indices(source, images, sampler.scale):
             try:
                 image = to_float(source.read(index))
             except InputError as error:
