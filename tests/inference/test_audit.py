@@ -71,9 +71,8 @@ def test_images_of_the_same_camera_match(folders: Path, with_hr: bool):
 )
 def test_noise_of_a_generated_set(folders: Path, tmp_path: Path, noise: float, finding: str | None):
     fidelity = audit(folders / 'camera', write_set(tmp_path / 'set', noise), folders / 'hr')
-    assert fidelity.generated_noise == pytest.approx(
-        math.hypot(noise, 12**-0.5), rel=0.05, abs=0.25
-    )  # means are rounded
+    expected = math.hypot(noise, 12**-0.5)
+    assert fidelity.generated_noise == pytest.approx(expected, rel=0.05, abs=0.25)  # means are rounded
     assert fidelity.level_error == pytest.approx(abs(noise / NOISE - 1), abs=0.05)
     found = list(fidelity.findings())
     assert found == [] if finding is None else finding in found
