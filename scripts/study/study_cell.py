@@ -1,0 +1,206 @@
+"""One cell of the study: train a method on a camera with a seed, and evaluate it."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterable
+from dataclasses import dataclass
+from itertools import product
+from pathlib import Path
+from threading import Lock
+from typing import Any
+
+from study_data import PHONE, write_simulated
+from study_real_esrgan import write_real_esrgan
+
+RECIPES = Path(__file__).resolve().parents[2] / 'options' / 'demo'
+EVALUATE = Path(__file__).with_name('evaluate.py')
+SECONDS = {'dsn': 0.25, 'srn': 0.15}  # of an iteration, one core of an AMD EPYC
+WRITING = Lock()  # of images that cells share
+UNKNOWN_CAMERA = ('bicubic', 'real_esrgan')  # methods that do not use the images of the camera
+
+
+@dataclass(frozen=True, eq=False)
+class Cell:
+    """A method on a camera with a seed.
+
+    Attributes:
+        root: Folder of the study.
+        grid: Content of the YAML file.
+        camera: Name of the camera.
+        method: Name of the method.
+        seed: Random seed of both trainings.
+        weights: Weights of AlexNet for LPIPS.
+    """
+
+    root: Path
+    grid: dict[str, Any]
+    camera: str
+    method: str
+    seed: int
+    weights: Path
+
+    @property
+    def name(self) -> str:
+        """Name of the cell."""
+        return f'{self.camera}-{self.method}-{self.seed}'
+
+    @property
+    def training(self) -> str:
+        """Name of its trainings, which all simulated cameras share if the method does not use their images."""
+        owner = self.hr_set if self.settings['lr'] in UNKNOWN_CAMERA else self.camera
+        return f'{owner}-{self.method}-{self.seed}'
+
+    @property
+    def hr_set(self) -> str:
+        """HR images: those of the phone, or those that all simulated cameras share."""
+        return PHONE if self.camera == PHONE else 'simulated'
+
+    @property
+    def folder(self) -> Path:
+        """Folder of the cell."""
+        return self.root / 'cells' / self.name
+
+    @property
+    def data(self) -> Path:
+        """Images of the camera."""
+        return self.root / 'data' / self.camera
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Description of the method."""
+        return self.grid['methods'][self.method]
+
+    @property
+    def scale(self) -> int:
+        """Scale of the camera."""
+        return self.grid['cameras'][self.camera]['scale']
+
+    @property
+    def minutes(self) -> float:
+        """Approximate time of the trainings on one CPU core."""
+        stages = ('dsn', 'srn') if self.settings['lr'] == 'dsn' else ('srn',)
+        return sum(self.grid['iterations'][stage] * SECONDS[stage] for stage in stages) / 60
+
+    @property
+    def result(self) -> Path:
+        """File of the results, which is written last."""
+        return self.folder / 'result.json'
+
+    def run(self) -> None:
+        """Run the steps that have not been completed; a CalledProcessError if one fails."""
+        hr, lr = self._pairs()
+        network = self._train_srn(hr, lr)
+        validation = (f'--{each}={self.data / "validation" / each}' for each in ('HR', 'camera'))
+        compared = (f'--lr={self.data / "camera"}', f'--generated={lr}', f'--lpips={self.weights}')
+        colors = () if self.settings['lr'] == 'real_esrgan' else (f'--hr={hr}',)
+        self._command(EVALUATE, f'--model_path={network}', *validation, *compared, *colors, f'-o={self.result}')
+
+    def _pairs(self) -> tuple[Path, Path]:
+        """HR images and LR images of the method, a generated set or a folder of images."""
+        kind, hr = self.settings['lr'], self.data / 'HR'
+        if kind == 'real_esrgan':
+            pairs = self.root / 'data' / f'real_esrgan-{self.hr_set}'
+            with WRITING:
+                write_real_esrgan(self.data / 'hr', pairs, self.scale, self.grid['side'])
+            return pairs / 'HR', pairs / 'LR'
+        if kind == 'simulated':
+            write_simulated(hr, self.folder / 'LR', self.scale, self.settings)
+            return hr, self.folder / 'LR'
+        if kind not in ('measured', 'dsn'):
+            return hr, self.data / 'LR' / kind
+        generated = self.folder / 'generated'
+        dsn = self._measure() if kind == 'measured' else self._train_dsn()
+        if not (generated / 'complete').exists():
+            self._usrdu('generate', '-i', hr, '-o', generated, '--model_path', dsn)
+            (generated / 'complete').touch()
+        return hr, generated
+
+    def _measure(self) -> Path:
+        folder = self.folder / 'camera'
+        if not (folder / 'net_g_camera.pth').exists():
+            images = ('--hr', self.data / 'hr', '--lr', self.data / 'camera')
+            self._usrdu('camera', *images, '--scale', self.scale, '-o', folder)
+        return folder / 'net_g_camera.pth'
+
+    def _train_dsn(self) -> Path:
+        """Train stage 1, and calibrate it if the method says so."""
+        options = self.settings.get('options', {})
+        if '{camera}' in json.dumps(options):
+            self._measure()
+        options = {key: str(value).format(camera=self.folder / 'camera') for key, value in options.items()}
+        iterations = self.grid['iterations']['dsn']
+        network = self._train(
+            'train_dsn.yml',
+            {
+                'datasets:train:dataroot_gt': self.data / 'HR',
+                'datasets:train:dataroot_lq': self.data / 'camera',
+                'datasets:train:gt_size': 16 * self.scale,
+                'network_g:scale': self.scale,
+                'train:total_iter': iterations,
+                'train:scheduler:milestones': f'[{iterations * 4 // 5}]',
+            }
+            | options,
+        )
+        if not self.settings.get('calibrate'):
+            return network
+        calibrated = self.folder / 'dsn_calibrated.pth'
+        if not calibrated.exists():
+            images = ('--hr', self.data / 'HR', '--lr', self.data / 'camera')
+            self._usrdu('calibrate', '--model_path', network, *images, '-o', calibrated)
+        return calibrated
+
+    def _train_srn(self, hr: Path, lr: Path) -> Path:
+        iterations = self.grid['iterations']['srn']
+        options = {
+            'datasets:train:dataroot_gt': hr,
+            'datasets:train:gt_size': self.grid['gt_size'][self.scale],
+            'network_g:upscale': self.scale,
+            'train:total_iter': iterations,
+            'train:scheduler:periods': f'[{iterations}]',
+        }
+        if self.settings.get('mean') or not (lr / 'log_scale').is_dir():
+            folder = lr / 'lr' if (lr / 'lr').is_dir() else lr
+            return self._train('train_srn_bicubic.yml', options | {'datasets:train:dataroot_lq': folder})
+        sampled = {'datasets:train:dataroot_lq': lr / 'lr', 'datasets:train:dataroot_log_scale': lr / 'log_scale'}
+        return self._train('train_srn.yml', options | sampled)
+
+    def _train(self, recipe: str, options: dict[str, Any]) -> Path:
+        """Train a recipe of the demo with other options, and return the checkpoint."""
+        name = f'{self.training}-{"dsn" if "dsn" in recipe else "srn"}'
+        network = self.root / 'experiments' / name / 'models' / 'net_g_latest.pth'
+        if not network.exists():
+            validation = self.data / 'validation'
+            forced = {
+                'name': name,
+                'scale': self.scale,
+                'manual_seed': self.seed,
+                'datasets:val:dataroot_gt': validation / 'HR',
+                'datasets:val:dataroot_lq': validation / 'camera',
+                'val:val_freq': options['train:total_iter'],
+                'val:save_img': 'false',
+                'logger:use_tb_logger': 'false',
+            } | options
+            arguments = (f'{key}={value}' for key, value in forced.items())
+            self._usrdu('train', '-opt', RECIPES / recipe, '--auto_resume', '--force_yml', *arguments)
+        return network
+
+    def _usrdu(self, *arguments: Any) -> None:
+        self._command('-m', 'usrdu_basicsr', *arguments)
+
+    def _command(self, *arguments: Any) -> None:
+        """Run a Python command in the folder of the study, with its output in the log of the cell."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        command = [sys.executable, *map(str, arguments)]
+        with open(self.folder / 'log.txt', 'a', encoding='utf-8') as log:
+            log.write(f'$ {" ".join(command)}\n')
+            log.flush()
+            subprocess.run(command, cwd=self.root, stdout=log, stderr=log, check=True)
+
+
+def cells(
+    root: Path, grid: dict[str, Any], weights: Path, cameras: Iterable[str], methods: Iterable[str], seeds: int
+) -> list[Cell]:
+    """Cells of cameras and methods, all of the first seed first."""
+    chosen = list(product(methods, cameras))
+    return [Cell(root, grid, camera, method, seed, weights) for seed in range(seeds) for method, camera in chosen]

@@ -1,0 +1,125 @@
+"""The study: a small grid as a user runs it, resumed after a failure, and its tables."""
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+import torchvision
+import yaml
+from skimage import data
+
+from python_process import ROOT, check_python, run_python
+from study_data import write_simulated
+from study_real_esrgan import write_real_esrgan
+from study_table import gap_closed, interval
+from usrdu_basicsr.degradation.simulated_camera import SimulatedCamera, gaussian_kernel
+from usrdu_basicsr.utils.images import list_images, read_image
+
+SCRIPT = ROOT / 'scripts' / 'study' / 'run_study.py'
+NAMES = ('astronaut', 'chelsea', 'coffee', 'rocket')
+
+
+def image(name: str) -> np.ndarray:
+    return np.asarray(getattr(data, name)())[:256, :288, ::-1]
+
+
+@pytest.fixture
+def arguments(tmp_path: Path) -> list[str | Path]:
+    """Arguments of a study of small images."""
+    for folder in ('bsds/train', 'bsds/test', 'phone/HR', 'phone/LR'):
+        (tmp_path / folder).mkdir(parents=True)
+    for name in NAMES:
+        for folder in ('train', 'test'):
+            cv2.imwrite(str(tmp_path / 'bsds' / folder / f'{name}.png'), image(name))
+    for number in range(72):
+        scene = image(NAMES[number % 4])[:128, :128]
+        cv2.imwrite(str(tmp_path / 'phone' / 'HR' / f'{number:03d}.png'), scene)
+        cv2.imwrite(str(tmp_path / 'phone' / 'LR' / f'{number:03d}.png'), cv2.resize(scene, None, fx=0.5, fy=0.5))
+    alexnet = torchvision.models.alexnet()
+    weights = {f'features.{name}': value for name, value in alexnet.features.state_dict().items()}
+    torch.save(weights, tmp_path / 'alexnet.pth')
+    grid = {
+        'images': 2,
+        'side': 128,
+        'validation': 1,
+        'cameras': {'noise_jpeg': {'scale': 4}, 'anisotropic': {'scale': 4}, 'phone': {'scale': 2}},
+        'iterations': {'dsn': 2, 'srn': 2},
+        'gt_size': {2: 32, 4: 32},
+        'methods': {
+            'bicubic': {'lr': 'bicubic'},
+            'real_esrgan': {'lr': 'real_esrgan'},
+            'dsn': {'lr': 'dsn', 'options': {'train:gan_input': 'mean'}},
+        },
+    }
+    (tmp_path / 'grid.yml').write_text(yaml.safe_dump(grid, sort_keys=False))
+    folders = [part for name in ('bsds', 'phone') for part in (f'--{name}', tmp_path / name)]
+    files = ('--grid', tmp_path / 'grid.yml', '--lpips', tmp_path / 'alexnet.pth', '-o', tmp_path / 'study')
+    return [SCRIPT, *folders, *files, '--seeds', '1']
+
+
+@pytest.mark.slow
+def test_simulated_cameras_share_networks_and_a_failed_study_is_resumed(tmp_path: Path, arguments: list):
+    study, weights = tmp_path / 'study', tmp_path / 'alexnet.pth'
+    arguments += ['--cameras', 'noise_jpeg', 'anisotropic', '--methods', 'bicubic']
+    weights.rename(tmp_path / 'moved.pth')
+    failed = run_python(*arguments, cwd=tmp_path)
+    assert failed.returncode == 1 and failed.stdout.startswith('2 of 2 cells are missing')
+    assert 'anisotropic-bicubic-0: failed with status 1' in failed.stdout
+    (tmp_path / 'moved.pth').rename(weights)
+    table = check_python(*arguments, cwd=tmp_path)
+    assert table.startswith('2 of 2 cells are missing')
+    logs = {path.parent.name: path.read_text() for path in study.rglob('log.txt')}
+    trainings = {name: log.count('usrdu_basicsr train') for name, log in logs.items()}
+    assert trainings == {'noise_jpeg-bicubic-0': 1, 'anisotropic-bicubic-0': 0}
+    rows = [line.split(' | ') for line in table.splitlines() if line.startswith('| `anisotropic`')]
+    assert [(row[1], row[6]) for row in rows] == [('`bicubic`', '+0.00 (+0.00 to +0.00)')]
+    per_image = (study / 'images.csv').read_text().splitlines()
+    assert len(per_image) == 3 and per_image[0].startswith('camera,method,seed,image,psnr,ssim,lpips')
+
+
+@pytest.mark.slow
+def test_study_of_stage_1_on_the_phone(tmp_path: Path, arguments: list):
+    table = check_python(*arguments, '--cameras', 'phone', '--methods', 'dsn', cwd=tmp_path)
+    assert '| `phone` | `dsn` | 1 |' in table
+    error = run_python(*arguments, '--budget', '2', cwd=tmp_path).stderr
+    assert "study' has a study of other sizes. Choose another folder" in error
+
+
+def test_simulated_images(tmp_path: Path):
+    cv2.imwrite(str(tmp_path / 'scene.png'), image('chelsea'))
+    write_simulated(tmp_path, tmp_path / 'lr', 4, {'blur': [3, 2], 'noise': 4})
+    lr = read_image(tmp_path / 'lr' / 'scene.png')
+    expected = SimulatedCamera(4, gaussian_kernel(3, 2, 0.6, 4)).downsample(read_image(tmp_path / 'scene.png'))
+    assert lr.shape == (64, 72, 3)
+    assert 255 * (lr - expected).std() == pytest.approx(4, rel=0.05)
+
+
+def test_real_esrgan_pairs(tmp_path: Path):
+    cv2.imwrite(str(tmp_path / 'scene.png'), image('chelsea'))
+    write_real_esrgan(tmp_path, tmp_path / 'pairs', 4, 128)
+    hr, lr = (list_images(tmp_path / 'pairs' / folder) for folder in ('HR', 'LR'))
+    assert [path.name for path in hr] == [path.name for path in lr] == [f'scene_{number}.png' for number in range(3)]
+    for hr_path, lr_path in zip(hr, lr, strict=True):
+        small = cv2.resize(read_image(hr_path), None, fx=0.25, fy=0.25, interpolation=cv2.INTER_AREA)
+        degraded = read_image(lr_path)
+        assert degraded.shape == (32, 32, 3)
+        assert 0.01 < np.abs(small - degraded).mean() < 0.2
+        assert np.corrcoef(small.ravel(), degraded.ravel())[0, 1] > 0.5
+
+
+def test_interval_of_equal_differences_and_of_the_normal_distribution():
+    baseline = np.random.default_rng(1).normal(25, 3, (1, 400))
+    assert interval(baseline + 0.5, baseline) == pytest.approx((0.5, 0.5, 0.5))
+    noisy = baseline + np.random.default_rng(2).normal(0.5, 0.2, (1, 400))
+    mean, low, high = interval(noisy, baseline)
+    assert low < mean < high
+    assert high - low == pytest.approx(2 * 1.96 * 0.2 / 20, rel=0.15)
+
+
+def test_share_of_the_gap():
+    def psnr(value: float) -> np.ndarray:
+        return np.full((2, 3, 1), value)
+
+    assert gap_closed(psnr(23.5), psnr(23), psnr(24)) == pytest.approx(0.5)
