@@ -79,6 +79,13 @@ def test_noise_of_a_generated_set(folders: Path, tmp_path: Path, noise: float, f
     assert (fidelity.score > 80) is (finding is None)
 
 
+def test_a_set_without_any_noise(folders: Path, tmp_path: Path):
+    clean = write(tmp_path / 'clean', SimulatedCamera(2, KERNEL, 0))
+    fidelity = audit(clean, write_set(tmp_path / 'set', 1e-6), folders / 'hr')
+    assert fidelity.generated_noise == pytest.approx(0, abs=0.01)
+    assert list(fidelity.findings()) == [] and fidelity.score > 70  # the camera's noise is that of rounding
+
+
 def test_correlated_noise_of_a_calibrated_set(folders: Path, tmp_path: Path):
     noise = CameraNoise()
     noise.taps[2:5, 2:5] = torch.tensor([[0.2, 0.4, 0.2], [0.4, 0.8, 0.4], [0.2, 0.4, 0.2]])

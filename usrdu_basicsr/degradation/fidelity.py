@@ -91,7 +91,7 @@ def compare(
         InputError: If all patches of one of them are black or white.
     """
     noise, generated_noise = noise_of(real, 'real LR images'), noise_of(generated, 'generated LR images')
-    real_curve, generated_curve = (each.curve.mean(1) + ROUNDING for each in (noise, generated_noise))
+    real_curve, generated_curve = (each.curve.mean(1).clamp(min=ROUNDING) for each in (noise, generated_noise))
     measured = ~(real_curve + generated_curve).isnan()
     real_curve, generated_curve = real_curve[measured], generated_curve[measured]
     levels, generated_levels = real_curve.sqrt(), generated_curve.sqrt()

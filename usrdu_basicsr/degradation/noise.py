@@ -18,6 +18,7 @@ UNUSABLE = 0.5  # clipped share of patches that are never used
 LOW, LOWER, UPPER = 0.06, 0.3, 0.4
 BIN_SHARE, MIN_IN_BIN = 0.05, 10  # share and number of flat patches of a bin; bins with fewer patches have no value
 ROUNDING = 1 / 12  # variance of rounding to 8 bits, squared gray levels
+LEAST_POWER = 1e-6  # squared gray levels; generated images may have no noise at all
 VISIBLE = 1.0  # gray levels; weaker noise is compared with this level
 MIN_COLOR = 1.3  # variance of noise that is not white, relative to its power above `UPPER`
 
@@ -55,8 +56,8 @@ class Noise:
 
     def level_error(self, generated: 'Noise') -> float:
         """Largest difference of the level of a channel, relative to that of this noise or `VISIBLE`."""
-        level = self.variance.sqrt()
-        return float(((generated.variance.sqrt() - level).abs() / level.clamp(min=VISIBLE)).max())
+        level, other = (each.variance.clamp(min=ROUNDING).sqrt() for each in (self, generated))
+        return float(((other - level).abs() / level.clamp(min=VISIBLE)).max())
 
     def correlation_error(self, generated: 'Noise') -> float:
         """Largest difference of the autocorrelations."""
@@ -107,7 +108,7 @@ class NoiseEstimator:
         autocovariance = fit_autocovariance(torch.cat([power, power.mean(0, keepdim=True)]))
         middle = autocovariance.shape[-1] // 2
         fitted = autocovariance[:, middle, middle]
-        white = bool(fitted[3] < MIN_COLOR * upper.mean())
+        white = bool(fitted[3] <= MIN_COLOR * upper.mean())
         if white:
             autocorrelation = torch.zeros_like(autocovariance[3])
             autocorrelation[middle, middle] = 1
@@ -139,7 +140,7 @@ class NoiseEstimator:
             mask = self.halves[other]
             power[:, mask] = torch.tensordot(shares, self.spectra.noise_power[flat], 1)[:, mask]
             covariance += torch.tensordot(shares, self.spectra.covariance[flat, other], 1) / 2
-        return power, covariance
+        return power.clamp(min=LEAST_POWER), covariance
 
     def _curve(self, weights: Tensor, band: Tensor) -> Tensor:
         """Average power in a band of the flat patches of each bin of brightness, `(KNOTS, 3)`."""
