@@ -1,4 +1,4 @@
-"""Train every method on every camera with every seed, and write tables. The same command resumes a killed study.
+"""Train every method on every camera with every seed, and write tables and crops. The same command resumes a study.
 
 python scripts/study/run_study.py --bsds BSDS500 --phone City100 --lpips alexnet.pth -o study
 """
@@ -43,6 +43,7 @@ def main() -> int:
     register()
     from study_cell import cells
     from study_data import prepare
+    from study_pictures import write_crops
     from study_table import write_tables
 
     grid = yaml.safe_load(args.grid.read_text(encoding='utf-8'))
@@ -66,6 +67,7 @@ def main() -> int:
     with ThreadPoolExecutor(args.jobs) as pool:
         failed = sum(pool.map(lambda job: sum(map(run, job)), jobs.values()))
     print(write_tables(root, todo))
+    write_crops(root, todo)
     return 1 if failed else 0
 
 

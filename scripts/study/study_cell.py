@@ -87,6 +87,11 @@ class Cell:
         """File of the results, which is written last."""
         return self.folder / 'result.json'
 
+    @property
+    def upscaled(self) -> Path:
+        """Folder of the upscaled validation images."""
+        return self.folder / 'upscaled'
+
     def run(self) -> None:
         """Run the steps that have not been completed; a CalledProcessError if one fails."""
         hr, lr = self._pairs()
@@ -120,7 +125,7 @@ class Cell:
         folder = self.folder / 'camera'
         if not (folder / 'net_g_camera.pth').exists():
             images = ('--hr', self.data / 'hr', '--lr', self.data / 'camera')
-            self._usrdu('camera', *images, '--scale', self.scale, '-o', folder)
+            self._usrdu('camera', *images, '--scale', self.scale, '-o', folder, *self._texture())
         return folder / 'net_g_camera.pth'
 
     def _train_dsn(self) -> Path:
@@ -147,8 +152,11 @@ class Cell:
         calibrated = self.folder / 'dsn_calibrated.pth'
         if not calibrated.exists():
             images = ('--hr', self.data / 'HR', '--lr', self.data / 'camera')
-            self._usrdu('calibrate', '--model_path', network, *images, '-o', calibrated)
+            self._usrdu('calibrate', '--model_path', network, *images, '-o', calibrated, *self._texture())
         return calibrated
+
+    def _texture(self) -> tuple[Any, ...]:
+        return ('--texture_noise', self.settings['texture']) if 'texture' in self.settings else ()
 
     def _train_srn(self, hr: Path, lr: Path) -> Path:
         iterations = self.grid['iterations']['srn']

@@ -10,7 +10,12 @@ from pathlib import Path
 from usrdu_basicsr.cli.command_line import add_workers, positive
 
 # By the beginning of a name; other numbers are in gray levels
-UNITS = {'blur': 'HR pixels', 'noise_correlation': '', 'noise_gaussian': 'squared gray levels'}
+UNITS = {
+    'blur': 'HR pixels',
+    'noise_correlation': '',
+    'noise_texture': 'of the local contrast',
+    'noise_gaussian': 'squared gray levels',
+}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -24,6 +29,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--images', type=positive, default=200, help='images of each folder to measure, at most (default: %(default)s)'
     )
+    parser.add_argument(
+        '--texture_noise',
+        type=float,
+        help='noise of textured areas relative to their local contrast (default: measured, with --hr)',
+    )
     add_workers(parser)
 
 
@@ -34,16 +44,21 @@ def run(args: argparse.Namespace) -> int:
     register()
     from usrdu_basicsr.degradation.camera import measure_camera, write_camera
     from usrdu_basicsr.degradation.camera_page import camera_page
-    from usrdu_basicsr.inference.calibrate import measured_dsn, save_dsn
+    from usrdu_basicsr.inference.calibrate import save_dsn
+    from usrdu_basicsr.inference.measured_dsn import measured_dsn
     from usrdu_basicsr.utils.files import output_folder, write_text
 
     camera = measure_camera(args.lr, args.hr, args.scale, args.images, args.workers)
+    dsn = None
+    if args.hr is not None:
+        dsn, calibration = measured_dsn(camera, args.hr, args.texture_noise)
+        camera = camera.with_texture_noise(calibration.texture)
     checkpoint = output_folder(args.output) / 'net_g_camera.pth'
     checkpoint.unlink(missing_ok=True)  # first, so that a kill leaves none of another measurement
     write_camera(args.output, camera)
     write_text(Path(args.output, 'camera.html'), camera_page(camera))
-    if args.hr is not None:
-        save_dsn(measured_dsn(camera, args.hr)[0], checkpoint)
+    if dsn is not None:
+        save_dsn(dsn, checkpoint)
     for name, number in camera.numbers.items():
         unit = next((unit for prefix, unit in UNITS.items() if name.startswith(prefix)), 'gray levels')
         print(f'{name}: {number} {unit}'.rstrip())

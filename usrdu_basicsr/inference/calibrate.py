@@ -9,8 +9,6 @@ import torch
 from torch import Tensor
 
 from usrdu_basicsr.archs.camera_noise import QUALITIES, TAPS, CameraNoise
-from usrdu_basicsr.archs.kernel_dsn_arch import KernelDSN
-from usrdu_basicsr.degradation.camera import Camera
 from usrdu_basicsr.degradation.jpeg import JPEGSettings, source_settings
 from usrdu_basicsr.degradation.noise import ROUNDING, Noise, noise_of
 from usrdu_basicsr.degradation.patch_spectra import PATCH, patch_spectra
@@ -22,6 +20,7 @@ from usrdu_basicsr.storage.source import IMAGE
 from usrdu_basicsr.utils.checkpoint import write_checkpoint
 from usrdu_basicsr.utils.errors import InputError
 
+MAX_TEXTURE = 4.0  # relative to the local contrast
 ROUNDS = 10
 MAX_STEP = 4.0  # of a variance in a round
 MIN_VARIANCE = 1e-3  # of the added noise, squared gray levels
@@ -31,16 +30,15 @@ SMALL_TAP = 0.02  # relative to the largest; smaller ones are errors of the esti
 
 @dataclass(frozen=True)
 class Calibration:
-    """Noise of a camera, and of samples before and after calibration, measured in the same way."""
+    """Noise of a camera, and of samples before and after calibration, measured in the same way; noise in texture."""
 
     camera: Noise
     before: Noise
     after: Noise
+    texture: float
 
 
-def calibrate(
-    dsn: DSN, hr: str | Path, lr: str | Path, keep_scale: bool = False, images: int = 100
-) -> tuple[DSN, Calibration]:
+def calibrate(dsn: DSN, hr: str | Path, lr: str | Path, texture: float, images: int = 100) -> tuple[DSN, Calibration]:
     """Calibrate a DSN so that its samples have the noise of a camera.
 
     Samples of HR images and the LR images are measured in the same way. The log-scale by brightness, and the filter of
@@ -50,8 +48,8 @@ def calibrate(
         dsn: Network on its device; it is not changed. An earlier calibration is replaced.
         hr: HR images, a folder or an LMDB.
         lr: Images of the camera.
-        keep_scale: Scale the noise that the DSN predicts for each pixel. Otherwise the noise depends on the brightness
-            only, as measured.
+        texture: Noise of textured areas relative to their local contrast, see `CameraNoise`. It cannot be measured
+            without pairs.
         images: Number of evenly spaced images of each folder that are used, at most.
 
     Returns:
@@ -63,13 +61,21 @@ def calibrate(
     """
     source = open_source(lr, IMAGE)
     camera = noise_of(patch_spectra(source, 1, images, 1), f"'{source.root}'")
-    return _calibrate(dsn, hr, camera, source_settings(source, images), keep_scale, images)
+    return calibrate_to(dsn, hr, camera, source_settings(source, images), texture, images)
 
 
-def _calibrate(
-    dsn: DSN, hr: str | Path, camera: Noise, files: list[JPEGSettings], keep_scale: bool, images: int
+def calibrate_to(
+    dsn: DSN,
+    hr: str | Path,
+    camera: Noise,
+    files: list[JPEGSettings],
+    texture: float,
+    images: int,
+    rounds: int = ROUNDS,
 ) -> tuple[DSN, Calibration]:
-    """`calibrate` to the noise `camera` of LR files with these JPEG settings."""
+    """`calibrate` to the noise `camera` of LR files with these JPEG settings, in a number of rounds."""
+    if not 0 <= texture <= MAX_TEXTURE:
+        raise InputError(f'texture noise: got {texture}, expected a number from 0 to {MAX_TEXTURE:g}')
     device = next(iter(dsn.state_dict().values())).device
     weights = {name: value for name, value in dsn.state_dict().items() if not name.startswith('camera_noise.')}
     dsn = _network(weights).to(device)
@@ -78,27 +84,27 @@ def _calibrate(
     before = noise_of(samples.spectra(None), name)
 
     noise = CameraNoise()
-    noise.weight.fill_(float(keep_scale))
+    noise.weight.zero_()
+    noise.texture.fill_(texture)
     noise.jpeg.copy_(torch.bincount(torch.tensor([each.quality for each in files]), minlength=QUALITIES))
     noise.jpeg /= noise.jpeg.sum()
     color = camera.color_correlation.clone()
     noise.mix.copy_(_color_mix(color))
     target = (camera.variance - ROUNDING).clamp(min=MIN_VARIANCE)
     by_brightness = _filled(camera.curve) / camera.variance * target  # (KNOTS, 3)
-    if not keep_scale:
-        noise.offset.copy_((by_brightness / 2).log().T / 2)  # the variance of a Laplace distribution is 2 b²
+    noise.offset.copy_((by_brightness / 2).log().T / 2)  # the variance of a Laplace distribution is 2 b²
     spectrum = autocovariance_spectrum(camera.autocorrelation, PATCH)
     noise.taps.copy_(_taps(spectrum))
     noise.prepare()
     is_filtered = not camera.is_white or noise.compresses
-    rounds: list[tuple[float, Noise, dict[str, Tensor]]] = []
-    for number in range(ROUNDS):
+    results: list[tuple[float, Noise, dict[str, Tensor]]] = []
+    for number in range(rounds):
         got = noise_of(samples.spectra(noise), name)
         difference = max(camera.level_error(got), camera.correlation_error(got))
-        rounds.append((difference, got, deepcopy(noise.state_dict())))
+        results.append((difference, got, deepcopy(noise.state_dict())))
         step = target / (got.variance - ROUNDING).clamp(min=MIN_VARIANCE)
         noise.offset += step.clamp(1 / MAX_STEP, MAX_STEP).log()[:, None] / (2 if number < 2 else 4)
-        if number < ROUNDS // 2:  # the shapes first, the levels until the end
+        if number < rounds // 2:  # the shapes first, the levels until the end
             curve = _filled(camera.curve / got.curve).clamp(1 / MAX_STEP, MAX_STEP).log()
             noise.offset += (curve - curve.mean(0)).T / 4
             color += (camera.color_correlation - got.color_correlation) / 2
@@ -107,9 +113,9 @@ def _calibrate(
                 spectrum = spectrum * (_power(camera) / _power(got)).clamp(1 / MAX_STEP, MAX_STEP).sqrt()
                 noise.taps.copy_(_taps(spectrum))
         noise.prepare()
-    _, after, state = min(rounds, key=lambda each: each[0])
+    _, after, state = min(results, key=lambda each: each[0])
     weights |= {f'camera_noise.{key}': value for key, value in state.items()}
-    return _network(weights).to(device), Calibration(camera, before, after)
+    return _network(weights).to(device), Calibration(camera, before, after, texture)
 
 
 def _network(weights: dict[str, Tensor]) -> DSN:
@@ -117,15 +123,6 @@ def _network(weights: dict[str, Tensor]) -> DSN:
     network = build_dsn(weights)
     network.load_state_dict(weights, strict=False)
     return network.eval()
-
-
-def measured_dsn(camera: Camera, hr: str | Path, images: int = 100) -> tuple[DSN, Calibration]:
-    """DSN of a measured camera, calibrated to its noise; `hr`, `images`, result and errors are those of `calibrate`."""
-    if camera.kernel is None:
-        raise InputError('camera: got no kernel, expected one. Measure the camera with HR images')
-    dsn = KernelDSN(len(camera.kernel), camera.scale).eval()
-    dsn.kernel.copy_(torch.from_numpy(camera.kernel))
-    return _calibrate(dsn, hr, camera.noise, camera.files, False, images)
 
 
 def save_dsn(dsn: DSN, path: str | Path) -> None:
