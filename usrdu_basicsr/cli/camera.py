@@ -7,7 +7,7 @@ stage 1, and net_g_camera.pth, a checkpoint that takes the place of stage 1 in g
 import argparse
 from pathlib import Path
 
-from usrdu_basicsr.cli.command_line import add_workers, positive
+from usrdu_basicsr.cli.command_line import UsageError, add_workers, positive
 
 # By the beginning of a name; other numbers are in gray levels
 UNITS = {
@@ -39,6 +39,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the command and return 0."""
+    if args.texture_noise is not None and args.hr is None:
+        raise UsageError('--texture_noise is for net_g_camera.pth, which needs --hr')
     from usrdu_basicsr.compat.registration import register
 
     register()
