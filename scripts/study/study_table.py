@@ -3,16 +3,18 @@
 import csv
 import io
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from scipy.stats import spearmanr
 
 from study_cell import Cell
 from usrdu_basicsr.utils.files import write_text
 
 METRICS = ('psnr', 'ssim', 'lpips')
+MIN_METHODS = 10  # of a camera, for a correlation
 DRAWS = 2000  # of the bootstrap
 BASELINE, UPPER_BOUND = 'bicubic', 'true_camera'
 Table = dict[tuple[str, str], np.ndarray]  # `(seeds, images, metrics)` by camera and method
@@ -36,7 +38,7 @@ def write_tables(root: Path, cells: Sequence[Cell]) -> str:
         table[camera, method] = np.array([[[values[m] for m in METRICS] for values in images] for images in seeds])
     for name, rows in (('images', per_image), ('cells', per_cell)):
         write_text(root / f'{name}.csv', _csv(rows))
-    text = '\n\n'.join((_by_camera(table, per_cell), _summary(table)))
+    text = '\n\n'.join((_by_camera(table, per_cell), _summary(table), *_score_correlations(table, per_cell)))
     write_text(root / 'results.md', text + '\n')
     return text
 
@@ -92,6 +94,21 @@ def _summary(table: Table) -> str:
                 f' | {lpips.mean():+.3f} | {np.mean(shares):.0%} |'
             )
     return '\n'.join(lines)
+
+
+def _score_correlations(table: Table, per_cell: Sequence[dict[str, Any]]) -> Iterator[str]:
+    """Sentence per camera with many methods: does the score of the LR images predict the result?"""
+    for camera in dict.fromkeys(camera for camera, _ in table):
+        methods = [method for other, method in table if other == camera]
+        if len(methods) < MIN_METHODS:
+            continue
+        psnr, _, lpips = np.array([table[camera, method].mean((0, 1)) for method in methods]).T
+        score = [np.mean([c['score'] for c in per_cell if (c['camera'], c['method']) == (camera, m)]) for m in methods]
+        of_psnr, of_lpips = (spearmanr(score, metric).statistic for metric in (psnr, -lpips))
+        yield (
+            f'Spearman correlation of the score of {len(methods)} methods on `{camera}`: {of_psnr:.2f} with the PSNR,'
+            f' {of_lpips:.2f} with the LPIPS (lower is better)'
+        )
 
 
 def interval(values: np.ndarray, baseline: np.ndarray) -> tuple[float, float, float]:
