@@ -12,7 +12,7 @@ from usrdu_basicsr.archs.dsn_arch import DSNOutput
 from usrdu_basicsr.data.kernel_set import read_kernel_set
 from usrdu_basicsr.models.base_model import USRDUBaseModel
 from usrdu_basicsr.models.optimizer_step import grad_sync
-from usrdu_basicsr.models.validation_fidelity import ImageComparison, compare_image, fidelity_metrics
+from usrdu_basicsr.models.validation_fidelity import IMAGES, ImageComparison, compare_image, fidelity_metrics
 from usrdu_basicsr.ops.filters import high_pass
 from usrdu_basicsr.ops.kernels import centre_of_mass, kernel_downsample
 from usrdu_basicsr.ops.laplace import sample_laplace
@@ -132,7 +132,7 @@ class UncertaintyDSNModel(USRDUBaseModel):
 
     def image_statistics(self, index: int) -> ImageComparison | None:
         """Comparison of a sample with the real LR image; None without one, or if images are not RGB."""
-        if self.lq is None or self.gt.shape[1] != 3:
+        if self.lq is None or self.gt.shape[1] != 3 or index >= IMAGES:
             return None
         output = DSNOutput(self.output.mean.cpu(), self.output.log_scale.cpu(), None)
         bicubic = bicubic_downsample(self.gt.cpu(), self.opt['scale'])
