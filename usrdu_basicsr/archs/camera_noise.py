@@ -15,7 +15,6 @@ KNOTS = 8  # brightness levels of the log-scale: centres of equal bins from 0 to
 TAPS = 7  # of the noise filter
 QUALITIES = 101  # JPEG qualities 1 to 100; 0 for no compression
 CONTRAST_TAPS = 5  # of the local contrast
-CONTRAST_RADIUS = CONTRAST_TAPS - 1  # LR pixels on each side that the log-scale of an LR pixel also depends on
 MIN_DEVIATION = 1e-3  # gray levels; flat areas have no contrast
 JPEG_BLOCK = 16  # pixels that 4:2:0 compression processes together
 
@@ -60,6 +59,11 @@ class CameraNoise(nn.Module):
         self.radius = int(used.abs().max())  # of the filter without zeros at its borders
         self.compresses = bool(self.jpeg[1:].any())
         self.is_in_texture = bool(self.texture > 0)
+
+    @property
+    def radius_of_contrast(self) -> int:
+        """Number of LR pixels on each side whose means the log-scale of an LR pixel depends on."""
+        return CONTRAST_TAPS - 1 if self.is_in_texture else 0
 
     def log_scale(self, mean: Tensor, log_scale: Tensor) -> Tensor:
         """Calibrated log-scale.

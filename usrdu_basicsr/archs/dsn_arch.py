@@ -6,7 +6,7 @@ from typing import NamedTuple
 from basicsr.utils.registry import ARCH_REGISTRY
 from torch import Tensor, nn
 
-from usrdu_basicsr.archs.camera_noise import CONTRAST_RADIUS, CameraNoise
+from usrdu_basicsr.archs.camera_noise import CameraNoise
 from usrdu_basicsr.ops.resize import bicubic_downsample
 
 
@@ -103,7 +103,7 @@ class UncertaintyDSN(nn.Module):
         """Number of HR pixels on each side that the mean and log-scale of an LR pixel depend on."""
         hr_convs = 1 + 2 * self.num_block + (self.scale - 1)  # the strided convolutions add 1 + 2 pixels at scale 4
         lr_convs = 3 * self.scale
-        contrast = CONTRAST_RADIUS * self.scale if self.camera_noise is not None else 0
+        contrast = self.camera_noise.radius_of_contrast * self.scale if self.camera_noise is not None else 0
         return hr_convs + lr_convs + contrast + self.scale - 1  # LR pixels have `scale` HR pixels; bicubic needs less
 
     def forward(self, x: Tensor, with_features: bool = True) -> DSNOutput:

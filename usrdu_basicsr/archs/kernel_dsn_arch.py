@@ -4,7 +4,7 @@ import torch
 from basicsr.utils.registry import ARCH_REGISTRY
 from torch import Tensor, nn
 
-from usrdu_basicsr.archs.camera_noise import CONTRAST_RADIUS, CameraNoise
+from usrdu_basicsr.archs.camera_noise import CameraNoise
 from usrdu_basicsr.archs.dsn_arch import DSNOutput
 from usrdu_basicsr.ops.kernels import kernel_downsample
 
@@ -35,7 +35,7 @@ class KernelDSN(nn.Module):
     @property
     def receptive_radius(self) -> int:
         """Number of HR pixels on each side that an LR pixel depends on."""
-        return len(self.kernel) // 2 + CONTRAST_RADIUS * self.scale
+        return len(self.kernel) // 2 + self.camera_noise.radius_of_contrast * self.scale
 
     def forward(self, x: Tensor, with_features: bool = False) -> DSNOutput:
         """Distribution of the LR images, see `UncertaintyDSN`; there are no features.
