@@ -50,10 +50,14 @@ class Fidelity:
 
     @property
     def score(self) -> float:
-        """Overall score: 100 for equal images, towards 0 for different ones."""
+        """Overall score: 100 for equal images, towards 0 for different ones.
+
+        The spectral distance, which includes blur and noise, counts most, as in the results of SR networks
+        (docs/results.md).
+        """
         visible = min(self.real_noise / VISIBLE, 1)  # the correlation of invisible noise hardly counts
-        noise = self.level_error + visible * self.correlation_error + self.brightness_error / 2
-        return 100 * math.exp(-noise - self.spectral_distance / 10)
+        noise = min(self.level_error, 1) + visible * self.correlation_error + min(self.brightness_error, 1) / 2
+        return 100 * math.exp(-noise / 4 - self.spectral_distance / 5)
 
     def numbers(self) -> dict[str, float]:
         """All known numbers by name, with the score."""
