@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 
 from study_cell import Cell
-from usrdu_basicsr.utils.images import list_images, read_image, to_8bit, write_png
+from usrdu_basicsr.utils.images import centre_crop, list_images, read_image, to_8bit, write_png
 
 SIDE = 160  # of a crop, HR pixels
 CAPTION = 20  # height, pixels
@@ -27,9 +27,16 @@ def write_crops(root: Path, cells: Iterable[Cell]) -> None:
         for method in methods:
             upscaled = of_method[method].upscaled / path.name if method in of_method else None
             images.append(np.full_like(hr, 255) if upscaled is None else to_8bit(read_image(upscaled)))
-        top, left = ((length - SIDE) // 2 for length in hr.shape[:2])
-        rows.append(np.hstack([image[top : top + SIDE, left : left + SIDE] for image in images]))
+        rows.append(np.hstack([_square(image) for image in images]))
     write_png(root / 'crops.png', np.vstack(rows))
+
+
+def _square(image: np.ndarray) -> np.ndarray:
+    """Centre of an image on a white square."""
+    crop = centre_crop(image, SIDE)
+    square = np.full((SIDE, SIDE, 3), 255, np.uint8)
+    square[: crop.shape[0], : crop.shape[1]] = crop
+    return square
 
 
 def _captions(names: Sequence[str]) -> np.ndarray:

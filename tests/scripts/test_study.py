@@ -83,6 +83,9 @@ def test_simulated_cameras_share_networks_and_a_failed_study_is_resumed(tmp_path
 def test_study_of_stage_1_on_the_phone(tmp_path: Path, arguments: list):
     table = check_python(*arguments, '--cameras', 'phone', '--methods', 'dsn', cwd=tmp_path)
     assert '| `phone` | `dsn` | 1 |' in table
+    crops = cv2.imread(str(tmp_path / 'study' / 'crops.png'))
+    assert crops.shape == (20 + 160, 3 * 160, 3)
+    np.testing.assert_array_equal(crops[20:148, :128], cv2.imread(str(tmp_path / 'phone' / 'HR' / '070.png')))
     error = run_python(*arguments, '--budget', '2', cwd=tmp_path).stderr
     assert "study' has a study of other sizes. Choose another folder" in error
 
