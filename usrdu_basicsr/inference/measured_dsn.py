@@ -41,8 +41,9 @@ def measured_dsn(
     dsn = KernelDSN(len(camera.kernel), camera.scale).eval()
     dsn.kernel.copy_(torch.from_numpy(camera.kernel))
     if texture is None:
-        first, _ = calibrate_to(dsn, hr, camera.noise, camera.files, 0, images, FIRST_ROUNDS)
-        texture = _texture(camera, Samples(first, hr, images), first.camera_noise)
+        fewer = -(-images // 2)  # enough for one number
+        first, _ = calibrate_to(dsn, hr, camera.noise, camera.files, 0, fewer, FIRST_ROUNDS)
+        texture = _texture(camera, Samples(first, hr, fewer), first.camera_noise)
     return calibrate_to(dsn, hr, camera.noise, camera.files, texture, images)
 
 
