@@ -84,6 +84,19 @@ def same(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]) -> boo
 STAGES = {'dsn': (dsn_options, unpaired_batch), 'srn': (srn_options, generated_batch)}
 
 
+def paired_options(folder: Path) -> dict:
+    """Validation set of the HR images in `hr` and the LR images in `real`."""
+    return {
+        'name': 'pairs',
+        'type': 'PairedImageDataset',
+        'dataroot_gt': str(folder / 'hr'),
+        'dataroot_lq': str(folder / 'real'),
+        'io_backend': {'type': 'disk'},
+        'scale': 4,
+        'phase': 'val',
+    }
+
+
 def model_of(stage: str, folder: Path, num_feat: int | None = None, num_gpu: int = 0, **train: object):
     """Build a model with the same initial weights on every call and device."""
     opt = STAGES[stage][0](folder) | {'num_gpu': num_gpu}

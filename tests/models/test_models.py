@@ -20,7 +20,7 @@ from scipy.ndimage import correlate
 from torch.utils.data import default_collate
 
 from sample_images import downsample_images, write_sample_images
-from tiny_runs import DSN, dsn_options, generated_batch, same, srn_options, unpaired_batch, weights
+from tiny_runs import DSN, dsn_options, generated_batch, paired_options, same, srn_options, unpaired_batch, weights
 from usrdu_basicsr.data.kernel_set import read_kernel_set, write_kernel
 from usrdu_basicsr.inference.generate_lr import generate_set
 from usrdu_basicsr.ops.filters import high_pass
@@ -266,15 +266,7 @@ def loader(opt: dict):
 def pairs(tmp_path: Path) -> dict:
     write_sample_images(tmp_path / 'hr', 2)
     downsample_images(tmp_path / 'hr', tmp_path / 'real')
-    return {
-        'name': 'pairs',
-        'type': 'PairedImageDataset',
-        'dataroot_gt': str(tmp_path / 'hr'),
-        'dataroot_lq': str(tmp_path / 'real'),
-        'io_backend': {'type': 'disk'},
-        'scale': 4,
-        'phase': 'val',
-    }
+    return paired_options(tmp_path)
 
 
 def test_validation_of_stage_1_on_pairs(dsn_opt, pairs, tmp_path):

@@ -15,7 +15,7 @@ from basicsr.utils import img2tensor
 from skimage import data
 from torch import Tensor
 
-from tiny_runs import dsn_options
+from tiny_runs import dsn_options, paired_options
 from usrdu_basicsr.archs.dsn_arch import DSNOutput
 from usrdu_basicsr.degradation.simulated_camera import SimulatedCamera, gaussian_kernel
 from usrdu_basicsr.models import validation_fidelity
@@ -104,15 +104,7 @@ def test_validation_writes_the_numbers(tmp_path: Path):
         for folder, image in (('hr', 255 * scene(name)), ('real', camera(scene(name), rng))):
             (tmp_path / folder).mkdir(exist_ok=True)
             cv2.imwrite(str(tmp_path / folder / f'{name}.png'), image)
-    pairs = {
-        'name': 'pairs',
-        'type': 'PairedImageDataset',
-        'dataroot_gt': str(tmp_path / 'hr'),
-        'dataroot_lq': str(tmp_path / 'real'),
-        'io_backend': {'type': 'disk'},
-        'scale': 4,
-        'phase': 'val',
-    }
+    pairs = paired_options(tmp_path)
     scalars = {}
     writer = type(
         'Writer', (), {'add_image': lambda *_, **__: None, 'add_scalar': lambda _, *a: scalars.update([a[:2]])}

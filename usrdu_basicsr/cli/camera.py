@@ -46,10 +46,12 @@ def run(args: argparse.Namespace) -> int:
     register()
     from usrdu_basicsr.degradation.camera import measure_camera, write_camera
     from usrdu_basicsr.degradation.camera_page import camera_page
-    from usrdu_basicsr.inference.calibrate import save_dsn
+    from usrdu_basicsr.inference.calibrate import check_texture_noise, save_dsn
     from usrdu_basicsr.inference.measured_dsn import measured_dsn
     from usrdu_basicsr.utils.files import output_folder, write_text
 
+    if args.texture_noise is not None:
+        check_texture_noise(args.texture_noise)  # before the measurement
     camera = measure_camera(args.lr, args.hr, args.scale, args.images, args.workers)
     dsn = None
     if args.hr is not None:

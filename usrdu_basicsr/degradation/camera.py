@@ -90,7 +90,7 @@ def measure_camera(lr: str | Path, hr: str | Path | None, scale: int, images: in
         lr: Images of the camera.
         hr: HR images; None to measure noise and JPEG settings only.
         scale: Downsampling factor.
-        images: Number of evenly spaced images of each folder that are measured, at most.
+        images: Number of images of each folder that are measured, see `measured_indices`.
         workers: Number of reading threads.
 
     Raises:

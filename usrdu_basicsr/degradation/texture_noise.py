@@ -35,8 +35,9 @@ def unexplained_power(lr_power: Tensor, noise: Tensor, hr_power: Tensor) -> floa
     """
     radius = frequency_radius(len(lr_power))
     signal = lr_power - noise
-    y, x = (torch.fft.fftfreq(len(lr_power)).reshape(shape) for shape in ((-1, 1), (1, -1)))
-    design = torch.stack([torch.ones_like(radius), x**2 + 0 * y, y**2 + 0 * x, x * y, radius**4], -1)
+    frequency = torch.fft.fftfreq(len(lr_power))
+    y, x = torch.meshgrid(frequency, frequency, indexing='ij')
+    design = torch.stack([torch.ones_like(radius), x**2, y**2, x * y, radius**4], -1)
     used = (radius > FITTED[0]) & (radius < FITTED[1]) & (signal > MIN_SIGNAL * noise)
     if int(used.sum()) < MIN_FITTED:
         return 0.0

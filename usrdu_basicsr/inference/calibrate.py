@@ -48,9 +48,8 @@ def calibrate(dsn: DSN, hr: str | Path, lr: str | Path, texture: float, images: 
         dsn: Network on its device; it is not changed. An earlier calibration is replaced.
         hr: HR images, a folder or an LMDB.
         lr: Images of the camera.
-        texture: Noise of textured areas relative to their local contrast, see `CameraNoise`. It cannot be measured
-            without pairs.
-        images: Number of evenly spaced images of each folder that are used, at most.
+        texture: Noise of textured areas relative to their local contrast, see `CameraNoise`; 0 for none.
+        images: Number of images of each folder that are used, see `measured_indices`.
 
     Returns:
         Calibrated copy of the network, and the noises.
@@ -59,27 +58,36 @@ def calibrate(dsn: DSN, hr: str | Path, lr: str | Path, texture: float, images: 
         InputNotFoundError: If a folder does not exist.
         InputError: If a folder has no readable image that is large enough, or only black and white patches.
     """
+    check_texture_noise(texture)
     source = open_source(lr, IMAGE)
     camera = noise_of(patch_spectra(source, 1, images, 1), f"'{source.root}'")
-    return calibrate_to(dsn, hr, camera, source_settings(source, images), texture, images)
-
-
-def calibrate_to(
-    dsn: DSN,
-    hr: str | Path,
-    camera: Noise,
-    files: list[JPEGSettings],
-    texture: float,
-    images: int,
-    rounds: int = ROUNDS,
-) -> tuple[DSN, Calibration]:
-    """`calibrate` to the noise `camera` of LR files with these JPEG settings, in a number of rounds."""
-    if not 0 <= texture <= MAX_TEXTURE:
-        raise InputError(f'texture noise: got {texture}, expected a number from 0 to {MAX_TEXTURE:g}')
+    files = source_settings(source, images)
     device = next(iter(dsn.state_dict().values())).device
     weights = {name: value for name, value in dsn.state_dict().items() if not name.startswith('camera_noise.')}
-    dsn = _network(weights).to(device)
-    samples = Samples(dsn, hr, images)
+    noise, calibration = fit_noise(Samples(_network(weights).to(device), hr, images), camera, files, texture)
+    return with_noise(dsn, noise), calibration
+
+
+def check_texture_noise(texture: float) -> None:
+    """Check the noise in texture; an InputError if it is negative, too large, or NaN."""
+    if not 0 <= texture <= MAX_TEXTURE:
+        raise InputError(f'texture noise: got {texture}, expected a number from 0 to {MAX_TEXTURE:g}')
+
+
+def with_noise(dsn: DSN, noise: CameraNoise) -> DSN:
+    """Copy of a DSN with another calibration, on the device of the DSN."""
+    state = dsn.state_dict()
+    state |= {f'camera_noise.{name}': value for name, value in noise.state_dict().items()}
+    return _network(state).to(next(iter(state.values())).device)
+
+
+def fit_noise(
+    samples: Samples, camera: Noise, files: list[JPEGSettings], texture: float, rounds: int = ROUNDS
+) -> tuple[CameraNoise, Calibration]:
+    """Fit a calibration to the noise of a camera whose files have these JPEG settings, in a number of rounds.
+
+    The samples must be those of a network without calibration.
+    """
     name = f"'{samples.root}'"
     before = noise_of(samples.spectra(None), name)
 
@@ -114,8 +122,8 @@ def calibrate_to(
                 noise.taps.copy_(_taps(spectrum))
         noise.prepare()
     _, after, state = min(results, key=lambda each: each[0])
-    weights |= {f'camera_noise.{key}': value for key, value in state.items()}
-    return _network(weights).to(device), Calibration(camera, before, after, texture)
+    noise.load_state_dict(state)
+    return noise, Calibration(camera, before, after, texture)
 
 
 def _network(weights: dict[str, Tensor]) -> DSN:

@@ -55,20 +55,11 @@ class Samples:
             self.predictions.append(sampler.distribution(centre_crop(image, CROP * sampler.scale)))
         self.root = source.root
 
-    def added_power(self, noise: CameraNoise | None) -> Tensor:
-        """Average power spectrum that the calibrated noise and compression add to the means, `(P, P)`.
-
-        The predictions must be those of the calibrated network.
-        """
-        generator = torch.Generator().manual_seed(0)
-        pairs = []
-        for index, (mean, log_scale) in enumerate(self.predictions):
-            lr = to_8bit(tensor_to_image(sample_lr(mean, log_scale, noise, generator)))
-            pairs.append([image_spectra(image, index) for image in (lr, tensor_to_image(mean))])
-        sampled, clean = (combine_spectra(each) for each in zip(*pairs, strict=True))
-        if sampled is None or clean is None:
-            raise self._too_small()
-        return (sampled.power - clean.power).mean((0, 1))
+    def added_power(self, noise: CameraNoise) -> Tensor:
+        """Average power spectrum that a calibration and its compression add to the means, `(P, P)`."""
+        power = self.spectra(noise).power
+        means = (image_spectra(tensor_to_image(mean), index) for index, (mean, _) in enumerate(self.predictions))
+        return (power - torch.cat([spectra[0] for spectra in means if spectra is not None])).mean((0, 1))
 
     def spectra(self, noise: CameraNoise | None) -> PatchSpectra:
         """Spectra of 8-bit samples with a calibration, which still has to be applied to the log-scale."""
@@ -80,8 +71,5 @@ class Samples:
             spectra.append(image_spectra(lr, index, noise_free=tensor_to_image(mean)))
         combined = combine_spectra(spectra)
         if combined is None:
-            raise self._too_small()
+            raise InputError(f"'{self.root}': got only images that are too small for a patch of {PATCH} LR pixels")
         return combined
-
-    def _too_small(self) -> InputError:
-        return InputError(f"'{self.root}': got only images that are too small for a patch of {PATCH} LR pixels")

@@ -13,10 +13,10 @@ from usrdu_basicsr.degradation.fidelity import compare
 from usrdu_basicsr.degradation.noise import UNUSABLE
 from usrdu_basicsr.degradation.patch_spectra import ImageSpectra, combine_spectra, image_spectra
 from usrdu_basicsr.inference.pixels import tensor_to_image
+from usrdu_basicsr.inference.samples import CROP
 from usrdu_basicsr.utils.images import centre_crop, to_8bit
 
 IMAGES = 100  # of a validation that are compared, at most; one takes 1.6 MB until the end of the validation
-CROP = 128  # largest side of the centre of an image that is compared, LR pixels
 
 
 @dataclass(frozen=True)
