@@ -25,6 +25,7 @@ PATCH = 32  # side of a patch in LR pixels
 MARGIN = 2  # LR pixels around an HR patch, which bicubic downsampling of the patch needs
 LOGGED = 3  # skipped images that are named
 PATCHES = 48  # of an image, at most
+CROP = 128  # largest side of the centre of a sample that is measured, LR pixels; it has enough patches
 COVARIANCE_BAND = 0.2  # lowest frequency, cycles per pixel
 
 

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from usrdu_basicsr.archs.camera_noise import CameraNoise, sample_lr
 from usrdu_basicsr.degradation.patch_spectra import (
+    CROP,
     PATCH,
     PatchSpectra,
     combine_spectra,
@@ -23,7 +24,6 @@ from usrdu_basicsr.utils.errors import InputError
 from usrdu_basicsr.utils.images import centre_crop, to_8bit, to_float
 
 logger = logging.getLogger(__name__)
-CROP = 128  # largest side of the centre of an image that is used, LR pixels; it has enough patches
 
 
 class Samples:

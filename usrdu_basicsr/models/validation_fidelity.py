@@ -11,9 +11,8 @@ from usrdu_basicsr.archs.camera_noise import CameraNoise, sample_lr
 from usrdu_basicsr.archs.dsn_arch import DSNOutput
 from usrdu_basicsr.degradation.fidelity import compare
 from usrdu_basicsr.degradation.noise import UNUSABLE
-from usrdu_basicsr.degradation.patch_spectra import ImageSpectra, combine_spectra, image_spectra
+from usrdu_basicsr.degradation.patch_spectra import CROP, ImageSpectra, combine_spectra, image_spectra
 from usrdu_basicsr.inference.pixels import tensor_to_image
-from usrdu_basicsr.inference.samples import CROP
 from usrdu_basicsr.utils.images import centre_crop, to_8bit
 
 IMAGES = 100  # of a validation that are compared, at most; one takes 1.6 MB until the end of the validation
