@@ -49,8 +49,8 @@ def main() -> int:
         bicubic = cv2.resize(lr, gt.shape[1::-1], interpolation=cv2.INTER_CUBIC)
         images[path.stem] = metrics(result, gt) | {f'bicubic_{k}': v for k, v in metrics(bicubic, gt).items()}
     fidelity = audit(args.lr, args.generated, args.hr, 100)
-    fields = {name: getattr(fidelity, name) for name in fidelity.__dataclass_fields__} | {'score': fidelity.score}
-    write_text(args.output, json.dumps({'images': images, 'fidelity': fields, 'findings': list(fidelity.findings())}))
+    numbers = fidelity.numbers()
+    write_text(args.output, json.dumps({'images': images, 'fidelity': numbers, 'findings': list(fidelity.findings())}))
     return 0
 
 

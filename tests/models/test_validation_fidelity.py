@@ -58,7 +58,7 @@ def test_matching_images(warnings):
     assert warnings.messages == []
     assert numbers['fidelity_real_noise'] == pytest.approx(NOISE, rel=0.05)
     assert numbers['fidelity_generated_noise'] == pytest.approx(NOISE, rel=0.05)
-    assert numbers['fidelity_level_error'] < 0.05 and numbers['fidelity_score'] > 85
+    assert numbers['fidelity_level_error'] < 0.05 and numbers['fidelity_score'] > 95
     assert numbers['fidelity_color_shift'] < 0.5 and numbers['fidelity_change'] > 1
 
 

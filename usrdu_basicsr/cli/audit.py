@@ -1,7 +1,6 @@
 """Compare a generated set with the images of the camera: noise, its correlation, blur and colours, without pairs."""
 
 import argparse
-from dataclasses import asdict
 
 from usrdu_basicsr.cli.command_line import positive
 
@@ -26,9 +25,8 @@ def run(args: argparse.Namespace) -> int:
     from usrdu_basicsr.inference.audit import audit
 
     fidelity = audit(args.lr, args.generated, args.hr, args.images)
-    for name, value in asdict(fidelity).items():
-        print(f'{name}: {"not measured" if value is None else f"{value:.3f}"}')
-    print(f'score: {fidelity.score:.0f} of 100')
+    for name, value in fidelity.numbers().items():
+        print(f'{name}: {value:.3f}')
     for finding in list(fidelity.findings()) or ['Generated images match those of the camera.']:
         print(finding)
     return 0

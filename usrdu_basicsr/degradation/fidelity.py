@@ -1,6 +1,5 @@
 """How well generated LR images match those of a camera, without ground truth."""
 
-import math
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 
@@ -9,9 +8,9 @@ from torch import Tensor
 from usrdu_basicsr.degradation.blur_kernel import equal_band
 from usrdu_basicsr.degradation.noise import ROUNDING, VISIBLE, noise_of
 from usrdu_basicsr.degradation.patch_spectra import PATCH, PatchSpectra
+from usrdu_basicsr.degradation.restoration_score import LOWEST, restoration_score
 from usrdu_basicsr.ops.spectrum import frequency_radius
 
-LOWEST = 0.05  # cycles per pixel, of the spectral distance
 MAX_LEVEL_ERROR, MAX_CORRELATION_ERROR, MAX_BRIGHTNESS_ERROR = 0.1, 0.1, 0.25
 MAX_SPECTRAL_DISTANCE = 1.5  # dB
 MAX_COLOR_SHIFT = 2.0  # gray levels
@@ -23,6 +22,7 @@ class Fidelity:
     """Comparison of generated with real LR images.
 
     Attributes:
+        score: Overall score, see `restoration_score`.
         real_noise: Noise level of the real images, gray levels, mean of the channels.
         generated_noise: That of the generated ones.
         level_error: Largest difference of the noise levels of a channel, relative to the real one or 1 gray level.
@@ -38,6 +38,7 @@ class Fidelity:
             levels; None if they are unknown.
     """
 
+    score: float
     real_noise: float
     generated_noise: float
     level_error: float
@@ -48,20 +49,9 @@ class Fidelity:
     color_shift: float | None
     change: float | None = None
 
-    @property
-    def score(self) -> float:
-        """Overall score: 100 for equal images, towards 0 for different ones.
-
-        The spectral distance, which includes blur and noise, counts most, as in the results of SR networks
-        (docs/results.md).
-        """
-        visible = min(self.real_noise / VISIBLE, 1)  # the correlation of invisible noise hardly counts
-        noise = min(self.level_error, 1) + visible * self.correlation_error + min(self.brightness_error, 1) / 2
-        return 100 * math.exp(-noise / 4 - self.spectral_distance / 5)
-
     def numbers(self) -> dict[str, float]:
-        """All known numbers by name, with the score."""
-        return {name: value for name, value in (asdict(self) | {'score': self.score}).items() if value is not None}
+        """All known numbers by name."""
+        return {name: value for name, value in asdict(self).items() if value is not None}
 
     def findings(self) -> Iterator[str]:
         """Sentences that say what differs."""
@@ -101,14 +91,16 @@ def compare(
     levels, generated_levels = real_curve.sqrt(), generated_curve.sqrt()
     brightness_error = (generated_levels - levels) / levels.clamp(min=VISIBLE)
     ratio = generated_curve / real_curve
+    power, generated_power = (each.power.mean((0, 1)) for each in (real, generated))
     return Fidelity(
+        score=restoration_score(power, noise.spectrum(PATCH), generated_power, generated_noise.spectrum(PATCH)),
         real_noise=float(noise.variance.sqrt().mean()),
         generated_noise=float(generated_noise.variance.sqrt().mean()),
         level_error=noise.level_error(generated_noise),
         correlation_error=noise.correlation_error(generated_noise),
         brightness_error=float(brightness_error.square().mean().sqrt()) if len(ratio) else 0.0,
         noise_divergence=float((ratio - 1 - ratio.log()).mean() / 2) if len(ratio) else 0.0,
-        spectral_distance=_spectral_distance(real.power, generated.power),
+        spectral_distance=_spectral_distance(power, generated_power),
         color_shift=color_shift,
         change=change,
     )
@@ -116,7 +108,7 @@ def compare(
 
 def _spectral_distance(real: Tensor, generated: Tensor) -> float:
     """Root mean square difference of average spectra in dB, apart from a factor, as scenes differ in contrast."""
-    ratio = (generated.mean((0, 1)) + ROUNDING) / (real.mean((0, 1)) + ROUNDING)
+    ratio = (generated + ROUNDING) / (real + ROUNDING)
     ratio = ratio / ratio[equal_band(PATCH)].mean()
     used = ratio[frequency_radius(PATCH) > LOWEST]
     return float((10 * used.log10()).square().mean().sqrt())
