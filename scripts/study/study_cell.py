@@ -133,7 +133,8 @@ class Cell:
         options = self.settings.get('options', {})
         if '{camera}' in json.dumps(options):
             self._measure()
-        options = {key: str(value).format(camera=self.folder / 'camera') for key, value in options.items()}
+        values = {'camera': self.folder / 'camera', 'kernel_size': 8 * self.scale + 1}
+        options = {key: str(value).format(**values) for key, value in options.items()}
         iterations = self.grid['iterations']['dsn']
         network = self._train(
             'train_dsn.yml',

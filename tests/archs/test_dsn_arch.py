@@ -1,7 +1,9 @@
 """DSN: output shapes, initial output of the residual variant, and receptive field."""
 
+import numpy as np
 import pytest
 import torch
+from scipy.ndimage import correlate
 
 from usrdu_basicsr.archs.dsn_arch import UncertaintyDSN
 from usrdu_basicsr.inference.load_network import dsn_options
@@ -26,13 +28,33 @@ def test_residual_dsn_starts_with_bicubic_downsampling():
     assert torch.equal(net(x, with_features=False).mean, bicubic_downsample(x, 4))
 
 
+def test_residual_dsn_starts_with_the_kernel_of_a_camera():
+    x = torch.rand(2, 3, 32, 48)
+    net = UncertaintyDSN(num_feat=8, num_block=1, scale=2, residual=True, kernel_size=17)
+    kernel = torch.rand(1, 17, 17)
+    net.set_base_kernel(kernel)
+    expected = np.stack([correlate(x[1, c].numpy(), kernel[0].numpy(), mode='reflect')[::2, ::2] for c in range(3)])
+    np.testing.assert_allclose(net(x, with_features=False).mean[1].detach(), expected, rtol=1e-4)
+    for wrong in (torch.rand(2, 17, 17), torch.rand(1, 15, 15)):
+        with pytest.raises(ValueError, match=r'kernels: got .* pixels, expected 1 of kernel_size 17'):
+            net.set_base_kernel(wrong)
+
+
 @pytest.mark.parametrize(
     'arguments',
-    [{'scale': 3}, {'scale': 8}, {'residual': True, 'num_out_ch': 1}, {'calibrated': True, 'num_out_ch': 1}],
+    [
+        {'scale': 3},
+        {'scale': 8},
+        {'residual': True, 'num_out_ch': 1},
+        {'calibrated': True, 'num_out_ch': 1},
+        {'residual': True, 'kernel_size': 16},
+        {'kernel_size': 17},
+    ],
 )
 def test_unsupported_settings(arguments: dict):
     with pytest.raises(
-        ValueError, match=r'UncertaintyDSN: (scale: got \d, expected 1, 2 or 4|residual needs|calibrated: got)'
+        ValueError,
+        match=r'UncertaintyDSN: (scale: got \d, expected 1, 2 or 4|residual needs|calibrated: got|kernel_size: got)',
     ):
         UncertaintyDSN(**arguments)
 
@@ -40,9 +62,12 @@ def test_unsupported_settings(arguments: dict):
 @pytest.mark.parametrize('scale', [1, 2, 4])
 @pytest.mark.parametrize('residual', [False, True])
 @pytest.mark.parametrize('num_block', [0, 2])
-def test_receptive_radius(scale: int, residual: bool, num_block: int):
+@pytest.mark.parametrize('kernel_size', [0, 65])
+def test_receptive_radius(scale: int, residual: bool, num_block: int, kernel_size: int):
     """The gradient of an output pixel stays within the radius, and the radius is at most 2 LR pixels too large."""
-    net = UncertaintyDSN(num_feat=4, num_block=num_block, scale=scale, residual=residual).double()
+    net = UncertaintyDSN(
+        num_feat=4, num_block=num_block, scale=scale, residual=residual, kernel_size=kernel_size * residual
+    ).double()
     for parameter in net.parameters():
         torch.nn.init.uniform_(parameter, 0.1, 0.2)  # positive, so that no terms cancel
     size = 96
@@ -65,6 +90,7 @@ def test_options_from_weights():
             'num_block': 2,
             'scale': 2,
             'residual': True,
+            'kernel_size': 17,
             'calibrated': True,
         },
         {
@@ -74,6 +100,7 @@ def test_options_from_weights():
             'num_block': 1,
             'scale': 1,
             'residual': False,
+            'kernel_size': 0,
             'calibrated': False,
         },
         {
@@ -83,6 +110,7 @@ def test_options_from_weights():
             'num_block': 3,
             'scale': 4,
             'residual': False,
+            'kernel_size': 0,
             'calibrated': False,
         },
     ):

@@ -131,6 +131,11 @@ def test_kernels_are_checked(dsn_opt: dict):
     assert_problem(opt, r"train: kernels: kernel 'kernels/wide.npy': got 65x65 pixels, expected at most 64x64")
     write_kernel(Path('kernels'), 'wide', np.full((63, 63), 1 / 63**2))
     assert not problems(opt)
+    network = {'type': 'UncertaintyDSN', 'num_feat': 8, 'num_block': 1, 'scale': 4, 'residual': True}
+    opt = opt | {'network_g': network | {'kernel_size': 63}}
+    assert not problems(opt)
+    write_kernel(Path('kernels'), 'small', np.ones((1, 1)))
+    assert_problem(opt, r'train: kernels: UncertaintyDSN: kernels: got 2 of 63x63 pixels, expected 1 of kernel_size 63')
 
 
 def test_validation_pairs_must_match(dsn_opt: dict):

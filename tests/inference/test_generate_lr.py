@@ -71,6 +71,7 @@ def test_generated_set_contains_the_prediction(hr: Path, tmp_path: Path):
             'num_block': 2,
             'scale': 4,
             'residual': False,
+            'kernel_size': 0,
             'calibrated': False,
         },
         'precision': 'fp32',

@@ -100,6 +100,19 @@ def test_each_patch_is_downsampled_with_a_kernel_of_the_set(kernel_opt):
     assert drawn != drawn_kernels(other, range(1, 20))
 
 
+def test_training_starts_from_the_kernel_of_a_measured_camera(kernel_opt, tmp_path):
+    network = kernel_opt['network_g'] | {'residual': True, 'kernel_size': 33}
+    for path in (tmp_path / 'kernels').iterdir():
+        path.unlink()
+    write_kernel(tmp_path / 'kernels', 'camera', np.random.default_rng(0).dirichlet(np.ones(33 * 33)).reshape(33, 33))
+    model = build_model(kernel_opt | {'network_g': network, 'train': kernel_opt['train'] | {'ema_decay': 0.9}})
+    model.feed_data({'gt': torch.rand(2, 3, 64, 64), 'lq': torch.rand(2, 3, 16, 16)})
+    for net in (model.net_g, model.net_g_ema):
+        torch.testing.assert_close(net(model.gt).mean, model.reference())
+    model.optimize_parameters(1)
+    assert torch.equal(model.net_g.base_kernel, model.net_g_ema.base_kernel)
+
+
 def test_kernels_that_shift_images_are_reported(kernel_opt, monkeypatch, tmp_path):
     warnings = []
     monkeypatch.setattr(get_root_logger(), 'warning', warnings.append)

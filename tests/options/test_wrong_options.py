@@ -157,6 +157,13 @@ COMBINATIONS = [
     ('dsn', 'high_pass_gain: 16', 'kernels: folder', 'train: kernels: requires target: kernel'),
     (
         'dsn',
+        'residual: true',
+        'residual: true\n  kernel_size: 33',
+        'train: kernels: got nothing, expected the kernel of a measured camera for network_g: kernel_size',
+        'train:',
+    ),
+    (
+        'dsn',
         'num_worker_per_gpu: 1',
         'num_worker_per_gpu: 0',
         'persistent_workers: true requires num_worker_per_gpu >= 1',

@@ -3,10 +3,12 @@
 from itertools import pairwise
 from typing import NamedTuple
 
+import torch
 from basicsr.utils.registry import ARCH_REGISTRY
 from torch import Tensor, nn
 
 from usrdu_basicsr.archs.camera_noise import CameraNoise
+from usrdu_basicsr.ops.kernels import kernel_downsample
 from usrdu_basicsr.ops.resize import bicubic_downsample
 
 
@@ -49,13 +51,17 @@ class UncertaintyDSN(nn.Module):
         scale: Downsampling factor: 1, 2 or 4.
         residual: False, as published: the network predicts the mean. True: the mean is the bicubic downsampling plus a
             predicted correction, initially zero. Short trainings then learn the degradation instead of downsampling.
+        kernel_size: Side of the blur kernel of a measured camera, which takes the place of bicubic downsampling if
+            `residual` is true: 8 * scale + 1, see `usrdu camera`. Training reads it from `kernels`. 0: no kernel.
         calibrated: Whether the samples are calibrated to a camera (`usrdu calibrate`), see `CameraNoise`. Training
             ignores the calibration.
 
     Raises:
-        ValueError: If `scale` is not 1, 2 or 4, a residual network changes the number of channels, or a calibrated one
-            does not have 3.
+        ValueError: If `scale` is not 1, 2 or 4, a residual network changes the number of channels, a calibrated one
+            does not have 3, or `kernel_size` is even or that of a network which is not residual.
     """
+
+    base_kernel: Tensor | None
 
     def __init__(
         self,
@@ -65,6 +71,7 @@ class UncertaintyDSN(nn.Module):
         num_block: int = 8,
         scale: int = 4,
         residual: bool = False,
+        kernel_size: int = 0,
         calibrated: bool = False,
     ) -> None:
         super().__init__()
@@ -74,6 +81,9 @@ class UncertaintyDSN(nn.Module):
             raise ValueError(f'UncertaintyDSN: residual needs num_in_ch == num_out_ch: got {num_in_ch}, {num_out_ch}')
         if calibrated and num_out_ch != 3:
             raise ValueError(f'UncertaintyDSN: calibrated: got num_out_ch {num_out_ch}, expected 3 (RGB)')
+        if kernel_size and (kernel_size % 2 == 0 or not residual):
+            expected = 'an odd number' if residual else '0 without residual'
+            raise ValueError(f'UncertaintyDSN: kernel_size: got {kernel_size}, expected {expected}')
         self.scale = scale
         self.residual = residual
         self.num_block = num_block
@@ -90,6 +100,8 @@ class UncertaintyDSN(nn.Module):
                 nn.init.zeros_(parameter)
         else:
             self.conv_mean = nn.Conv2d(num_feat, num_out_ch, 3, padding=1)
+        kernel = torch.full((kernel_size, kernel_size), kernel_size**-2.0) if kernel_size else None
+        self.register_buffer('base_kernel', kernel)
         self.log_scale_head = nn.Sequential(*_convs([num_feat, num_feat, num_feat, num_out_ch], nn.ELU))
         self.camera_noise = CameraNoise() if calibrated else None
         # Same output size and width as VGG19 conv5_4: four halvings, 512 channels.
@@ -98,13 +110,30 @@ class UncertaintyDSN(nn.Module):
             *_convs([512, 512, 512, 512], nn.ELU),
         )
 
+    def set_base_kernel(self, kernels: Tensor) -> None:
+        """Take the kernel of a measured camera.
+
+        Args:
+            kernels: `(1, kernel_size, kernel_size)`, correlation order, sum 1.
+
+        Raises:
+            ValueError: If the network has no kernel, or it is another number or size.
+        """
+        if self.base_kernel is None or kernels.shape != (1, *self.base_kernel.shape):
+            size = 0 if self.base_kernel is None else len(self.base_kernel)
+            got = f'{len(kernels)} of {kernels.shape[1]}x{kernels.shape[2]} pixels'
+            raise ValueError(f'UncertaintyDSN: kernels: got {got}, expected 1 of kernel_size {size}')
+        self.base_kernel.copy_(kernels[0])
+
     @property
     def receptive_radius(self) -> int:
         """Number of HR pixels on each side that the mean and log-scale of an LR pixel depend on."""
         hr_convs = 1 + 2 * self.num_block + (self.scale - 1)  # the strided convolutions add 1 + 2 pixels at scale 4
         lr_convs = 3 * self.scale
         contrast = self.camera_noise.radius_of_contrast * self.scale if self.camera_noise is not None else 0
-        return hr_convs + lr_convs + contrast + self.scale - 1  # LR pixels have `scale` HR pixels; bicubic needs less
+        kernel = 0 if self.base_kernel is None else len(self.base_kernel) // 2
+        # LR pixels have `scale` HR pixels; bicubic downsampling needs less
+        return max(hr_convs + lr_convs + self.scale - 1, kernel) + contrast
 
     def forward(self, x: Tensor, with_features: bool = True) -> DSNOutput:
         """Predict the LR distribution of an HR image.
@@ -115,13 +144,19 @@ class UncertaintyDSN(nn.Module):
         """
         feat = self.down(self.body(self.conv_first(x)))  # (N, num_feat, H/s, W/s)
         if self.residual:
-            mean = bicubic_downsample(x, self.scale) + self.conv_correction(feat)
+            mean = self._downsample(x) + self.conv_correction(feat)
         else:
             mean = self.conv_mean(feat)
         log_scale = self.log_scale_head(feat)
         if self.camera_noise is not None and not self.training:
             log_scale = self.camera_noise.log_scale(mean, log_scale)
         return DSNOutput(mean, log_scale, self.feature_head(feat) if with_features else None)
+
+    def _downsample(self, x: Tensor) -> Tensor:
+        if self.base_kernel is None:
+            return bicubic_downsample(x, self.scale)
+        with torch.autocast(x.device.type, enabled=False):
+            return kernel_downsample(x.to(self.base_kernel.dtype), self.base_kernel.expand(len(x), -1, -1), self.scale)
 
 
 def _convs(widths: list[int], activation: type[nn.Module], *after: nn.Module) -> list[nn.Module]:

@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from copy import deepcopy
 from typing import Any
 
+import numpy as np
 import torch
 from basicsr.utils.registry import ARCH_REGISTRY, DATASET_REGISTRY, LOSS_REGISTRY
 
@@ -77,7 +78,9 @@ def check_run(opt: Mapping[str, Any], file: OptionsFile) -> list[Problem]:
             _check_compilation(opt)
         if (kernels := train.get('kernels')) is not None:
             with check('train', 'kernels'):
-                read_kernel_set(kernels, opt['datasets']['train']['gt_size'])
+                kernel_set = read_kernel_set(kernels, opt['datasets']['train']['gt_size'])
+                if getattr(generator := networks.get('g'), 'base_kernel', None) is not None:
+                    _set_base_kernel(generator, kernel_set)
         for name in LOSSES:
             if train.get(name) is not None:
                 with check('train', name):
@@ -188,6 +191,13 @@ def check_network(opt: Mapping[str, Any], net: str, paths: Mapping[str, Any]) ->
             check_weights(network, weights, path)
             network.load_state_dict(weights)  # the receptive radius of a DSN depends on its calibration
     return network
+
+
+def _set_base_kernel(dsn: Any, kernels: np.ndarray) -> None:
+    try:
+        dsn.set_base_kernel(torch.from_numpy(kernels))
+    except ValueError as error:
+        raise InputError(f'{first_line(error)}. Use the kernels of usrdu camera, or kernel_size: 0') from error
 
 
 def _check_margin(dsn: Any, opt: Mapping[str, Any]) -> None:

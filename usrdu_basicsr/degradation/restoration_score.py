@@ -38,19 +38,17 @@ def restoration_score(power: Tensor, noise: Tensor, generated_power: Tensor, gen
     best = _wiener(transfer, noise, scene)
     learned = _wiener(*_camera(generated_power, generated_noise, scene), scene)
     used = frequency_radius(size) > LOWEST
-    least, error = (
-        ((1 - each * transfer) ** 2 * scene + each**2 * noise)[used].sum() + LEAST for each in (best, learned)
-    )
-    return 100 * float((least / error).clamp(max=1))
+    least, error = (((1 - each * transfer) ** 2 * scene + each**2 * noise)[used].sum() for each in (best, learned))
+    return 100 * float(least / error)
 
 
 def _camera(power: Tensor, noise: Tensor, scene: Tensor) -> tuple[Tensor, Tensor]:
-    """Transfer function, and power spectrum of the noise, of LR images with the contrast of the scene."""
+    """Transfer function and power spectrum of the regularized noise of LR images with the contrast of the scene."""
     signal = (power - noise).clamp(min=0)
     equal = equal_band(len(power))
     contrast = signal[equal].mean().clamp(min=LEAST) / scene[equal].mean()
-    return (signal / contrast / scene).sqrt(), noise / contrast
+    return (signal / contrast / scene).sqrt(), noise / contrast + REGULARIZATION
 
 
 def _wiener(transfer: Tensor, noise: Tensor, scene: Tensor) -> Tensor:
-    return transfer * scene / (transfer**2 * scene + noise + REGULARIZATION)
+    return transfer * scene / (transfer**2 * scene + noise)

@@ -67,6 +67,7 @@ def dsn_options(weights: Weights) -> dict[str, Any]:
         'num_block': _count_body_modules(weights),
         'scale': 2 ** sum(name.startswith('down.') and value.ndim == 4 for name, value in weights.items()),
         'residual': 'conv_correction.weight' in weights,
+        'kernel_size': _size(weights, 'base_kernel', 0, 0),
         'calibrated': 'camera_noise.taps' in weights,
     }
 

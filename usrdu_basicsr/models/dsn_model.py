@@ -33,7 +33,8 @@ class UncertaintyDSNModel(USRDUBaseModel):
 
     With `target: kernel` the reference of the mean is not the bicubic downsampling of an HR patch, but its downsampling
     with a kernel drawn for each patch from the folder `kernels` (track 2). The kernels drawn depend on `manual_seed`,
-    rank and iteration only.
+    rank and iteration only. A DSN with `kernel_size` starts from the kernel of a measured camera instead of bicubic
+    downsampling.
     """
 
     path_key = 'gt_path'
@@ -52,6 +53,9 @@ class UncertaintyDSNModel(USRDUBaseModel):
         self.step_options = DSNStepOptions.from_options(self.opt['train'])
         if self.step_options.target == 'kernel' and self.step_options.kernels is not None:
             self.kernels = self._load_kernels(self.step_options.kernels).to(self.device)
+            for net in (self.net_g, self.net_g_ema) if self.ema_decay > 0 else (self.net_g,):
+                if getattr(net := self.get_bare_model(net), 'base_kernel', None) is not None:
+                    net.set_base_kernel(self.kernels)
 
     def _load_kernels(self, folder: str) -> Tensor:
         kernels = torch.from_numpy(read_kernel_set(folder, self.opt['datasets']['train']['gt_size']))

@@ -15,7 +15,7 @@ from usrdu_basicsr.options.schema.datasets import (
 )
 from usrdu_basicsr.options.schema.describe import NAME
 from usrdu_basicsr.options.schema.logger import LoggerOptions
-from usrdu_basicsr.options.schema.rules import Calculation, Rule, equals, has, lacks, value_at
+from usrdu_basicsr.options.schema.rules import Calculation, Rule, differs, equals, has, lacks, value_at
 from usrdu_basicsr.options.schema.section import NonNegativeInteger, PositiveInteger, Section
 from usrdu_basicsr.options.schema.training import DSNTrainOptions, SRNTrainOptions
 from usrdu_basicsr.options.schema.validation import DSNTestValOptions, DSNValOptions, SRNTestValOptions, SRNValOptions
@@ -107,6 +107,15 @@ class DSNTraining(RunOptions):
         Calculation(
             ('datasets', 'train', 'gt_size'),
             _patch_size_problem(lambda options: VGG_STRIDE if value_at(options, ('train', 'perceptual_opt')) else 1),
+        ),
+        Rule(
+            ('train', 'kernels'),
+            (
+                has('network_g', 'kernel_size'),
+                differs('network_g', 'kernel_size', values=(0,)),
+                lacks('train', 'kernels'),
+            ),
+            'got nothing, expected the kernel of a measured camera for network_g: kernel_size',
         ),
     )
 
