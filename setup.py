@@ -8,6 +8,7 @@ from setuptools import find_packages, setup
 ROOT = Path(__file__).parent
 EXPORT = ['safetensors', 'onnx', 'onnxruntime', 'onnxscript']  # for scripts/export.py
 METRICS = ['torchmetrics>=1.8']  # for calculate_lpips and calculate_dists
+STUDY = [*METRICS, 'matplotlib']  # for scripts/study
 
 
 def read_version() -> str:
@@ -66,6 +67,7 @@ setup(
     extras_require={
         'export': EXPORT,
         'metrics': METRICS,
+        'study': STUDY,
         # setuptools: test_install.py builds wheels without downloads, and older versions need the package `wheel` too
         'test': [
             'pytest',
@@ -76,7 +78,7 @@ setup(
             'jsonschema',
             'setuptools>=70.1',
             *EXPORT,
-            *METRICS,
+            *STUDY,
             'spandrel',
         ],
     },

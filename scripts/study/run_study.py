@@ -1,4 +1,4 @@
-"""Train every method on every camera with every seed, and write tables and crops. The same command resumes a study.
+"""Train every method on every camera with every seed, and write tables, plots and crops. It resumes a study.
 
 python scripts/study/run_study.py --bsds BSDS500 --phone City100 --lpips alexnet.pth -o study
 """
@@ -44,7 +44,8 @@ def main() -> int:
     from study_cell import cells
     from study_data import prepare
     from study_pictures import write_crops
-    from study_table import write_tables
+    from study_plots import write_plots
+    from study_table import metrics_table, read_results, write_tables
 
     grid = yaml.safe_load(args.grid.read_text(encoding='utf-8'))
     grid['iterations'] = {stage: args.budget * count for stage, count in grid['iterations'].items()}
@@ -68,6 +69,7 @@ def main() -> int:
         failed = sum(pool.map(lambda job: sum(map(run, job)), jobs.values()))
     print(write_tables(root, todo))
     write_crops(root, todo)
+    write_plots(root, todo, metrics_table(read_results(todo)))
     return 1 if failed else 0
 
 

@@ -10,7 +10,8 @@ from pathlib import Path
 from threading import Lock
 from typing import Any
 
-from study_data import PHONE, write_simulated
+from study_data import PHONE, copy_images, write_simulated
+from study_impressionism import write_impressionism
 from study_real_esrgan import write_real_esrgan
 
 RECIPES = Path(__file__).resolve().parents[2] / 'options' / 'demo'
@@ -77,10 +78,16 @@ class Cell:
         return self.grid['cameras'][self.camera]['scale']
 
     @property
+    def iterations(self) -> dict[str, int]:
+        """Iterations of each stage."""
+        budget = self.settings.get('budget', 1)
+        return {stage: round(budget * count) for stage, count in self.grid['iterations'].items()}
+
+    @property
     def minutes(self) -> float:
         """Approximate time of the trainings on one CPU core."""
         stages = ('dsn', 'srn') if self.settings['lr'] == 'dsn' else ('srn',)
-        return sum(self.grid['iterations'][stage] * SECONDS[stage] for stage in stages) / 60
+        return sum(self.iterations[stage] * SECONDS[stage] for stage in stages) / 60
 
     @property
     def result(self) -> Path:
@@ -112,6 +119,10 @@ class Cell:
         if kind == 'simulated':
             write_simulated(hr, self.folder / 'LR', self.scale, self.settings)
             return hr, self.folder / 'LR'
+        if kind == 'impressionism':
+            kernels = self._measure().with_name('kernels')
+            write_impressionism(hr, self.data / 'camera', kernels, self.folder / 'LR', self.scale)
+            return hr, self.folder / 'LR'
         if kind not in ('measured', 'dsn'):
             return hr, self.data / 'LR' / kind
         generated = self.folder / 'generated'
@@ -124,8 +135,13 @@ class Cell:
     def _measure(self) -> Path:
         folder = self.folder / 'camera'
         if not (folder / 'net_g_camera.pth').exists():
-            images = ('--hr', self.data / 'hr', '--lr', self.data / 'camera')
-            self._usrdu('camera', *images, '--scale', self.scale, '-o', folder, *self._texture())
+            lr = self.data / 'camera'
+            if (count := self.settings.get('camera_images')) is not None:
+                lr = self.folder / 'camera_images'
+                copy_images(self.data / 'camera', lr, count)
+            self._usrdu(
+                'camera', '--hr', self.data / 'hr', '--lr', lr, '--scale', self.scale, '-o', folder, *self._texture()
+            )
         return folder / 'net_g_camera.pth'
 
     def _train_dsn(self) -> Path:
@@ -135,7 +151,7 @@ class Cell:
             self._measure()
         values = {'camera': self.folder / 'camera', 'kernel_size': 8 * self.scale + 1}
         options = {key: str(value).format(**values) for key, value in options.items()}
-        iterations = self.grid['iterations']['dsn']
+        iterations = self.iterations['dsn']
         network = self._train(
             'train_dsn.yml',
             {
@@ -160,7 +176,7 @@ class Cell:
         return ('--texture_noise', self.settings['texture']) if 'texture' in self.settings else ()
 
     def _train_srn(self, hr: Path, lr: Path) -> Path:
-        iterations = self.grid['iterations']['srn']
+        iterations = self.iterations['srn']
         options = {
             'datasets:train:dataroot_gt': hr,
             'datasets:train:gt_size': self.grid['gt_size'][self.scale],

@@ -84,6 +84,13 @@ def write_simulated(hr: Path, output: Path, scale: int, settings: dict[str, Any]
         write_png(output / path.name, take(read_image(path), rng))
 
 
+def copy_images(folder: Path, output: Path, count: int) -> None:
+    """Copy some images, evenly spaced by name."""
+    paths = list_images(folder)
+    for index in np.linspace(0, len(paths) - 1, min(count, len(paths))).round().astype(int):
+        write_png(output / paths[index].name, to_8bit(read_image(paths[index])))
+
+
 def cropped(image: np.ndarray, scale: int) -> np.ndarray:
     """Crop an image to a multiple of the scale."""
     height, width = (length // scale * scale for length in image.shape[:2])

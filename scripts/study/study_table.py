@@ -22,7 +22,7 @@ Table = dict[tuple[str, str], np.ndarray]  # `(seeds, images, metrics)` by camer
 
 def write_tables(root: Path, cells: Sequence[Cell]) -> str:
     """Write `images.csv`, `cells.csv` and `results.md`, and return the text of the latter."""
-    results = {cell: json.loads(cell.result.read_text()) for cell in cells if cell.result.exists()}
+    results = read_results(cells)
     per_image = [
         {'camera': cell.camera, 'method': cell.method, 'seed': cell.seed, 'image': image, **values}
         for cell, result in results.items()
@@ -32,15 +32,26 @@ def write_tables(root: Path, cells: Sequence[Cell]) -> str:
         {'camera': cell.camera, 'method': cell.method, 'seed': cell.seed, **result['fidelity']}
         for cell, result in results.items()
     ]
-    table: Table = {}
-    for camera, method in dict.fromkeys((cell.camera, cell.method) for cell in results):
-        seeds = [r['images'].values() for c, r in results.items() if (c.camera, c.method) == (camera, method)]
-        table[camera, method] = np.array([[[values[m] for m in METRICS] for values in images] for images in seeds])
+    table = metrics_table(results)
     for name, rows in (('images', per_image), ('cells', per_cell)):
         write_text(root / f'{name}.csv', _csv(rows))
     text = '\n\n'.join((_by_camera(table, per_cell), _summary(table), *_score_correlations(table, per_cell)))
     write_text(root / 'results.md', text + '\n')
     return text
+
+
+def read_results(cells: Sequence[Cell]) -> dict[Cell, dict[str, Any]]:
+    """Results of the finished cells."""
+    return {cell: json.loads(cell.result.read_text()) for cell in cells if cell.result.exists()}
+
+
+def metrics_table(results: dict[Cell, dict[str, Any]]) -> Table:
+    """Metrics of the results by camera and method."""
+    table: Table = {}
+    for camera, method in dict.fromkeys((cell.camera, cell.method) for cell in results):
+        seeds = [r['images'].values() for c, r in results.items() if (c.camera, c.method) == (camera, method)]
+        table[camera, method] = np.array([[[values[m] for m in METRICS] for values in images] for images in seeds])
+    return table
 
 
 def _csv(rows: Sequence[dict[str, Any]]) -> str:

@@ -185,10 +185,12 @@ class USRDUBaseModel(SRModel):
                 self.history.add(current_iter, name, metrics)
             self._update_best(current_iter, name, metrics)
             self._log_validation_metric_values(current_iter, name, tb_logger)
-            for other in sorted(metrics.keys() - self.metric_options.keys()):
-                get_root_logger().info(f'Validation {name} # {other}: {metrics[other]:.3f}')
-                if tb_logger is not None:
-                    tb_logger.add_scalar(f'metrics/{name}/{other}', metrics[other], current_iter)
+            others = {key: metrics[key] for key in sorted(metrics.keys() - self.metric_options.keys())}
+            if others:
+                numbers = ', '.join(f'{key}: {value:.3f}' for key, value in others.items())
+                get_root_logger().info(f'Validation {name}: {numbers}')
+            for key, value in others.items() if tb_logger is not None else ():
+                tb_logger.add_scalar(f'metrics/{name}/{key}', value, current_iter)
 
     def image_statistics(self, index: int) -> Any:
         """Statistics of the last tested image, for `dataset_metrics`."""

@@ -1,0 +1,62 @@
+"""LR images by the degradation of Ji et al., "Real-World Super-Resolution via Kernel Estimation and Noise Injection".
+
+(CVPR Workshops 2020, NTIRE 2020 winner.) HR images are downsampled with an estimated kernel, and get noise that is cut
+from flat areas of camera images, without its mean. The kernel is that of `usrdu camera`, as KernelGAN, which the paper
+uses, needs larger images than those of the simulated cameras.
+"""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from basicsr.utils import img2tensor
+
+from usrdu_basicsr.data.kernel_set import read_kernel_set
+from usrdu_basicsr.inference.pixels import tensor_to_image
+from usrdu_basicsr.ops.kernels import kernel_downsample
+from usrdu_basicsr.utils.files import write_text
+from usrdu_basicsr.utils.images import list_images, read_image, to_8bit, to_float, write_png
+
+FLAT_SHARE = 0.03  # of the noise patches
+TILE = 20  # side of a noise patch, LR pixels
+
+
+def write_impressionism(hr: Path, camera: Path, kernels: Path, output: Path, scale: int) -> None:
+    """Write LR images of HR sub-images, unless they exist.
+
+    Args:
+        hr: HR sub-images.
+        camera: Camera images.
+        kernels: Estimated kernels, one of which is drawn for each image.
+        output: Folder of the LR images.
+        scale: Downsampling factor.
+    """
+    if (output / 'complete').exists():
+        return
+    rng = np.random.default_rng(0)
+    pool = noise_patches(list_images(camera))
+    kernel_set = torch.from_numpy(read_kernel_set(kernels, 2**16))
+    for path in list_images(hr):
+        image = img2tensor(to_float(read_image(path)))[None]
+        lr = 255 * kernel_downsample(image, kernel_set[rng.integers(len(kernel_set))][None], scale)
+        height, width = lr.shape[2:]
+        rows = [np.hstack(rng.choice(pool, -(-width // TILE))) for _ in range(-(-height // TILE))]
+        noise = img2tensor(np.vstack(rows)[:height, :width])
+        write_png(output / path.name, to_8bit(tensor_to_image((lr + noise) / 255)))
+    write_text(output / 'complete', '')
+
+
+def noise_patches(paths: Sequence[Path]) -> np.ndarray:
+    """Flattest patches of images without their means, `(N, TILE, TILE, 3)` float32, gray levels."""
+    patches = np.stack([patch for path in paths for patch in _patches(read_image(path))])
+    order = patches.var((1, 2)).mean(-1).argsort()
+    flat = patches[order[: max(1, int(FLAT_SHARE * len(order)))]]
+    return flat - flat.mean((1, 2), keepdims=True)
+
+
+def _patches(image: np.ndarray) -> Iterator[np.ndarray]:
+    pixels = np.float32(255 * to_float(image))
+    for top in range(0, pixels.shape[0] - TILE + 1, TILE):
+        for left in range(0, pixels.shape[1] - TILE + 1, TILE):
+            yield pixels[top : top + TILE, left : left + TILE]
