@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# Runs the whole method on real images in minutes: learns the degradation of a camera from unpaired images, then trains
-# super-resolution for it.
+# Shows on real images in minutes what this package does: measures the degradation of a camera from unpaired images, then
+# trains super-resolution for it.
 # Writes datasets/demo, experiments/demo_*, tb_logger/demo_* and demo_output into the current folder. Arguments are
-# passed to the three trainings, for example: --force_yml train:total_iter=100
+# passed to both trainings, for example: --force_yml train:total_iter=100
 set -euo pipefail
 scripts="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
 options="$scripts/../options/demo"
@@ -27,14 +27,11 @@ for folder in datasets/demo demo_output; do
     touch "$folder/.made_by_demo"
 done
 "$PYTHON" "$scripts/demo/prepare_demo.py"
-say 'Stage 1: learn the degradation of the camera'
-train train_dsn.yml "$@"
-say 'Calibrate its noise'
-"$PYTHON" "$scripts/calibrate.py" --model_path experiments/demo_dsn/models/net_g_latest.pth \
-    --hr datasets/demo/HR --lr datasets/demo/camera -o demo_output/dsn_calibrated.pth
+say 'Stage 1: measure blur, noise and compression of the camera'
+"$PYTHON" "$scripts/measure_camera.py" --hr datasets/demo/HR --lr datasets/demo/camera -o demo_output/camera
 say 'Generate the LR distribution of every HR image'
 "$PYTHON" "$scripts/generate_lr.py" -i datasets/demo/HR -o datasets/demo/generated \
-    --model_path demo_output/dsn_calibrated.pth
+    --model_path demo_output/camera/net_g_camera.pth
 say 'Stage 2: super-resolution on sampled LR'
 train train_srn.yml "$@"
 say 'For comparison: the same network on bicubic LR, with as many iterations'

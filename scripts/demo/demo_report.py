@@ -14,14 +14,14 @@ from usrdu_basicsr.cli.command_line import run_script
 SCALE = 4
 CROP = 192  # HR pixels of a crop in the comparison image
 MIN_GAIN = 0.5  # dB PSNR over the network trained on bicubic LR
-MAX_NOISE_ERROR = 0.1  # relative to the noise level of the real LR
+MAX_NOISE_ERROR = 0.05  # relative to the noise level of the real LR
 
 
 def main() -> int:
     """Run the script; exit status 1 if a target is missed."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('--data', type=Path, default=Path('datasets/demo/validation'), help='HR and camera images')
-    parser.add_argument('--dsn', default='demo_output/dsn_calibrated.pth')
+    parser.add_argument('--dsn', default='demo_output/camera/net_g_camera.pth')
     parser.add_argument('--upscaled', type=Path, default=Path('demo_output/upscaled'), help='results of stage 2')
     parser.add_argument(
         '--baseline',

@@ -1,7 +1,8 @@
 """Prepare the demo's images: clean HR images, LR images of an unknown camera, and a paired validation set.
 
-The images come with scikit-image. The simulated camera blurs, downsamples, adds noise and compresses. Training sees
-only its images.
+The images come with scikit-image. Their left halves are HR images, and the camera takes their right halves, so that
+there are no pairs, but both sets have similar content, as sets of many scenes have. The simulated camera blurs,
+downsamples, adds noise and compresses. Training sees only its images.
 """
 
 import argparse
@@ -20,17 +21,19 @@ from usrdu_basicsr.utils.images import to_8bit, write_png
 
 SCALE = 4
 SUBIMAGE_SIZE = 144
-HR = ('chelsea', 'stereo_motorcycle', 'immunohistochemistry', 'hubble_deep_field', 'grass', 'gravel', 'brick')
-CAMERA = ('rocket', 'retina', 'camera', 'coins', 'clock')
+SCENES = (
+    *('chelsea', 'stereo_motorcycle', 'immunohistochemistry', 'hubble_deep_field', 'grass', 'gravel', 'brick'),
+    *('rocket', 'retina', 'camera', 'coins', 'clock'),
+)
 VALIDATION = ('astronaut', 'coffee')
 
 
 def sample_image(name: str) -> np.ndarray:
-    """Read an image as `(H, W, 3)` float32, BGR, [0, 1], cropped to a multiple of the scale."""
+    """Read an image as `(H, W, 3)` float32, BGR, [0, 1]; both halves have multiples of the scale."""
     image = getattr(data, name)()
     image = np.asarray(image[0] if isinstance(image, tuple) else image)
     image = cv2.cvtColor(image, cv2.COLOR_GRAY2BGR if image.ndim == 2 else cv2.COLOR_RGB2BGR)
-    height, width = (side // SCALE * SCALE for side in image.shape[:2])
+    height, width = (side // factor * factor for side, factor in zip(image.shape, (SCALE, 2 * SCALE), strict=False))
     return image[:height, :width].astype(np.float32) / 255
 
 
@@ -53,12 +56,12 @@ def main() -> int:
     parser.add_argument('-o', '--output', type=Path, default=Path('datasets/demo'))
     output = parser.parse_args().output
     camera, rng = made_camera('noise_jpeg', SCALE), np.random.default_rng(0)
-    for name in HR:
-        for number, subimage in enumerate(subimages(sample_image(name))):
-            write_png(output / 'HR' / f'{name}_{number:02d}.png', to_8bit(subimage))
-            write_png(output / 'HR_bicubic' / f'{name}_{number:02d}.png', to_8bit(downsample(subimage)))
-    for name in CAMERA:
-        write_png(output / 'camera' / f'{name}.png', camera(sample_image(name), rng))
+    for name in SCENES:
+        left, right = np.split(sample_image(name), 2, axis=1)
+        write_png(output / 'camera' / f'{name}_right.png', camera(right, rng))
+        for number, subimage in enumerate(subimages(left)):
+            write_png(output / 'HR' / f'{name}_left_{number:02d}.png', to_8bit(subimage))
+            write_png(output / 'HR_bicubic' / f'{name}_left_{number:02d}.png', to_8bit(downsample(subimage)))
     for name in VALIDATION:
         image = sample_image(name)
         write_png(output / 'validation' / 'HR' / f'{name}.png', to_8bit(image))

@@ -1,4 +1,4 @@
-"""scripts/demo.sh with two training iterations per stage."""
+"""scripts/demo.sh with two training iterations."""
 
 import os
 import subprocess
@@ -42,16 +42,16 @@ def test_demo_from_images_to_report(tmp_path: Path):
         assert line in result.stdout
     comparison = cv2.imread(str(folder / 'demo_output' / 'comparison.png'))
     assert comparison.shape == (20 + 2 * 192, 6 * 192, 3)
-    assert len(list((folder / 'datasets' / 'demo' / 'generated' / 'lr').iterdir())) == 93
-    hr_names, camera_names, validation_names = (
-        {path.stem.split('_0')[0] for path in (folder / 'datasets' / 'demo' / name).iterdir()}
+    assert len(list((folder / 'datasets' / 'demo' / 'generated' / 'lr').iterdir())) == 85
+    names = [
+        {path.stem.split('_left')[0] for path in (folder / 'datasets' / 'demo' / name).iterdir()}
         for name in ('HR', 'camera', 'validation/HR')
-    )
-    assert not hr_names & camera_names and not (hr_names | camera_names) & validation_names
+    ]
+    assert {f'{name}_right' for name in names[0]} == names[1] and not names[0] & names[2]
 
 
 def test_demo_stops_when_a_training_fails(tmp_path: Path):
-    result = run_demo(tmp_path, 'scale=3')
+    result = run_demo(tmp_path, 'scale=5')
     assert result.returncode == 1
-    assert 'train_dsn.yml:15: datasets: train: gt_size: got 64, expected' in result.stderr.splitlines()[-1]
-    assert not (tmp_path / 'datasets' / 'demo' / 'generated').exists()
+    assert 'train_srn.yml:16: datasets: train: gt_size: got 96, expected' in result.stderr.splitlines()[-1]
+    assert not (tmp_path / 'experiments').exists()
