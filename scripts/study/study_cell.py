@@ -10,6 +10,7 @@ from pathlib import Path
 from threading import Lock
 from typing import Any
 
+from study_ablation import write_ablation
 from study_data import PHONE, copy_images, write_simulated
 from study_impressionism import write_impressionism
 from study_real_esrgan import write_real_esrgan
@@ -133,23 +134,30 @@ class Cell:
         return hr, generated
 
     def _measure(self) -> Path:
-        folder = self.folder / 'camera'
-        if not (folder / 'net_g_camera.pth').exists():
-            lr = self.data / 'camera'
-            if (count := self.settings.get('camera_images')) is not None:
-                lr = self.folder / 'camera_images'
-                copy_images(self.data / 'camera', lr, count)
-            self._usrdu(
-                'camera', '--hr', self.data / 'hr', '--lr', lr, '--scale', self.scale, '-o', folder, *self._texture()
-            )
-        return folder / 'net_g_camera.pth'
+        """Checkpoint of the measured camera, which seeds and methods share, or of an ablation of it."""
+        count, texture = self.settings.get('camera_images'), self.settings.get('texture')
+        numbers = ((name, value) for name, value in (('images', count), ('texture', texture)) if value is not None)
+        folder = self.root / 'cameras' / '-'.join([self.camera, *(f'{name}_{value}' for name, value in numbers)])
+        checkpoint = folder / 'net_g_camera.pth'
+        with WRITING:
+            if not checkpoint.exists():
+                lr = self.data / 'camera'
+                if count is not None:
+                    lr = folder / 'images'
+                    copy_images(self.data / 'camera', lr, count)
+                images = ('--hr', self.data / 'hr', '--lr', lr)
+                self._usrdu('camera', *images, '--scale', self.scale, '-o', folder, *self._texture())
+        if (without := self.settings.get('without')) is None:
+            return checkpoint
+        write_ablation(checkpoint, self.folder / 'net_g_ablation.pth', without)
+        return self.folder / 'net_g_ablation.pth'
 
     def _train_dsn(self) -> Path:
         """Train stage 1, and calibrate it if the method says so."""
         options = self.settings.get('options', {})
+        values: dict[str, Any] = {'kernel_size': 8 * self.scale + 1}
         if '{camera}' in json.dumps(options):
-            self._measure()
-        values = {'camera': self.folder / 'camera', 'kernel_size': 8 * self.scale + 1}
+            values['camera'] = self._measure().parent
         options = {key: str(value).format(**values) for key, value in options.items()}
         iterations = self.iterations['dsn']
         network = self._train(

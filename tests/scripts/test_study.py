@@ -11,11 +11,20 @@ import yaml
 from skimage import data
 
 from python_process import ROOT, check_python, run_python
+from study_ablation import write_ablation
+from study_cell import Cell
 from study_data import write_simulated
+from study_impressionism import write_impressionism
+from study_plots import write_plots
 from study_real_esrgan import write_real_esrgan
 from study_table import gap_closed, interval
+from usrdu_basicsr.archs.kernel_dsn_arch import KernelDSN
+from usrdu_basicsr.data.kernel_set import write_kernel
 from usrdu_basicsr.degradation.simulated_camera import SimulatedCamera, gaussian_kernel
-from usrdu_basicsr.utils.images import list_images, read_image
+from usrdu_basicsr.inference.calibrate import save_dsn
+from usrdu_basicsr.inference.load_network import load_dsn
+from usrdu_basicsr.ops.resize import bicubic_downsample
+from usrdu_basicsr.utils.images import list_images, read_image, to_8bit
 
 SCRIPT = ROOT / 'scripts' / 'study' / 'run_study.py'
 NAMES = ('astronaut', 'chelsea', 'coffee', 'rocket')
@@ -110,6 +119,47 @@ def test_real_esrgan_pairs(tmp_path: Path):
         assert degraded.shape == (32, 32, 3)
         assert 0.01 < np.abs(small - degraded).mean() < 0.2
         assert np.corrcoef(small.ravel(), degraded.ravel())[0, 1] > 0.5
+
+
+def test_noise_of_flat_areas_is_added(tmp_path: Path):
+    """The scene is a step, so that flat patches have the noise alone."""
+    rng = np.random.default_rng(0)
+    scene = np.full((160, 160, 3), 120, np.uint8)
+    scene[:, 80:] = 180
+    cv2.imwrite(str(tmp_path / 'hr.png'), np.repeat(np.repeat(scene, 2, 0), 2, 1))
+    cv2.imwrite(str(tmp_path / 'camera.png'), np.uint8(scene + rng.normal(0, 6, scene.shape)))
+    for folder in ('hr', 'camera'):
+        (tmp_path / folder).mkdir()
+        (tmp_path / f'{folder}.png').rename(tmp_path / folder / 'scene.png')
+    write_kernel(tmp_path / 'kernels', 'mean', np.full((1, 1), 1.0))
+    write_impressionism(tmp_path / 'hr', tmp_path / 'camera', tmp_path / 'kernels', tmp_path / 'lr', 2)
+    noise = to_8bit(read_image(tmp_path / 'lr' / 'scene.png')) - scene.astype(float)
+    assert noise.std() == pytest.approx(6, rel=0.1) and abs(noise.mean()) < 0.2
+
+
+def test_ablations_of_a_measured_camera(tmp_path: Path):
+    dsn = KernelDSN(17, 2).eval()
+    dsn.camera_noise.taps.fill_(1 / 7)
+    dsn.camera_noise.offset.fill_(1)
+    save_dsn(dsn, tmp_path / 'camera.pth')
+    x = torch.rand(1, 3, 64, 64)
+    write_ablation(tmp_path / 'camera.pth', tmp_path / 'no_kernel.pth', 'kernel')
+    no_kernel = load_dsn(tmp_path / 'no_kernel.pth', torch.device('cpu'))
+    torch.testing.assert_close(no_kernel(x).mean[..., 8:-8, 8:-8], bicubic_downsample(x, 2)[..., 8:-8, 8:-8])
+    assert torch.equal(no_kernel.camera_noise.taps, dsn.camera_noise.taps)
+    write_ablation(tmp_path / 'camera.pth', tmp_path / 'white.pth', 'correlation')
+    white = load_dsn(tmp_path / 'white.pth', torch.device('cpu'))
+    assert white.camera_noise.radius == 0 and torch.equal(white.camera_noise.offset, dsn.camera_noise.offset)
+    torch.testing.assert_close(white(x).mean, dsn(x).mean)
+
+
+def test_plots(tmp_path: Path):
+    grid = {'methods': {f'images_{n}': {'camera_images': n} for n in (5, 20)} | {'bicubic': {}}}
+    cells = [Cell(tmp_path, grid, 'phone', method, 0, tmp_path) for method in grid['methods']]
+    table = {(cell.camera, cell.method): np.random.default_rng(0).random((2, 3, 3)) for cell in cells}
+    write_plots(tmp_path, cells, table)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ['gains.png', 'images.png']
+    assert min(cv2.imread(str(path)).std() for path in tmp_path.iterdir()) > 10
 
 
 def test_interval_of_equal_differences_and_of_the_normal_distribution():
