@@ -6,7 +6,7 @@ orientation is applied. Existing results of the same image, checkpoint, scale an
 
 import argparse
 
-from usrdu_basicsr.cli.command_line import add_device, exit_status, positive
+from usrdu_basicsr.cli.command_line import UsageError, add_device, exit_status, positive
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -48,6 +48,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--self_ensemble', action='store_true', help='average over eight flips and rotations; takes eight times as long'
     )
+    parser.add_argument(
+        '--strength',
+        type=float,
+        default=1,
+        help='from 0 for bicubic upscaling, or the network of --base, to 1 for the network (default: %(default)s)',
+    )
+    parser.add_argument('--base', help='checkpoint that the training started from, whose weights --strength 0 takes')
     parser.add_argument('--suffix', default='', help='suffix of the result names, before the extension (default: none)')
     parser.add_argument(
         '--ext',
@@ -67,10 +74,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the command and return its `exit_status`."""
+    if args.base is not None and args.strength == 1:
+        raise UsageError('--base needs --strength, for example --strength 0.5')
     from usrdu_basicsr.compat.registration import register
 
     register()
     from usrdu_basicsr.inference.load_network import load_generator
+    from usrdu_basicsr.inference.strength import check_strength, interpolate_weights
     from usrdu_basicsr.inference.upscale_files import Naming, upscale_files
     from usrdu_basicsr.inference.upscaler import Upscaler
     from usrdu_basicsr.options.reading import read_network_options
@@ -83,13 +93,20 @@ def run(args: argparse.Namespace) -> int:
     described = read_network_options(args.opt)['network_g'] if args.opt else None
     device, share = pick_device(args.device), torchrun_rank()
     network = load_generator(args.model_path, device, described)
+    check_strength(args.strength)
+    strength = args.strength
+    if args.base is not None:
+        interpolate_weights(network, load_generator(args.base, device, described), strength)
+        strength = 1
     precision = Precision(args.precision, device)
-    upscaler = Upscaler(network, precision, args.tile, args.overlap, args.self_ensemble, args.outscale)
+    upscaler = Upscaler(network, precision, args.tile, args.overlap, args.self_ensemble, args.outscale, strength)
     settings = {
         'checkpoint_sha256': file_sha256(args.model_path),
         'outscale': upscaler.outscale,
         'self_ensemble': args.self_ensemble,
     }
+    if args.strength < 1:
+        settings |= {'strength': args.strength, 'base_sha256': args.base and file_sha256(args.base)}
     report = upscale_files(upscaler, args.input, args.output, naming, settings, args.overwrite, args.workers, share)
     print(report.summary())
     return exit_status(bool(report.failed), share)

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from usrdu_basicsr.inference.load_network import load_generator, probe, size_multiple
 from usrdu_basicsr.inference.pixels import check_image, resize, scaled_size, to_image_array
+from usrdu_basicsr.inference.strength import check_strength, with_strength
 from usrdu_basicsr.inference.tiles import upscale_rows
 from usrdu_basicsr.utils.device import pick_device
 from usrdu_basicsr.utils.errors import InputError, first_line
@@ -38,13 +39,14 @@ class Upscaler:
         overlap: Input pixels in which neighbouring tiles are blended, at most a quarter of a tile.
         self_ensemble: Average over eight flips and transpositions of the image, which takes eight times as long.
         outscale: Scale of the result, to which the output of the network is resized; None for the network's scale.
+        strength: Interpolates between bicubic upscaling, 0, and the network, 1.
 
     Attributes:
         scale: Scale of the network.
         outscale: Scale of the result.
 
     Raises:
-        InputError: If the network is not for RGB images, or a tile, overlap or outscale is invalid.
+        InputError: If the network is not for RGB images, or a tile, overlap, outscale or strength is invalid.
     """
 
     def __init__(
@@ -55,7 +57,9 @@ class Upscaler:
         overlap: int = OVERLAP,
         self_ensemble: bool = False,
         outscale: float | None = None,
+        strength: float = 1,
     ) -> None:
+        check_strength(strength)
         if tile is not None and tile != 0 and tile < MIN_TILE:
             raise InputError(f'tile: got {tile}, expected at least {MIN_TILE} pixels, or 0 for whole images')
         if overlap < 0:
@@ -72,6 +76,8 @@ class Upscaler:
         self.overlap = overlap
         self.run = with_self_ensemble(self._run_network) if self_ensemble else self._run_network
         self.scale, self.bytes_per_pixel = probe(self._run_network, network, self.device)
+        if strength < 1:
+            self.run = with_strength(self.run, self.scale, strength)
         self.outscale = outscale or self.scale
         self._max_tile = math.inf  # tile size after memory ran out
 
@@ -190,6 +196,7 @@ def load_upscaler(
     tile: int | None = None,
     self_ensemble: bool = False,
     outscale: float | None = None,
+    strength: float = 1,
 ) -> Upscaler:
     """Load an `Upscaler` from a checkpoint.
 
@@ -200,6 +207,7 @@ def load_upscaler(
         tile: Maximum side of a tile in input pixels, see `Upscaler`.
         self_ensemble: Average over eight flips and transpositions, see `Upscaler`.
         outscale: Scale of the result; None for the network's scale.
+        strength: Interpolates between bicubic upscaling, 0, and the network, 1.
 
     Raises:
         InputNotFoundError: If the file does not exist.
@@ -207,4 +215,5 @@ def load_upscaler(
     """
     torch_device = pick_device(device)
     network = load_generator(path, torch_device)
-    return Upscaler(network, Precision(precision, torch_device), tile, self_ensemble=self_ensemble, outscale=outscale)
+    numeric = Precision(precision, torch_device)
+    return Upscaler(network, numeric, tile, self_ensemble=self_ensemble, outscale=outscale, strength=strength)
