@@ -8,6 +8,7 @@ from setuptools import find_packages, setup
 ROOT = Path(__file__).parent
 EXPORT = ['safetensors', 'onnx', 'onnxruntime', 'onnxscript']  # for scripts/export.py
 METRICS = ['torchmetrics>=1.8']  # for calculate_lpips and calculate_dists
+SPANDREL = ['spandrel']  # for SpandrelArch
 STUDY = [*METRICS, 'matplotlib']  # for scripts/study
 
 
@@ -67,6 +68,7 @@ setup(
     extras_require={
         'export': EXPORT,
         'metrics': METRICS,
+        'spandrel': SPANDREL,
         'study': STUDY,
         # setuptools: test_install.py builds wheels without downloads, and older versions need the package `wheel` too
         'test': [
@@ -78,8 +80,8 @@ setup(
             'jsonschema',
             'setuptools>=70.1',
             *EXPORT,
+            *SPANDREL,
             *STUDY,
-            'spandrel',
         ],
     },
 )

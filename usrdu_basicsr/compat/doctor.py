@@ -36,7 +36,8 @@ FEATURES = {
     'export': (('safetensors', 'onnx', 'onnxruntime', 'onnxscript'), "pip install 'usrdu_basicsr[export]'"),
     'KernelGAN': (('scipy',), 'pip install scipy'),
     'LPIPS and DISTS': (('torchmetrics',), "pip install 'usrdu_basicsr[metrics]'"),
-    'tests': (('pytest', 'xdist', 'ruff', 'mypy', 'importlinter', 'spandrel'), "pip install 'usrdu_basicsr[test]'"),
+    'other architectures': (('spandrel',), "pip install 'usrdu_basicsr[spandrel]'"),
+    'tests': (('pytest', 'xdist', 'ruff', 'mypy', 'importlinter'), "pip install 'usrdu_basicsr[test]'"),
     'shell completion': (('argcomplete',), 'pip install argcomplete'),
 }
 

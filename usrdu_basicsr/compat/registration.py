@@ -8,6 +8,7 @@ from usrdu_basicsr.utils.errors import InputError
 MODULES = (
     'archs.dsn_arch',
     'archs.kernel_dsn_arch',
+    'archs.spandrel_arch',
     'losses.uncertainty_loss',
     'losses.low_frequency_loss',
     'metrics.laplace_nll_metric',

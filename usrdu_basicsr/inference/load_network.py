@@ -1,6 +1,6 @@
 """Load networks from their checkpoints alone, and measure their properties.
 
-spandrel detects more SR architectures, but returns its own network classes instead of BasicSR's and does not know DSNs.
+RRDBNet and SRVGGNetCompact are BasicSR's classes; spandrel, which returns its own classes, detects others.
 """
 
 import math
@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from usrdu_basicsr.archs.dsn_arch import UncertaintyDSN
 from usrdu_basicsr.archs.kernel_dsn_arch import KernelDSN
+from usrdu_basicsr.archs.spandrel_arch import SpandrelArch, SRProperties
 from usrdu_basicsr.utils.checkpoint import check_weights, read_weights
 from usrdu_basicsr.utils.errors import InputError, first_line
 from usrdu_basicsr.utils.registry import build_from_options
@@ -78,7 +79,8 @@ def load_generator(path: str | Path, device: torch.device, network: Mapping[str,
     Args:
         path: `net_g_*.pth` of stage 2, another file in BasicSR's format such as Real-ESRGAN's, or a published SR file.
         device: Device of the network.
-        network: `network_g` of the options. None detects RRDBNet and SRVGGNetCompact from the weights.
+        network: `network_g` of the options. None detects RRDBNet, SRVGGNetCompact and, if spandrel is installed, its
+            architectures from the weights.
 
     Raises:
         InputNotFoundError: If the file does not exist.
@@ -93,7 +95,11 @@ def load_generator(path: str | Path, device: torch.device, network: Mapping[str,
         return _load(_build_rrdb(weights), weights, path, device)
     if weights.keys() >= set(SRVGG_WEIGHTS):
         return _load(_build_srvgg(weights), weights, path, device)
-    raise InputError(f"checkpoint '{path}' is neither RRDBNet nor SRVGGNetCompact. Scripts need its options file: -opt")
+    try:
+        return SpandrelArch(str(path)).to(device).eval().requires_grad_(False)
+    except InputError as error:
+        problem = f"checkpoint '{path}' is neither RRDBNet nor SRVGGNetCompact"
+        raise InputError(f'{problem}. Scripts need its options file: -opt ({error})') from error
 
 
 def _build_rrdb(weights: Weights) -> RRDBNet:
@@ -130,12 +136,16 @@ def _load(network: nn.Module, weights: Weights, path: str | Path, device: torch.
 
 def scale_of(network: nn.Module) -> int | None:
     """Scale attribute of a network (`upscale` or `scale` in BasicSR's generators), or None."""
+    if isinstance(properties := getattr(network, 'sr_properties', None), SRProperties):
+        return properties.scale
     scale = getattr(network, 'upscale', getattr(network, 'scale', None))
     return scale if isinstance(scale, int) else None
 
 
 def size_multiple(network: nn.Module) -> int:
     """Number that the input height and width of an SR network must be multiples of."""
+    if isinstance(properties := getattr(network, 'sr_properties', None), SRProperties):
+        return properties.size_multiple
     if isinstance(network, RRDBNet):
         return {2: 2, 1: 4}.get(network.scale, 1)  # pixel unshuffle of 2x2 or 4x4 pixels
     windows = (getattr(module, 'window_size', 1) for module in network.modules())  # attention windows of SwinIR

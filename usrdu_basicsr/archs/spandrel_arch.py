@@ -1,0 +1,92 @@
+"""Any published SR network that spandrel reads, to adapt it to a camera."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from basicsr.utils.registry import ARCH_REGISTRY
+from torch import Tensor, nn
+
+from usrdu_basicsr.utils.checkpoint import read_weights
+from usrdu_basicsr.utils.errors import InputError, first_line, not_found
+
+INSTALL = "Run pip install 'usrdu_basicsr[spandrel]'"
+TEST_SIDE = 64  # pixels
+
+
+@dataclass(frozen=True)
+class SRProperties:
+    """What the descriptor of spandrel says of a network.
+
+    Attributes:
+        scale: Upscaling factor.
+        size_multiple: Number that the height and width of the input must be multiples of.
+    """
+
+    scale: int
+    size_multiple: int
+
+
+@ARCH_REGISTRY.register()
+def SpandrelArch(path: str) -> nn.Module:
+    """Network of a published model (ESRGAN, Real-ESRGAN, SwinIR, HAT, DAT, SPAN, …), with its weights.
+
+    The architecture is detected from the names and shapes of the weights (https://github.com/chaiNNer-org/spandrel). A
+    trained network keeps them, so that every program based on spandrel reads it.
+
+    Args:
+        path: `.pth` or `.safetensors` file of a model that spandrel reads; its averaged weights if it has any.
+
+    Returns:
+        Network for RGB images in [0, 1], with the attribute `sr_properties`, an `SRProperties`.
+
+    Raises:
+        InputNotFoundError: If the file does not exist.
+        InputError: If spandrel is not installed or does not know the architecture, or the model is not for RGB images.
+    """
+    try:
+        from spandrel import ImageModelDescriptor, ModelLoader, UnsupportedModelError
+    except ImportError as error:
+        raise InputError(f'SpandrelArch needs the package spandrel ({error}). {INSTALL}') from error
+    file = Path(path).expanduser()
+    try:
+        descriptor = ModelLoader('cpu').load_from_state_dict(_read(file))
+    except (UnsupportedModelError, RuntimeError, ValueError, KeyError) as error:  # weights may resemble an architecture
+        problem = first_line(error) if str(error) else 'unknown architecture'
+        raise InputError(f"model '{path}' is not one that spandrel reads ({problem}). Choose another model") from error
+    channels = (descriptor.input_channels, descriptor.output_channels)
+    if not isinstance(descriptor, ImageModelDescriptor) or channels != (3, 3):
+        got = f'{descriptor.architecture.name} of {channels[0]} to {channels[1]} channels'
+        raise InputError(f"model '{path}': got {got}, expected an SR network for RGB images. Choose another model")
+    network, needed = descriptor.model, descriptor.size_requirements
+    network.sr_properties = SRProperties(descriptor.scale, max(needed.multiple_of, needed.minimum, 1))
+    _check_output(network, path)
+    return network.train()
+
+
+def _read(file: Path) -> dict[str, Tensor]:
+    """Read a state dict without executing code."""
+    if file.suffix != '.safetensors':
+        return read_weights(file, 'params_ema', ())
+    if not file.is_file():
+        raise not_found(f"model '{file}'")
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        return load_file(file)
+    except (SafetensorError, OSError) as error:
+        raise InputError(f"cannot read model '{file}': corrupt or not a model ({first_line(error)})") from error
+
+
+@torch.no_grad()
+def _check_output(network: Any, path: str) -> None:
+    """Refuse a network that needs more than a call, as some restoration models do."""
+    multiple, scale = network.sr_properties.size_multiple, network.sr_properties.scale
+    side = -(-TEST_SIDE // multiple) * multiple
+    output = network.eval()(torch.zeros(1, 3, side, side))
+    if not isinstance(output, Tensor) or output.shape != (1, 3, scale * side, scale * side):
+        got = f'shape {tuple(output.shape)}' if isinstance(output, Tensor) else f'a {type(output).__name__}'
+        expected = f'images {scale} times as large as its input'
+        raise InputError(f"model '{path}': {type(network).__name__} returns {got}, expected {expected}. Choose another")
