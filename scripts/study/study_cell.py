@@ -135,9 +135,8 @@ class Cell:
 
     def _measure(self) -> Path:
         """Checkpoint of the measured camera, which seeds and methods share, or of an ablation of it."""
-        count, texture = self.settings.get('camera_images'), self.settings.get('texture')
-        numbers = ((name, value) for name, value in (('images', count), ('texture', texture)) if value is not None)
-        folder = self.root / 'cameras' / '-'.join([self.camera, *(f'{name}_{value}' for name, value in numbers)])
+        count = self.settings.get('camera_images')
+        folder = self.root / 'cameras' / (self.camera if count is None else f'{self.camera}-{count}')
         checkpoint = folder / 'net_g_camera.pth'
         with WRITING:
             if not checkpoint.exists():
@@ -146,7 +145,7 @@ class Cell:
                     lr = folder / 'images'
                     copy_images(self.data / 'camera', lr, count)
                 images = ('--hr', self.data / 'hr', '--lr', lr)
-                self._usrdu('camera', *images, '--scale', self.scale, '-o', folder, *self._texture())
+                self._usrdu('camera', *images, '--scale', self.scale, '-o', folder)
         if (without := self.settings.get('without')) is None:
             return checkpoint
         write_ablation(checkpoint, self.folder / 'net_g_ablation.pth', without)
@@ -177,11 +176,8 @@ class Cell:
         calibrated = self.folder / 'dsn_calibrated.pth'
         if not calibrated.exists():
             images = ('--hr', self.data / 'HR', '--lr', self.data / 'camera')
-            self._usrdu('calibrate', '--model_path', network, *images, '-o', calibrated, *self._texture())
+            self._usrdu('calibrate', '--model_path', network, *images, '-o', calibrated)
         return calibrated
-
-    def _texture(self) -> tuple[Any, ...]:
-        return ('--texture_noise', self.settings['texture']) if 'texture' in self.settings else ()
 
     def _train_srn(self, hr: Path, lr: Path) -> Path:
         iterations = self.iterations['srn']

@@ -200,16 +200,3 @@ def test_margin_must_cover_what_the_dsn_sees(srn_opt: dict, margin: int, valid: 
     opt['datasets']['train'] |= {'type': 'HRImageDataset', 'gt_size': 16, 'margin': margin}
     expected = f'margin: got {margin}, expected a multiple of the scale 4 that is >= 24 (receptive radius)'
     assert problems(opt) == ([] if valid else [f'run.yml:1: datasets: train: {expected}'])
-
-
-@pytest.mark.parametrize(('texture', 'least'), [(0.0, 20), (0.5, 36)])
-def test_margin_must_cover_the_contrast_of_noise_in_texture(srn_opt: dict, tmp_path: Path, texture: float, least: int):
-    dsn = UncertaintyDSN(num_block=0, calibrated=True)
-    dsn.camera_noise.texture.fill_(texture)
-    torch.save({'params_ema': dsn.state_dict()}, tmp_path / 'dsn.pth')
-    network = {'type': 'UncertaintyDSN', 'num_block': 0, 'calibrated': True}
-    opt = changed(srn_opt, 'network_dsn', value=network)
-    opt = changed(opt, 'path', 'pretrain_network_dsn', value=str(tmp_path / 'dsn.pth'))
-    for margin in (least, least - 4):
-        opt['datasets']['train'] |= {'type': 'HRImageDataset', 'gt_size': 8, 'margin': margin}
-        assert bool(problems(opt)) == (margin < least)

@@ -144,7 +144,6 @@ def test_command_writes_a_kernel_for_stage_1(hr: Path, tmp_path: Path):
     arguments = ('--hr', hr, '--lr', 'lr', '--scale', '2', '-o', 'camera', '--workers', '2')
     output = check_script(ROOT / 'scripts' / 'measure_camera.py', *arguments, cwd=tmp_path)
     assert re.search(r'^noise_red: 3\.\d\d \(.* to .*\) gray levels$', output, re.M), output
-    assert re.search(r'^noise_texture: \d\.\d\d \(no interval\) of the local contrast$', output, re.M)
     assert re.search(r'^blur_wide: [12]\.\d\d \(.* to .*\) HR pixels$', output, re.M) and 'files: 7 no JPEG' in output
     (read,) = read_kernel_set(tmp_path / 'camera' / 'kernels', 64)
     assert kernel_error(read, kernel) < 0.25

@@ -1,7 +1,6 @@
 """Calibrated samples against the noise of simulated cameras, and their way through generation and stage 2."""
 
 import json
-import math
 from pathlib import Path
 
 import cv2
@@ -9,7 +8,6 @@ import numpy as np
 import pytest
 import torch
 from basicsr.models import build_model
-from basicsr.utils import img2tensor
 from skimage import data
 
 from python_process import ROOT, check_script, run_script
@@ -21,11 +19,9 @@ from usrdu_basicsr.degradation.simulated_sensor import FilmGrain
 from usrdu_basicsr.inference.calibrate import calibrate
 from usrdu_basicsr.inference.generate_lr import generate_set
 from usrdu_basicsr.inference.lr_sampler import load_sampler
-from usrdu_basicsr.ops.filters import local_contrast
 from usrdu_basicsr.storage.generated_set import generated_noise
 from usrdu_basicsr.utils.checkpoint import write_checkpoint
 from usrdu_basicsr.utils.errors import InputError
-from usrdu_basicsr.utils.images import to_float
 
 NAMES = ('astronaut', 'chelsea', 'coffee', 'rocket', 'retina', 'immunohistochemistry')
 CAMERAS = {
@@ -62,7 +58,7 @@ def bicubic_dsn(noise: float = 1.0) -> UncertaintyDSN:
 def test_samples_get_the_noise_of_the_camera(folders: Path, camera: str):
     dsn = bicubic_dsn()
     before = {name: value.clone() for name, value in dsn.state_dict().items()}
-    calibrated, calibration = calibrate(dsn, folders / 'hr', folders / camera, 0)
+    calibrated, calibration = calibrate(dsn, folders / 'hr', folders / camera)
     assert all(torch.equal(value, dsn.state_dict()[name]) for name, value in before.items()) and not calibrated.training
     wanted, got = calibration.camera, calibration.after
     torch.testing.assert_close(got.variance.sqrt(), wanted.variance.sqrt(), rtol=0.05, atol=0)
@@ -76,26 +72,10 @@ def test_samples_get_the_noise_of_the_camera(folders: Path, camera: str):
         torch.testing.assert_close(correlation, wanted.color_correlation[0, 1:], rtol=0, atol=0.08)
 
 
-def test_noise_of_flat_patches_is_that_of_the_camera_with_noise_in_texture(folders: Path):
-    calibrated, calibration = calibrate(bicubic_dsn(), folders / 'hr', folders / 'white', 0.5)
-    assert float(calibrated.camera_noise.texture) == 0.5 and float(calibrated.camera_noise.weight) == 0
-    torch.testing.assert_close(calibration.after.variance.sqrt(), calibration.camera.variance.sqrt(), rtol=0.05, atol=0)
-    image = img2tensor(to_float(cv2.imread(str(folders / 'hr' / 'astronaut.png'))))[None]
-    mean, log_scale, _ = calibrated(image)
-    textured = local_contrast(mean)[0, 0] > 0.1
-    assert (2**0.5 * log_scale[0, 0].exp())[textured].min() > 0.5 * 25
-
-
-@pytest.mark.parametrize('texture', [-0.1, 5, math.nan])
-def test_invalid_texture_noise_is_refused(folders: Path, texture: float):
-    with pytest.raises(InputError, match=r'texture noise: got .*, expected a number from 0 to 4'):
-        calibrate(bicubic_dsn(), folders / 'hr', folders / 'white', texture)
-
-
 def test_earlier_calibration_is_replaced(folders: Path):
-    once, _ = calibrate(bicubic_dsn(3.0), folders / 'hr', folders / 'grain', 0.5)
-    twice, _ = calibrate(once, folders / 'hr', folders / 'white', 0)
-    expected, _ = calibrate(bicubic_dsn(3.0), folders / 'hr', folders / 'white', 0)
+    once, _ = calibrate(bicubic_dsn(3.0), folders / 'hr', folders / 'grain')
+    twice, _ = calibrate(once, folders / 'hr', folders / 'white')
+    expected, _ = calibrate(bicubic_dsn(3.0), folders / 'hr', folders / 'white')
     for name, value in expected.camera_noise.state_dict().items():
         assert torch.equal(twice.camera_noise.state_dict()[name], value)
 
@@ -143,12 +123,12 @@ def test_invalid_inputs_are_refused(folders: Path, tmp_path: Path):
     (tmp_path / 'white').mkdir()
     cv2.imwrite(str(tmp_path / 'white' / 'white.png'), np.full((64, 64, 3), 255, np.uint8))
     with pytest.raises(InputError, match=r"white': got no patch that is neither black nor white"):
-        calibrate(bicubic_dsn(), folders / 'hr', tmp_path / 'white', 0)
+        calibrate(bicubic_dsn(), folders / 'hr', tmp_path / 'white')
     (tmp_path / 'small').mkdir()
     cv2.imwrite(str(tmp_path / 'small' / 'small.png'), np.full((40, 40, 3), 99, np.uint8))
     (tmp_path / 'small' / 'broken.png').write_bytes(b'no image')
     with pytest.raises(InputError, match=r"small': got only images that are too small for a patch of 32 LR pixels"):
-        calibrate(bicubic_dsn(), tmp_path / 'small', folders / 'white', 0)
+        calibrate(bicubic_dsn(), tmp_path / 'small', folders / 'white')
     write_checkpoint(tmp_path / 'dsn.pth', {'params': bicubic_dsn().state_dict()})
     arguments = ('--model_path', 'dsn.pth', '--hr', 'nowhere', '--lr', folders / 'white', '-o', 'out.pth')
     result = run_script(ROOT / 'scripts' / 'calibrate.py', *arguments, cwd=tmp_path)

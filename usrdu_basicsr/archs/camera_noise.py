@@ -8,28 +8,23 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from usrdu_basicsr.ops.filters import local_contrast
 from usrdu_basicsr.ops.laplace import sample_laplace
 
 KNOTS = 8  # brightness levels of the log-scale: centres of equal bins from 0 to 255
 TAPS = 7  # of the noise filter
 QUALITIES = 101  # JPEG qualities 1 to 100; 0 for no compression
-CONTRAST_TAPS = 5  # of the local contrast
-MIN_DEVIATION = 1e-3  # gray levels; flat areas have no contrast
 JPEG_BLOCK = 16  # pixels that 4:2:0 compression processes together
 
 
 class CameraNoise(nn.Module):
     """Calibration of the samples of a DSN to a camera. A new one changes nothing.
 
-    The log-scale becomes `weight * log_scale + offset(brightness)`, plus noise in textured areas (`texture`). The noise
-    is correlated by a filter and a mix of its colours, and the sample is compressed with a random one of the camera's
-    JPEG qualities.
+    The log-scale becomes `weight * log_scale + offset(brightness)`. The noise is correlated by a filter and a mix of
+    its colours, and the sample is compressed with a random one of the camera's JPEG qualities.
 
     Buffers, which are saved with the DSN:
         weight: Scalar: 1 keeps the log-scale that the DSN predicts, 0 replaces it.
         offset: `(3, KNOTS)` RGB, added to the log-scale by the brightness of the mean.
-        texture: Scalar, standard deviation of additional noise relative to `ops.filters.local_contrast` of the mean.
         taps: `(TAPS, TAPS)`, filter of the noise in correlation order; its squares sum to 1.
         mix: `(3, 3)`, RGB noise as a combination of independent noises; the squares of each row sum to 1.
         jpeg: `(QUALITIES,)`, probability of each quality.
@@ -37,7 +32,6 @@ class CameraNoise(nn.Module):
 
     weight: Tensor
     offset: Tensor
-    texture: Tensor
     taps: Tensor
     mix: Tensor
     jpeg: Tensor
@@ -46,7 +40,6 @@ class CameraNoise(nn.Module):
         super().__init__()
         self.register_buffer('weight', torch.ones(()))
         self.register_buffer('offset', torch.zeros(3, KNOTS))
-        self.register_buffer('texture', torch.zeros(()))
         self.register_buffer('taps', F.pad(torch.ones(1, 1), (TAPS // 2,) * 4))
         self.register_buffer('mix', torch.eye(3))
         self.register_buffer('jpeg', F.one_hot(torch.tensor(0), QUALITIES).float())
@@ -58,12 +51,6 @@ class CameraNoise(nn.Module):
         used = self.taps.nonzero() - TAPS // 2
         self.radius = int(used.abs().max())  # of the filter without zeros at its borders
         self.compresses = bool(self.jpeg[1:].any())
-        self.is_in_texture = bool(self.texture > 0)
-
-    @property
-    def radius_of_contrast(self) -> int:
-        """Number of LR pixels on each side whose means the log-scale of an LR pixel depends on."""
-        return CONTRAST_TAPS - 1 if self.is_in_texture else 0
 
     def log_scale(self, mean: Tensor, log_scale: Tensor) -> Tensor:
         """Calibrated log-scale.
@@ -75,12 +62,7 @@ class CameraNoise(nn.Module):
         position = (255 * mean.mean(1) * KNOTS / 256 - 0.5 + KNOTS / 512).clamp(0, KNOTS - 1)  # (N, H, W)
         index = position.floor().clamp(max=KNOTS - 2)
         lower, upper = (self.offset[:, index.long() + step].transpose(0, 1) for step in (0, 1))
-        result = self.weight * log_scale + torch.lerp(lower, upper, (position - index)[:, None])
-        if not self.is_in_texture:
-            return result
-        deviation = 255 * self.texture * local_contrast(mean, CONTRAST_TAPS)
-        texture = (deviation.clamp(min=MIN_DEVIATION) / 2**0.5).log()  # the variance of a Laplace distribution is 2 b²
-        return torch.logaddexp(2 * result, 2 * texture) / 2  # independent noises: their variances add up
+        return self.weight * log_scale + torch.lerp(lower, upper, (position - index)[:, None])
 
     def sample(self, mean: Tensor, log_scale: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """Sample LR images; arguments and result are those of `sample_laplace`, with a calibrated log-scale."""

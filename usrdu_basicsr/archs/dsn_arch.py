@@ -130,10 +130,9 @@ class UncertaintyDSN(nn.Module):
         """Number of HR pixels on each side that the mean and log-scale of an LR pixel depend on."""
         hr_convs = 1 + 2 * self.num_block + (self.scale - 1)  # the strided convolutions add 1 + 2 pixels at scale 4
         lr_convs = 3 * self.scale
-        contrast = self.camera_noise.radius_of_contrast * self.scale if self.camera_noise is not None else 0
         kernel = 0 if self.base_kernel is None else len(self.base_kernel) // 2
         # LR pixels have `scale` HR pixels; bicubic downsampling needs less
-        return max(hr_convs + lr_convs + self.scale - 1, kernel) + contrast
+        return max(hr_convs + lr_convs + self.scale - 1, kernel)
 
     def forward(self, x: Tensor, with_features: bool = True) -> DSNOutput:
         """Predict the LR distribution of an HR image.

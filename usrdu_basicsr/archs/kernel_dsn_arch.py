@@ -35,7 +35,7 @@ class KernelDSN(nn.Module):
     @property
     def receptive_radius(self) -> int:
         """Number of HR pixels on each side that an LR pixel depends on."""
-        return len(self.kernel) // 2 + self.camera_noise.radius_of_contrast * self.scale
+        return len(self.kernel) // 2
 
     def forward(self, x: Tensor, with_features: bool = False) -> DSNOutput:
         """Distribution of the LR images, see `UncertaintyDSN`; there are no features.

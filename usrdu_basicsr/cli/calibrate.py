@@ -15,12 +15,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--lr', required=True, help='folder or LMDB of camera images (real LR images)')
     parser.add_argument('-o', '--output', required=True, help='calibrated checkpoint to write')
     parser.add_argument(
-        '--texture_noise',
-        type=float,
-        default=0.0,
-        help='additional noise of textured areas relative to their local contrast (default: %(default)s)',
-    )
-    parser.add_argument(
         '--images', type=positive, default=100, help='images of each folder to use, at most (default: %(default)s)'
     )
     add_device(parser)
@@ -36,7 +30,7 @@ def run(args: argparse.Namespace) -> int:
     from usrdu_basicsr.utils.device import pick_device
 
     dsn = load_dsn(args.model_path, pick_device(args.device))
-    dsn, calibration = calibrate(dsn, args.hr, args.lr, args.texture_noise, args.images)
+    dsn, calibration = calibrate(dsn, args.hr, args.lr, args.images)
     save_dsn(dsn, args.output)
     for label, noise in (('camera', calibration.camera), ('before', calibration.before), ('after', calibration.after)):
         levels = ' '.join(f'{level:.2f}' for level in noise.variance.sqrt().tolist())

@@ -7,13 +7,12 @@ stage 1, and net_g_camera.pth, a checkpoint that takes the place of stage 1 in g
 import argparse
 from pathlib import Path
 
-from usrdu_basicsr.cli.command_line import UsageError, add_workers, positive
+from usrdu_basicsr.cli.command_line import add_workers, positive
 
 # By the beginning of a name; other numbers are in gray levels
 UNITS = {
     'blur': 'HR pixels',
     'noise_correlation': '',
-    'noise_texture': 'of the local contrast',
     'noise_gaussian': 'squared gray levels',
 }
 
@@ -29,34 +28,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--images', type=positive, default=200, help='images of each folder to measure, at most (default: %(default)s)'
     )
-    parser.add_argument(
-        '--texture_noise',
-        type=float,
-        help='noise of textured areas relative to their local contrast (default: measured, with --hr)',
-    )
     add_workers(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     """Run the command and return 0."""
-    if args.texture_noise is not None and args.hr is None:
-        raise UsageError('--texture_noise is for net_g_camera.pth, which needs --hr')
     from usrdu_basicsr.compat.registration import register
 
     register()
     from usrdu_basicsr.degradation.camera import measure_camera, write_camera
     from usrdu_basicsr.degradation.camera_page import camera_page
-    from usrdu_basicsr.inference.calibrate import check_texture_noise, save_dsn
+    from usrdu_basicsr.inference.calibrate import save_dsn
     from usrdu_basicsr.inference.measured_dsn import measured_dsn
     from usrdu_basicsr.utils.files import output_folder, write_text
 
-    if args.texture_noise is not None:
-        check_texture_noise(args.texture_noise)  # before the measurement
     camera = measure_camera(args.lr, args.hr, args.scale, args.images, args.workers)
-    dsn = None
-    if args.hr is not None:
-        dsn, calibration = measured_dsn(camera, args.hr, args.texture_noise)
-        camera = camera.with_texture_noise(calibration.texture)
+    dsn = None if args.hr is None else measured_dsn(camera, args.hr)
     checkpoint = output_folder(args.output) / 'net_g_camera.pth'
     checkpoint.unlink(missing_ok=True)  # first, so that a kill leaves none of another measurement
     write_camera(args.output, camera)

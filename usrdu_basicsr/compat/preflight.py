@@ -189,7 +189,6 @@ def check_network(opt: Mapping[str, Any], net: str, paths: Mapping[str, Any]) ->
         weights = read_weights(path, key, network.state_dict())
         if getattr(given, f'strict_load_{net}', True):  # the DSN has no such option
             check_weights(network, weights, path)
-            network.load_state_dict(weights)  # the receptive radius of a DSN depends on its calibration
     return network
 
 

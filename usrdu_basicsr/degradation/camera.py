@@ -4,7 +4,7 @@ import json
 import math
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -72,10 +72,6 @@ class Camera:
     flat_patches: np.ndarray
     files: list[JPEGSettings]
     warnings: list[str]
-
-    def with_texture_noise(self, texture: float) -> 'Camera':
-        """Copy with the number `noise_texture`."""
-        return replace(self, numbers=self.numbers | {'noise_texture': Interval(texture, None, None)})
 
     @property
     def jpeg(self) -> dict[str, int]:

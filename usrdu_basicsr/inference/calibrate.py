@@ -18,9 +18,7 @@ from usrdu_basicsr.ops.autocovariance import autocovariance_spectrum
 from usrdu_basicsr.storage.open_source import open_source
 from usrdu_basicsr.storage.source import IMAGE
 from usrdu_basicsr.utils.checkpoint import write_checkpoint
-from usrdu_basicsr.utils.errors import InputError
 
-MAX_TEXTURE = 4.0  # relative to the local contrast
 ROUNDS = 10
 MAX_STEP = 4.0  # of a variance in a round
 MIN_VARIANCE = 1e-3  # of the added noise, squared gray levels
@@ -30,15 +28,14 @@ SMALL_TAP = 0.02  # relative to the largest; smaller ones are errors of the esti
 
 @dataclass(frozen=True)
 class Calibration:
-    """Noise of a camera, and of samples before and after calibration, measured in the same way; noise in texture."""
+    """Noise of a camera, and of samples before and after calibration, measured in the same way."""
 
     camera: Noise
     before: Noise
     after: Noise
-    texture: float
 
 
-def calibrate(dsn: DSN, hr: str | Path, lr: str | Path, texture: float, images: int = 100) -> tuple[DSN, Calibration]:
+def calibrate(dsn: DSN, hr: str | Path, lr: str | Path, images: int = 100) -> tuple[DSN, Calibration]:
     """Calibrate a DSN so that its samples have the noise of a camera.
 
     Samples of HR images and the LR images are measured in the same way. The log-scale by brightness, and the filter of
@@ -48,7 +45,6 @@ def calibrate(dsn: DSN, hr: str | Path, lr: str | Path, texture: float, images: 
         dsn: Network on its device; it is not changed. An earlier calibration is replaced.
         hr: HR images, a folder or an LMDB.
         lr: Images of the camera.
-        texture: Noise of textured areas relative to their local contrast, see `CameraNoise`; 0 for none.
         images: Number of images of each folder that are used, see `measured_indices`.
 
     Returns:
@@ -58,20 +54,13 @@ def calibrate(dsn: DSN, hr: str | Path, lr: str | Path, texture: float, images: 
         InputNotFoundError: If a folder does not exist.
         InputError: If a folder has no readable image that is large enough, or only black and white patches.
     """
-    check_texture_noise(texture)
     source = open_source(lr, IMAGE)
     camera = noise_of(patch_spectra(source, 1, images, 1), f"'{source.root}'")
     files = source_settings(source, images)
     device = next(iter(dsn.state_dict().values())).device
     weights = {name: value for name, value in dsn.state_dict().items() if not name.startswith('camera_noise.')}
-    noise, calibration = fit_noise(Samples(_network(weights).to(device), hr, images), camera, files, texture)
+    noise, calibration = fit_noise(Samples(_network(weights).to(device), hr, images), camera, files)
     return with_noise(dsn, noise), calibration
-
-
-def check_texture_noise(texture: float) -> None:
-    """Check the noise in texture; an InputError if it is negative, too large, or NaN."""
-    if not 0 <= texture <= MAX_TEXTURE:
-        raise InputError(f'texture noise: got {texture}, expected a number from 0 to {MAX_TEXTURE:g}')
 
 
 def with_noise(dsn: DSN, noise: CameraNoise) -> DSN:
@@ -81,10 +70,8 @@ def with_noise(dsn: DSN, noise: CameraNoise) -> DSN:
     return _network(state).to(next(iter(state.values())).device)
 
 
-def fit_noise(
-    samples: Samples, camera: Noise, files: list[JPEGSettings], texture: float, rounds: int = ROUNDS
-) -> tuple[CameraNoise, Calibration]:
-    """Fit a calibration to the noise of a camera whose files have these JPEG settings, in a number of rounds.
+def fit_noise(samples: Samples, camera: Noise, files: list[JPEGSettings]) -> tuple[CameraNoise, Calibration]:
+    """Fit a calibration to the noise of a camera whose files have these JPEG settings.
 
     The samples must be those of a network without calibration.
     """
@@ -93,7 +80,6 @@ def fit_noise(
 
     noise = CameraNoise()
     noise.weight.zero_()
-    noise.texture.fill_(texture)
     noise.jpeg.copy_(torch.bincount(torch.tensor([each.quality for each in files]), minlength=QUALITIES))
     noise.jpeg /= noise.jpeg.sum()
     color = camera.color_correlation.clone()
@@ -106,13 +92,13 @@ def fit_noise(
     noise.prepare()
     is_filtered = not camera.is_white or noise.compresses
     results: list[tuple[float, Noise, dict[str, Tensor]]] = []
-    for number in range(rounds):
+    for number in range(ROUNDS):
         got = noise_of(samples.spectra(noise), name)
         difference = max(camera.level_error(got), camera.correlation_error(got))
         results.append((difference, got, deepcopy(noise.state_dict())))
         step = target / (got.variance - ROUNDING).clamp(min=MIN_VARIANCE)
         noise.offset += step.clamp(1 / MAX_STEP, MAX_STEP).log()[:, None] / (2 if number < 2 else 4)
-        if number < rounds // 2:  # the shapes first, the levels until the end
+        if number < ROUNDS // 2:  # the shapes first, the levels until the end
             curve = _filled(camera.curve / got.curve).clamp(1 / MAX_STEP, MAX_STEP).log()
             noise.offset += (curve - curve.mean(0)).T / 4
             color += (camera.color_correlation - got.color_correlation) / 2
@@ -123,7 +109,7 @@ def fit_noise(
         noise.prepare()
     _, after, state = min(results, key=lambda each: each[0])
     noise.load_state_dict(state)
-    return noise, Calibration(camera, before, after, texture)
+    return noise, Calibration(camera, before, after)
 
 
 def _network(weights: dict[str, Tensor]) -> DSN:

@@ -55,12 +55,6 @@ class Samples:
             self.predictions.append(sampler.distribution(centre_crop(image, CROP * sampler.scale)))
         self.root = source.root
 
-    def added_power(self, noise: CameraNoise) -> Tensor:
-        """Average power spectrum that a calibration and its compression add to the means, `(P, P)`."""
-        power = self.spectra(noise).power
-        means = (image_spectra(tensor_to_image(mean), index) for index, (mean, _) in enumerate(self.predictions))
-        return (power - torch.cat([spectra[0] for spectra in means if spectra is not None])).mean((0, 1))
-
     def spectra(self, noise: CameraNoise | None) -> PatchSpectra:
         """Spectra of 8-bit samples with a calibration, which still has to be applied to the log-scale."""
         generator = torch.Generator().manual_seed(0)

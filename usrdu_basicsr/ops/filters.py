@@ -73,24 +73,6 @@ def high_pass(x: Tensor, kernel_size: int = 5, gain: float = 1.0) -> Tensor:
     return 0.5 + 0.5 * gain * (x - low_pass(x, kernel_size, padding=True))
 
 
-def local_contrast(x: Tensor, kernel_size: int = 5) -> Tensor:
-    """Root mean square of the high frequencies, `x - low_pass(x)`, in a window around each pixel, over all channels.
-
-    It depends on `kernel_size - 1` pixels on each side. Borders are repeated.
-
-    Args:
-        x: `(N, C, H, W)`.
-        kernel_size: Taps of the low-pass and side of the window, odd.
-
-    Returns:
-        `(N, 1, H, W)`, in the units of `x`.
-    """
-    margin = (kernel_size // 2,) * 4
-    high = x - low_pass(F.pad(x, margin, mode='replicate'), kernel_size)
-    power = F.pad(high.square().mean(1, keepdim=True), margin, mode='replicate')
-    return F.avg_pool2d(power, kernel_size, stride=1).sqrt()
-
-
 def gradient_image(x: Tensor) -> Tensor:
     """Forward differences |dx| + |dy| of each channel; dx is 0 in the last column, dy in the last row.
 
