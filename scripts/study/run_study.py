@@ -62,7 +62,7 @@ def main() -> int:
     jobs: dict[str, list[Cell]] = {}
     for cell in todo:
         if not cell.result.exists():
-            jobs.setdefault(cell.training, []).append(cell)  # cells that share a training run one after another
+            jobs.setdefault(cell.job, []).append(cell)
     minutes = sum(job[0].minutes for job in jobs.values()) / args.jobs
     print(f'{sum(map(len, jobs.values()))} of {len(todo)} cells are missing, about {minutes:.0f} minutes', flush=True)
     with ThreadPoolExecutor(args.jobs) as pool:

@@ -49,9 +49,17 @@ class Cell:
 
     @property
     def training(self) -> str:
-        """Name of its trainings, which all simulated cameras share if the method does not use their images."""
-        owner = self.hr_set if self.settings['lr'] in UNKNOWN_CAMERA else self.camera
-        return f'{owner}-{self.method}-{self.seed}'
+        """Name of its training of stage 2, which simulated cameras share if the method does not use their images."""
+        return f'{self._owner}-{self.method}-{self.seed}'
+
+    @property
+    def job(self) -> str:
+        """Name that cells with a common training have, which run one after another, and of the training of stage 1."""
+        return f'{self._owner}-{self.settings.get("dsn", self.method)}-{self.seed}'
+
+    @property
+    def _owner(self) -> str:
+        return self.hr_set if self.settings['lr'] in UNKNOWN_CAMERA else self.camera
 
     @property
     def hr_set(self) -> str:
@@ -105,7 +113,8 @@ class Cell:
         hr, lr = self._pairs()
         network = self._train_srn(hr, lr)
         validation = (f'--{each}={self.data / "validation" / each}' for each in ('HR', 'camera'))
-        compared = (f'--lr={self.data / "camera"}', f'--generated={lr}', f'--lpips={self.weights}')
+        trained_on = lr / 'lr' if self.settings.get('mean') else lr
+        compared = (f'--lr={self.data / "camera"}', f'--generated={trained_on}', f'--lpips={self.weights}')
         colors = () if self.settings['lr'] == 'real_esrgan' else (f'--hr={hr}',)
         self._command(EVALUATE, f'--model_path={network}', *validation, *compared, *colors, f'-o={self.result}')
 
@@ -196,7 +205,7 @@ class Cell:
 
     def _train(self, recipe: str, options: dict[str, Any]) -> Path:
         """Train a recipe of the demo with other options, and return the checkpoint."""
-        name = f'{self.training}-{"dsn" if "dsn" in recipe else "srn"}'
+        name = f'{self.job}-dsn' if 'dsn' in recipe else f'{self.training}-srn'
         network = self.root / 'experiments' / name / 'models' / 'net_g_latest.pth'
         if not network.exists():
             validation = self.data / 'validation'

@@ -33,6 +33,8 @@ def _gains(path: Path, table: Table) -> None:
     figure, axes = plt.subplots(figsize=(1.6 * WIDTH, 1 + 0.18 * len(cameras) * (len(methods) + 1)))
     for number, method in enumerate(methods):
         rows = [row for row, camera in enumerate(cameras) if (camera, method) in table]
+        if not rows:
+            continue
         gains = [interval(table[cameras[row], method][..., 0], table[cameras[row], BASELINE][..., 0]) for row in rows]
         mean, low, high = np.array(gains).T
         y = np.array(rows) + (number + 1) / (len(methods) + 1) - 0.5

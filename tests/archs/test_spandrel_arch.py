@@ -45,8 +45,9 @@ def test_networks_equal_those_of_spandrel(tmp_path: Path, name: str, scale: int,
         assert (scale_of(net), size_multiple(net)) == (scale, multiple)
         with torch.no_grad():
             torch.testing.assert_close(net.eval()(x[..., :32, :32]).clamp(0, 1), expected(x[..., :32, :32]))
-    upscaled = load_upscaler(tmp_path / 'net.pth', 'cpu')(image)
-    np.testing.assert_allclose(upscaled, 255 * expected(x)[0].permute(1, 2, 0).numpy()[..., ::-1], atol=0.51)
+    for file in ('net.pth', 'net.safetensors'):
+        upscaled = load_upscaler(tmp_path / file, 'cpu')(image)
+        np.testing.assert_allclose(upscaled, 255 * expected(x)[0].permute(1, 2, 0).numpy()[..., ::-1], atol=0.51)
 
 
 def test_training_and_its_result(tmp_path: Path):
@@ -55,6 +56,7 @@ def test_training_and_its_result(tmp_path: Path):
     published = {name: value for name, value in state.items() if 'eval_conv' not in name}  # computed from the others
     opt = srn_options(tmp_path) | {'network_g': {'type': 'SpandrelArch', 'path': str(tmp_path / 'span.pth')}}
     model = build_model(opt)
+    assert {n for n, p in model.net_g.named_parameters() if p.requires_grad} == set(published)
     assert all(torch.equal(model.net_g.state_dict()[name], value) for name, value in published.items())
     model.feed_data(generated_batch())
     model.optimize_parameters(1)

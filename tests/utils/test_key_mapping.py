@@ -208,4 +208,4 @@ def test_basicsr_checkpoint_is_read_by_key(tmp_path: Path):
 def test_safetensors_export_is_refused(tmp_path: Path):
     (tmp_path / 'net.safetensors').touch()
     with pytest.raises(InputError, match=r"net.safetensors' is an export for other programs. Use the .pth"):
-        load_generator(tmp_path / 'net.safetensors', CPU)
+        load_dsn(tmp_path / 'net.safetensors', CPU)

@@ -8,7 +8,7 @@ from basicsr.utils.registry import ARCH_REGISTRY
 from torch import Tensor, nn
 
 from usrdu_basicsr.archs.camera_noise import CameraNoise
-from usrdu_basicsr.ops.kernels import kernel_downsample
+from usrdu_basicsr.ops.kernels import camera_downsample
 from usrdu_basicsr.ops.resize import bicubic_downsample
 
 
@@ -81,8 +81,8 @@ class UncertaintyDSN(nn.Module):
             raise ValueError(f'UncertaintyDSN: residual needs num_in_ch == num_out_ch: got {num_in_ch}, {num_out_ch}')
         if calibrated and num_out_ch != 3:
             raise ValueError(f'UncertaintyDSN: calibrated: got num_out_ch {num_out_ch}, expected 3 (RGB)')
-        if kernel_size and (kernel_size % 2 == 0 or not residual):
-            expected = 'an odd number' if residual else '0 without residual'
+        if kernel_size and (kernel_size < 0 or kernel_size % 2 == 0 or not residual):
+            expected = 'a positive odd number' if residual else '0 without residual'
             raise ValueError(f'UncertaintyDSN: kernel_size: got {kernel_size}, expected {expected}')
         self.scale = scale
         self.residual = residual
@@ -154,8 +154,7 @@ class UncertaintyDSN(nn.Module):
     def _downsample(self, x: Tensor) -> Tensor:
         if self.base_kernel is None:
             return bicubic_downsample(x, self.scale)
-        with torch.autocast(x.device.type, enabled=False):
-            return kernel_downsample(x.to(self.base_kernel.dtype), self.base_kernel.expand(len(x), -1, -1), self.scale)
+        return camera_downsample(x, self.base_kernel, self.scale)
 
 
 def _convs(widths: list[int], activation: type[nn.Module], *after: nn.Module) -> list[nn.Module]:

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from usrdu_basicsr.archs.camera_noise import CameraNoise
 from usrdu_basicsr.archs.dsn_arch import DSNOutput
-from usrdu_basicsr.ops.kernels import kernel_downsample
+from usrdu_basicsr.ops.kernels import camera_downsample
 
 
 @ARCH_REGISTRY.register()
@@ -44,6 +44,5 @@ class KernelDSN(nn.Module):
             x: `(N, 3, H, W)`, RGB in [0, 1]; H and W multiples of `scale`.
             with_features: Has no effect.
         """
-        with torch.autocast(x.device.type, enabled=False):
-            mean = kernel_downsample(x.float(), self.kernel.expand(len(x), -1, -1), self.scale)
-            return DSNOutput(mean, self.camera_noise.log_scale(mean, torch.zeros_like(mean)), None)
+        mean = camera_downsample(x, self.kernel, self.scale)
+        return DSNOutput(mean, self.camera_noise.log_scale(mean, torch.zeros_like(mean)), None)

@@ -1,5 +1,6 @@
 """Any published SR network that spandrel reads, to adapt it to a camera."""
 
+from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from usrdu_basicsr.utils.checkpoint import read_weights
 from usrdu_basicsr.utils.errors import InputError, first_line, not_found
 
 INSTALL = "Run pip install 'usrdu_basicsr[spandrel]'"
-TEST_SIDE = 64  # pixels
+TEST_SIDE = 32  # pixels
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,7 @@ def SpandrelArch(path: str) -> nn.Module:
         raise InputError(f"model '{path}': got {got}, expected an SR network for RGB images. Choose another model")
     network, needed = descriptor.model, descriptor.size_requirements
     network.sr_properties = SRProperties(descriptor.scale, max(needed.multiple_of, needed.minimum, 1))
-    _check_output(network, path)
+    _prepare(network, path)
     return network.train()
 
 
@@ -80,13 +81,21 @@ def _read(file: Path) -> dict[str, Tensor]:
         raise InputError(f"cannot read model '{file}': corrupt or not a model ({first_line(error)})") from error
 
 
-@torch.no_grad()
-def _check_output(network: Any, path: str) -> None:
-    """Refuse a network that needs more than a call, as some restoration models do."""
-    multiple, scale = network.sr_properties.size_multiple, network.sr_properties.scale
-    side = -(-TEST_SIDE // multiple) * multiple
-    output = network.eval()(torch.zeros(1, 3, side, side))
-    if not isinstance(output, Tensor) or output.shape != (1, 3, scale * side, scale * side):
+def _prepare(network: nn.Module, path: str) -> None:
+    """Refuse a network that needs more than a call, and freeze parameters that training does not use.
+
+    Distributed training requires the latter; SPAN has some that it computes from others.
+    """
+    properties: Any = network.sr_properties
+    side = -(-TEST_SIDE // properties.size_multiple) * properties.size_multiple
+    with torch.random.fork_rng(devices=[]):
+        trained = deepcopy(network).train()  # a call may change running statistics
+        output = trained(torch.zeros(1, 3, side, side))
+    expected = (1, 3, properties.scale * side, properties.scale * side)
+    if not isinstance(output, Tensor) or output.shape != expected:
         got = f'shape {tuple(output.shape)}' if isinstance(output, Tensor) else f'a {type(output).__name__}'
-        expected = f'images {scale} times as large as its input'
-        raise InputError(f"model '{path}': {type(network).__name__} returns {got}, expected {expected}. Choose another")
+        name = type(network).__name__
+        raise InputError(f"model '{path}': {name} returns {got}, expected shape {expected}. Choose another model")
+    output.sum().backward()
+    for parameter, used in zip(network.parameters(), trained.parameters(), strict=True):
+        parameter.requires_grad_(used.grad is not None)

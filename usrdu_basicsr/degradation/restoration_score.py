@@ -29,7 +29,7 @@ def restoration_score(power: Tensor, noise: Tensor, generated_power: Tensor, gen
         generated_noise: That of their noise.
 
     Returns:
-        100 if both have the same blur and noise, towards 0 for different ones.
+        100 for the same blur, and the same noise relative to the contrast of the scenes; towards 0 for others.
     """
     size = len(power)
     scene = frequency_radius(size).clamp(min=1 / size) ** -2

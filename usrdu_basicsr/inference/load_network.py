@@ -86,6 +86,8 @@ def load_generator(path: str | Path, device: torch.device, network: Mapping[str,
         InputNotFoundError: If the file does not exist.
         InputError: If the file is corrupt, a DSN, or of an unknown architecture.
     """
+    if network is None and Path(path).suffix == '.safetensors':
+        return SpandrelArch(str(path)).to(device).eval().requires_grad_(False)
     weights = read_weights(path, 'params_ema', RRDB_WEIGHTS)
     if network is not None:
         return _load(build_from_options(ARCH_REGISTRY, network, 'network_g: '), weights, path, device)

@@ -39,6 +39,18 @@ def correlate_each(x: Tensor, kernels: Tensor, stride: int) -> Tensor:
     return F.conv2d(x.transpose(0, 1), kernels[:, None], stride=stride, groups=len(kernels)).transpose(0, 1)
 
 
+def camera_downsample(x: Tensor, kernel: Tensor, scale: int) -> Tensor:
+    """`kernel_downsample` with one kernel for all images, in the precision of the kernel also under autocast.
+
+    Args:
+        x: `(N, C, H, W)`, H and W multiples of `scale`.
+        kernel: `(k, k)`, k odd.
+        scale: Integer downsampling factor.
+    """
+    with torch.autocast(x.device.type, enabled=False):
+        return kernel_downsample(x.to(kernel.dtype), kernel.expand(len(x), -1, -1), scale)
+
+
 def kernel_downsample(x: Tensor, kernels: Tensor, scale: int) -> Tensor:
     """Correlate each image with its own kernel and take every `scale`-th pixel from the first on; no rounding.
 
