@@ -32,7 +32,8 @@ def write_impressionism(hr: Path, camera: Path, kernels: Path, output: Path, sca
         output: Folder of the LR images.
         scale: Downsampling factor.
     """
-    if (output / 'complete').exists():
+    complete = output.with_name('LR_complete')  # not in the folder, of which BasicSR reads every file
+    if complete.exists():
         return
     rng = np.random.default_rng(0)
     pool = noise_patches(list_images(camera))
@@ -44,7 +45,7 @@ def write_impressionism(hr: Path, camera: Path, kernels: Path, output: Path, sca
         rows = [np.hstack(rng.choice(pool, -(-width // TILE))) for _ in range(-(-height // TILE))]
         noise = img2tensor(np.vstack(rows)[:height, :width])
         write_png(output / path.name, to_8bit(tensor_to_image((lr + noise) / 255)))
-    write_text(output / 'complete', '')
+    write_text(complete, '')
 
 
 def noise_patches(paths: Sequence[Path]) -> np.ndarray:
