@@ -90,7 +90,7 @@ def calibrate(camera: Any, args: argparse.Namespace) -> tuple[float, float]:
     """Errors of samples of the measured camera: level of a channel (of 1 gray level if weaker), and autocorrelation."""
     from usrdu_basicsr.inference.measured_dsn import measured_dsn
 
-    _, calibration = measured_dsn(camera, args.hr, 0.0, args.count)
+    _, calibration = measured_dsn(camera, args.hr, args.count)
     real, samples = calibration.camera, calibration.after
     return real.level_error(samples), real.correlation_error(samples)
 

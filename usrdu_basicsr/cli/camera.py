@@ -43,7 +43,7 @@ def run(args: argparse.Namespace) -> int:
     from usrdu_basicsr.utils.files import output_folder, write_text
 
     camera = measure_camera(args.lr, args.hr, args.scale, args.images, args.workers)
-    dsn = None if args.hr is None else measured_dsn(camera, args.hr)
+    dsn = None if args.hr is None else measured_dsn(camera, args.hr)[0]
     checkpoint = output_folder(args.output) / 'net_g_camera.pth'
     checkpoint.unlink(missing_ok=True)  # first, so that a kill leaves none of another measurement
     write_camera(args.output, camera)
