@@ -67,9 +67,11 @@ def main() -> int:
     print(f'{sum(map(len, jobs.values()))} of {len(todo)} cells are missing, about {minutes:.0f} minutes', flush=True)
     with ThreadPoolExecutor(args.jobs) as pool:
         failed = sum(pool.map(lambda job: sum(map(run, job)), jobs.values()))
-    print(write_tables(root, todo))
+    results = read_results(todo)
+    table = metrics_table(results)
+    print(write_tables(root, results, table))
     write_crops(root, todo)
-    write_plots(root, todo, metrics_table(read_results(todo)))
+    write_plots(root, todo, table)
     return 1 if failed else 0
 
 

@@ -10,6 +10,7 @@ from basicsr.utils import img2tensor
 from usrdu_basicsr.degradation.simulated_camera import SimulatedCamera, gaussian_kernel, made_camera
 from usrdu_basicsr.inference.pixels import tensor_to_image
 from usrdu_basicsr.ops.resize import bicubic_downsample
+from usrdu_basicsr.storage.source import evenly_spaced
 from usrdu_basicsr.utils.files import write_text
 from usrdu_basicsr.utils.images import list_images, read_image, to_8bit, to_float, write_png
 
@@ -87,7 +88,7 @@ def write_simulated(hr: Path, output: Path, scale: int, settings: dict[str, Any]
 def copy_images(folder: Path, output: Path, count: int) -> None:
     """Copy some images, evenly spaced by name."""
     paths = list_images(folder)
-    for index in np.linspace(0, len(paths) - 1, min(count, len(paths))).round().astype(int):
+    for index in evenly_spaced(paths, count):
         write_png(output / paths[index].name, to_8bit(read_image(paths[index])))
 
 

@@ -5,13 +5,14 @@ from flat areas of camera images, without its mean. The kernel is that of `usrdu
 uses, needs larger images than those of the simulated cameras.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
 from basicsr.utils import img2tensor
 
+from study_data import corners
 from usrdu_basicsr.data.kernel_set import read_kernel_set
 from usrdu_basicsr.inference.pixels import tensor_to_image
 from usrdu_basicsr.ops.kernels import kernel_downsample
@@ -50,14 +51,9 @@ def write_impressionism(hr: Path, camera: Path, kernels: Path, output: Path, sca
 
 def noise_patches(paths: Sequence[Path]) -> np.ndarray:
     """Flattest patches of images without their means, `(N, TILE, TILE, 3)` float32, gray levels."""
-    patches = np.stack([patch for path in paths for patch in _patches(read_image(path))])
+    images = [np.float32(255 * to_float(read_image(path))) for path in paths]
+    tiles = ((x, *corner) for x in images for corner in corners(x.shape, TILE))
+    patches = np.stack([x[top : top + TILE, left : left + TILE] for x, top, left in tiles])
     order = patches.var((1, 2)).mean(-1).argsort()
     flat = patches[order[: max(1, int(FLAT_SHARE * len(order)))]]
     return flat - flat.mean((1, 2), keepdims=True)
-
-
-def _patches(image: np.ndarray) -> Iterator[np.ndarray]:
-    pixels = np.float32(255 * to_float(image))
-    for top in range(0, pixels.shape[0] - TILE + 1, TILE):
-        for left in range(0, pixels.shape[1] - TILE + 1, TILE):
-            yield pixels[top : top + TILE, left : left + TILE]

@@ -17,12 +17,12 @@ METRICS = ('psnr', 'ssim', 'lpips')
 MIN_METHODS = 10  # of a camera, for a correlation
 DRAWS = 2000  # of the bootstrap
 BASELINE, UPPER_BOUND = 'bicubic', 'true_camera'
+Results = dict[Cell, dict[str, Any]]
 Table = dict[tuple[str, str], np.ndarray]  # `(seeds, images, metrics)` by camera and method
 
 
-def write_tables(root: Path, cells: Sequence[Cell]) -> str:
+def write_tables(root: Path, results: Results, table: Table) -> str:
     """Write `images.csv`, `cells.csv` and `results.md`, and return the text of the latter."""
-    results = read_results(cells)
     per_image = [
         {'camera': cell.camera, 'method': cell.method, 'seed': cell.seed, 'image': image, **values}
         for cell, result in results.items()
@@ -32,7 +32,6 @@ def write_tables(root: Path, cells: Sequence[Cell]) -> str:
         {'camera': cell.camera, 'method': cell.method, 'seed': cell.seed, **result['fidelity']}
         for cell, result in results.items()
     ]
-    table = metrics_table(results)
     for name, rows in (('images', per_image), ('cells', per_cell)):
         write_text(root / f'{name}.csv', _csv(rows))
     text = '\n\n'.join((_by_camera(table, per_cell), _summary(table), *_score_correlations(table, per_cell)))
@@ -40,12 +39,12 @@ def write_tables(root: Path, cells: Sequence[Cell]) -> str:
     return text
 
 
-def read_results(cells: Sequence[Cell]) -> dict[Cell, dict[str, Any]]:
+def read_results(cells: Sequence[Cell]) -> Results:
     """Results of the finished cells."""
     return {cell: json.loads(cell.result.read_text()) for cell in cells if cell.result.exists()}
 
 
-def metrics_table(results: dict[Cell, dict[str, Any]]) -> Table:
+def metrics_table(results: Results) -> Table:
     """Metrics of the results by camera and method."""
     table: Table = {}
     for camera, method in dict.fromkeys((cell.camera, cell.method) for cell in results):

@@ -1,5 +1,6 @@
 """Any published SR network that spandrel reads, to adapt it to a camera."""
 
+from collections.abc import Mapping
 from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,13 +47,32 @@ def SpandrelArch(path: str) -> nn.Module:
         InputNotFoundError: If the file does not exist.
         InputError: If spandrel is not installed or does not know the architecture, or the model is not for RGB images.
     """
+    file = Path(path).expanduser()
+    weights = read_safetensors(file) if file.suffix == '.safetensors' else read_weights(file, 'params_ema', ())
+    network = published_network(weights, path)
+    _freeze_unused(network, path)
+    return network.train()
+
+
+def published_network(weights: Mapping[str, Tensor], path: str | Path) -> nn.Module:
+    """Network of these weights, in evaluation mode.
+
+    Args:
+        weights: State dict.
+        path: Its file, for messages.
+
+    Returns:
+        Network as of `SpandrelArch`.
+
+    Raises:
+        InputError: As `SpandrelArch`.
+    """
     try:
         from spandrel import ImageModelDescriptor, ModelLoader, UnsupportedModelError
     except ImportError as error:
         raise InputError(f'SpandrelArch needs the package spandrel ({error}). {INSTALL}') from error
-    file = Path(path).expanduser()
     try:
-        descriptor = ModelLoader('cpu').load_from_state_dict(_read(file))
+        descriptor = ModelLoader('cpu').load_from_state_dict(dict(weights))
     except (UnsupportedModelError, RuntimeError, ValueError, KeyError) as error:  # weights may resemble an architecture
         problem = first_line(error) if str(error) else 'unknown architecture'
         raise InputError(f"model '{path}' is not one that spandrel reads ({problem}). Choose another model") from error
@@ -62,26 +82,25 @@ def SpandrelArch(path: str) -> nn.Module:
         raise InputError(f"model '{path}': got {got}, expected an SR network for RGB images. Choose another model")
     network, needed = descriptor.model, descriptor.size_requirements
     network.sr_properties = SRProperties(descriptor.scale, max(needed.multiple_of, needed.minimum, 1))
-    _prepare(network, path)
-    return network.train()
+    return network.eval()
 
 
-def _read(file: Path) -> dict[str, Tensor]:
-    """Read a state dict without executing code."""
-    if file.suffix != '.safetensors':
-        return read_weights(file, 'params_ema', ())
+def read_safetensors(file: Path) -> dict[str, Tensor]:
+    """Read the state dict of a published model; an InputNotFoundError or InputError if it is missing or corrupt."""
     if not file.is_file():
         raise not_found(f"model '{file}'")
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
+    try:
+        from safetensors import SafetensorError
+        from safetensors.torch import load_file
+    except ImportError as error:
+        raise InputError(f'.safetensors files need the package safetensors ({error}). {INSTALL}') from error
     try:
         return load_file(file)
     except (SafetensorError, OSError) as error:
         raise InputError(f"cannot read model '{file}': corrupt or not a model ({first_line(error)})") from error
 
 
-def _prepare(network: nn.Module, path: str) -> None:
+def _freeze_unused(network: nn.Module, path: str) -> None:
     """Refuse a network that needs more than a call, and freeze parameters that training does not use.
 
     Distributed training requires the latter; SPAN has some that it computes from others.

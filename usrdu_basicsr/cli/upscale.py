@@ -80,7 +80,7 @@ def run(args: argparse.Namespace) -> int:
 
     register()
     from usrdu_basicsr.inference.load_network import load_generator
-    from usrdu_basicsr.inference.strength import check_strength, interpolate_weights
+    from usrdu_basicsr.inference.strength import interpolate_weights
     from usrdu_basicsr.inference.upscale_files import Naming, upscale_files
     from usrdu_basicsr.inference.upscaler import Upscaler
     from usrdu_basicsr.options.reading import read_network_options
@@ -93,7 +93,6 @@ def run(args: argparse.Namespace) -> int:
     described = read_network_options(args.opt)['network_g'] if args.opt else None
     device, share = pick_device(args.device), torchrun_rank()
     network = load_generator(args.model_path, device, described)
-    check_strength(args.strength)
     strength = args.strength
     if args.base is not None:
         interpolate_weights(network, load_generator(args.base, device, described), strength)

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from usrdu_basicsr.archs.dsn_arch import UncertaintyDSN
 from usrdu_basicsr.archs.kernel_dsn_arch import KernelDSN
-from usrdu_basicsr.archs.spandrel_arch import SpandrelArch, SRProperties
+from usrdu_basicsr.archs.spandrel_arch import SRProperties, published_network, read_safetensors
 from usrdu_basicsr.utils.checkpoint import check_weights, read_weights
 from usrdu_basicsr.utils.errors import InputError, first_line
 from usrdu_basicsr.utils.registry import build_from_options
@@ -87,8 +87,9 @@ def load_generator(path: str | Path, device: torch.device, network: Mapping[str,
         InputError: If the file is corrupt, a DSN, or of an unknown architecture.
     """
     if network is None and Path(path).suffix == '.safetensors':
-        return SpandrelArch(str(path)).to(device).eval().requires_grad_(False)
-    weights = read_weights(path, 'params_ema', RRDB_WEIGHTS)
+        weights = read_safetensors(Path(path).expanduser())
+    else:
+        weights = read_weights(path, 'params_ema', RRDB_WEIGHTS)
     if network is not None:
         return _load(build_from_options(ARCH_REGISTRY, network, 'network_g: '), weights, path, device)
     if not weights.keys().isdisjoint(DSN_WEIGHTS):
@@ -98,7 +99,7 @@ def load_generator(path: str | Path, device: torch.device, network: Mapping[str,
     if weights.keys() >= set(SRVGG_WEIGHTS):
         return _load(_build_srvgg(weights), weights, path, device)
     try:
-        return SpandrelArch(str(path)).to(device).eval().requires_grad_(False)
+        return published_network(weights, path).to(device).requires_grad_(False)
     except InputError as error:
         problem = f"checkpoint '{path}' is neither RRDBNet nor SRVGGNetCompact"
         raise InputError(f'{problem}. Scripts need its options file: -opt ({error})') from error

@@ -42,8 +42,9 @@ def interpolate_weights(network: nn.Module, base: nn.Module, strength: float) ->
         strength: 0 for `base`, 1 for `network`.
 
     Raises:
-        InputError: If the architectures differ.
+        InputError: If the architectures differ, or the strength is invalid.
     """
+    check_strength(strength)
     weights, others = network.state_dict(), base.state_dict()
     if [(name, value.shape) for name, value in weights.items()] != [(k, v.shape) for k, v in others.items()]:
         got, expected = type(base).__name__, type(network).__name__

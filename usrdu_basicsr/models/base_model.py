@@ -189,8 +189,9 @@ class USRDUBaseModel(SRModel):
             if others:
                 numbers = ', '.join(f'{key}: {value:.3f}' for key, value in others.items())
                 get_root_logger().info(f'Validation {name}: {numbers}')
-            for key, value in others.items() if tb_logger is not None else ():
-                tb_logger.add_scalar(f'metrics/{name}/{key}', value, current_iter)
+            if tb_logger is not None:
+                for key, value in others.items():
+                    tb_logger.add_scalar(f'metrics/{name}/{key}', value, current_iter)
 
     def image_statistics(self, index: int) -> Any:
         """Statistics of the last tested image, for `dataset_metrics`."""

@@ -46,6 +46,12 @@ def camera_downsample(x: Tensor, kernel: Tensor, scale: int) -> Tensor:
         x: `(N, C, H, W)`, H and W multiples of `scale`.
         kernel: `(k, k)`, k odd.
         scale: Integer downsampling factor.
+
+    Returns:
+        `(N, C, H / scale, W / scale)` in the data type of the kernel.
+
+    Raises:
+        ValueError: As `kernel_downsample`.
     """
     with torch.autocast(x.device.type, enabled=False):
         return kernel_downsample(x.to(kernel.dtype), kernel.expand(len(x), -1, -1), scale)

@@ -1,7 +1,7 @@
 """Access by index to stored images and log-scale maps."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Sized
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
@@ -107,9 +107,9 @@ class FolderSource(Source):
         return read_bytes(self.path(index))
 
 
-def evenly_spaced(source: Source, count: int) -> list[int]:
+def evenly_spaced(items: Sized, count: int) -> list[int]:
     """Indices of evenly spaced items from the first to the last, at most `count`."""
-    return np.linspace(0, len(source) - 1, min(count, len(source))).round().astype(int).tolist()
+    return np.linspace(0, len(items) - 1, min(count, len(items))).round().astype(int).tolist()
 
 
 def find_errors(count: int, check: Callable[[int], object]) -> dict[int, UserError]:
