@@ -4,19 +4,23 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
 from threading import Lock
 from typing import Any
 
+import yaml
+
 from study_ablation import write_ablation
 from study_data import PHONE, copy_images, write_simulated
 from study_impressionism import write_impressionism
 from study_real_esrgan import write_real_esrgan
+from usrdu_basicsr.utils.files import write_text
 
 RECIPES = Path(__file__).resolve().parents[2] / 'options' / 'demo'
 EVALUATE = Path(__file__).with_name('evaluate.py')
+IMAGE_GAN = Path(__file__).with_name('train_image_gan.py')
 SECONDS = {'dsn': 0.25, 'srn': 0.15}  # of an iteration, one core of an AMD EPYC
 WRITING = Lock()  # of images that cells share
 UNKNOWN_CAMERA = ('bicubic', 'real_esrgan')  # methods that do not use the images of the camera
@@ -55,7 +59,7 @@ class Cell:
     @property
     def job(self) -> str:
         """Name that cells with a common training have, which run one after another, and of the training of stage 1."""
-        return f'{self._owner}-{self.settings.get("dsn", self.method)}-{self.seed}'
+        return f'{self._owner}-{self.settings.get("dsn", self.settings.get("init", self.method))}-{self.seed}'
 
     @property
     def _owner(self) -> str:
@@ -166,7 +170,7 @@ class Cell:
         values: dict[str, Any] = {'kernel_size': 8 * self.scale + 1}
         if '{camera}' in json.dumps(options):
             values['camera'] = self._measure().parent
-        options = {key: str(value).format(**values) for key, value in options.items()}
+        options = {key: yaml.safe_load(str(value).format(**values)) for key, value in options.items()}
         iterations = self.iterations['dsn']
         network = self._train(
             'train_dsn.yml',
@@ -176,7 +180,7 @@ class Cell:
                 'datasets:train:gt_size': 16 * self.scale,
                 'network_g:scale': self.scale,
                 'train:total_iter': iterations,
-                'train:scheduler:milestones': f'[{iterations * 4 // 5}]',
+                'train:scheduler:milestones': [iterations * 4 // 5],
             }
             | options,
         )
@@ -189,14 +193,18 @@ class Cell:
         return calibrated
 
     def _train_srn(self, hr: Path, lr: Path) -> Path:
+        """Train stage 2, from the network of another method if the method says so."""
         iterations = self.iterations['srn']
         options = {
             'datasets:train:dataroot_gt': hr,
             'datasets:train:gt_size': self.grid['gt_size'][self.scale],
             'network_g:upscale': self.scale,
             'train:total_iter': iterations,
-            'train:scheduler:periods': f'[{iterations}]',
-        }
+            'train:scheduler:periods': [iterations],
+        } | self.settings.get('srn', {})
+        if (init := self.settings.get('init')) is not None:
+            other = replace(self, method=init)
+            options |= {'path:pretrain_network_g': other._train_srn(*other._pairs())}
         if self.settings.get('mean') or not (lr / 'log_scale').is_dir():
             folder = lr / 'lr' if (lr / 'lr').is_dir() else lr
             return self._train('train_srn_bicubic.yml', options | {'datasets:train:dataroot_lq': folder})
@@ -209,18 +217,20 @@ class Cell:
         network = self.root / 'experiments' / name / 'models' / 'net_g_latest.pth'
         if not network.exists():
             validation = self.data / 'validation'
-            forced = {
+            changed = {
                 'name': name,
                 'scale': self.scale,
                 'manual_seed': self.seed,
                 'datasets:val:dataroot_gt': validation / 'HR',
                 'datasets:val:dataroot_lq': validation / 'camera',
                 'val:val_freq': options['train:total_iter'],
-                'val:save_img': 'false',
-                'logger:use_tb_logger': 'false',
+                'val:save_img': False,
+                'logger:use_tb_logger': False,
             } | options
-            arguments = (f'{key}={value}' for key, value in forced.items())
-            self._usrdu('train', '-opt', RECIPES / recipe, '--auto_resume', '--force_yml', *arguments)
+            recipe_file = self.folder / recipe
+            write_text(recipe_file, changed_recipe(RECIPES / recipe, changed))
+            launcher = (IMAGE_GAN,) if self.settings.get('image_gan') else ('-m', 'usrdu_basicsr', 'train')
+            self._command(*launcher, '-opt', recipe_file, '--auto_resume')
         return network
 
     def _usrdu(self, *arguments: Any) -> None:
@@ -234,6 +244,18 @@ class Cell:
             log.write(f'$ {" ".join(command)}\n')
             log.flush()
             subprocess.run(command, cwd=self.root, stdout=log, stderr=log, check=True)
+
+
+def changed_recipe(recipe: Path, options: dict[str, Any]) -> str:
+    """Text of a recipe with other options, which are named by their sections, `train:total_iter` for example."""
+    changed = yaml.safe_load(recipe.read_text(encoding='utf-8'))
+    for key, value in options.items():
+        *sections, name = key.split(':')
+        section = changed
+        for each in sections:
+            section = section[each]
+        section[name] = str(value) if isinstance(value, Path) else value
+    return yaml.safe_dump(changed, sort_keys=False)
 
 
 def cells(

@@ -60,6 +60,16 @@ def arguments(tmp_path: Path) -> list[str | Path]:
             'bicubic': {'lr': 'bicubic'},
             'real_esrgan': {'lr': 'real_esrgan'},
             'dsn': {'lr': 'dsn', 'options': {'train:gan_input': 'mean'}},
+            'image_gan': {
+                'lr': 'bicubic',
+                'init': 'bicubic',
+                'image_gan': True,
+                'srn': {
+                    'network_d': {'type': 'UNetDiscriminatorSN_basicsr', 'num_in_ch': 3, 'num_feat': 4},
+                    'train:optim_d': {'type': 'Adam', 'lr': 1e-4},
+                    'train:gan_opt': {'type': 'GANLoss', 'gan_type': 'vanilla', 'loss_weight': 0.1},
+                },
+            },
         },
     }
     (tmp_path / 'grid.yml').write_text(yaml.safe_dump(grid, sort_keys=False))
@@ -97,6 +107,18 @@ def test_study_of_stage_1_on_the_phone(tmp_path: Path, arguments: list):
     np.testing.assert_array_equal(crops[20:148, :128], cv2.imread(str(tmp_path / 'phone' / 'HR' / '070.png')))
     error = run_python(*arguments, '--budget', '2', cwd=tmp_path).stderr
     assert "study' has a study of other sizes. Choose another folder" in error
+
+
+@pytest.mark.slow
+def test_gan_starts_from_the_network_of_another_method(tmp_path: Path, arguments: list):
+    table = check_python(*arguments, '--cameras', 'phone', '--methods', 'image_gan', cwd=tmp_path)
+    assert '| `phone` | `image_gan` | 1 |' in table
+    models = tmp_path / 'study' / 'experiments' / 'phone-image_gan-0-srn' / 'models'
+    assert (models / 'net_d_latest.pth').exists()
+    start = models.parents[1] / 'phone-bicubic-0-srn' / 'models' / 'net_g_latest.pth'
+    log = next(models.parent.glob('train_*.log')).read_text()
+    assert f'Loaded SRVGGNetCompact from {start}.' in log
+    assert 'train_image_gan.py -opt' in (tmp_path / 'study' / 'cells' / 'phone-image_gan-0' / 'log.txt').read_text()
 
 
 def test_simulated_images(tmp_path: Path):

@@ -88,15 +88,19 @@ class GradientGANModel(USRDUBaseModel):
                 output = self.precision.run(self.net_g, lq)
                 losses = self._pixel_losses(output, gt)
                 if self.discriminator_step is not None:
-                    fake = gradient_image(output)
+                    fake = self.discriminator_input(output)
                     losses['l_g_gan'] = self.discriminator_step.generator_loss(fake)
                     fakes.append(fake.detach())
                 self.optimizer_steps[0].backward(*losses.values())
             logs.append(losses)
         self.optimizer_steps[0].step()
         if self.discriminator_step is not None:
-            logs += self.discriminator_step.step([gradient_image(gt) for gt in gts], fakes, fake_first=False)
+            logs += self.discriminator_step.step([self.discriminator_input(gt) for gt in gts], fakes, fake_first=False)
         self.end_step(logs, current_iter)
+
+    def discriminator_input(self, image: Tensor) -> Tensor:
+        """Images as the discriminator sees them, `(N, 3, H, W)`: their gradients (section 3.3 of the paper)."""
+        return gradient_image(image)
 
     def _pixel_losses(self, output: Tensor, gt: Tensor) -> dict[str, Tensor]:
         losses = {}
