@@ -1,12 +1,15 @@
-"""Validation history and removal of old checkpoints."""
+"""Validation history, schedule of a resumed training, and removal of old checkpoints."""
 
 import json
 import math
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+import torch
+from basicsr.models.lr_scheduler import CosineAnnealingRestartLR
 
-from usrdu_basicsr.models.checkpoints import remove_old_checkpoints
+from usrdu_basicsr.models.checkpoints import load_training_state, remove_old_checkpoints
 from usrdu_basicsr.models.validation import ValidationHistory
 
 PSNR = {'psnr': {'type': 'calculate_psnr'}}
@@ -53,6 +56,24 @@ def test_history_is_resumed(tmp_path: Path):
     resumed.add(10, 'first', {'psnr': 4.0})
     assert [record['iter'] for record in resumed.records] == [5, 5, 10, 10]
     assert resumed.best([5, 10], PSNR) == 10 and len(path.read_text().splitlines()) == 4
+
+
+def test_resumed_training_follows_the_schedule_of_its_options():
+    def model(period: int, steps: int) -> SimpleNamespace:
+        optimizer = torch.optim.Adam([torch.nn.Parameter(torch.ones(1))], 1e-3)
+        scheduler = CosineAnnealingRestartLR(optimizer, [period], eta_min=1e-5)
+        for _ in range(steps):
+            optimizer.step()
+            scheduler.step()
+        return SimpleNamespace(optimizers=[optimizer], schedulers=[scheduler], optimizer_steps=[])
+
+    short, longer, expected = model(10, 10), model(40, 0), model(40, 11)
+    state = {name: [each.state_dict() for each in getattr(short, name)] for name in ('optimizers', 'schedulers')}
+    load_training_state(longer, state)
+    longer.optimizers[0].step()
+    longer.schedulers[0].step()
+    assert longer.schedulers[0].last_epoch == 11
+    assert longer.optimizers[0].param_groups[0]['lr'] == expected.optimizers[0].param_groups[0]['lr'] > 8e-4
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,8 @@ from torch import Tensor, nn
 from usrdu_basicsr.utils.checkpoint import training_states, write_checkpoint
 from usrdu_basicsr.utils.errors import InputError
 
+SCHEDULER_PROGRESS = ('last_epoch', '_step_count', '_last_lr', 'base_lrs')  # attributes that are resumed
+
 
 def save_checkpoint(model: Any, epoch: int, current_iter: int) -> None:
     """Write `models/net_*_ITERATION.pth` and `training_states/ITERATION.state` of a `USRDUBaseModel`.
@@ -50,6 +52,8 @@ def _weights(net: nn.Module) -> dict[str, Tensor]:
 def load_training_state(model: Any, state: Mapping[str, Any]) -> None:
     """Load a training state, which may be of another device, precision, implementation of Adam or memory format.
 
+    The learning rate follows the schedule of the options from the iteration of the state on.
+
     Raises:
         InputError: If one of state and run has a discriminator and the other has none.
     """
@@ -67,7 +71,8 @@ def load_training_state(model: Any, state: Mapping[str, Any]) -> None:
                 if isinstance(value, Tensor) and value.shape == parameter.shape:  # fused updates require its format
                     values[name] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
     for scheduler, saved in zip(model.schedulers, state['schedulers'], strict=True):
-        scheduler.load_state_dict(saved)
+        # Its other attributes are options, such as milestones, which may have been changed
+        scheduler.load_state_dict({name: saved[name] for name in SCHEDULER_PROGRESS if name in saved})
     for optimizer_step, saved in zip(model.optimizer_steps, state.get('optimizer_steps', []), strict=False):
         optimizer_step.load_state_dict(saved)
 
