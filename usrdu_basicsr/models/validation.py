@@ -120,14 +120,19 @@ class ValidationHistory:
         self.path = path
         self.records: list[dict[str, Any]] = []
 
-    def resume_from(self, iteration: int) -> None:
-        """Read the validations up to an iteration and remove later ones, which the resumed run repeats."""
+    def read(self) -> None:
+        """Read the validations of the file; invalid lines are omitted."""
         self.records = []
         for line in self.path.read_text().splitlines() if self.path.is_file() else []:
-            with suppress(ValueError, TypeError, KeyError, AttributeError):  # an invalid line is removed
+            with suppress(ValueError, TypeError, AttributeError):
                 record = json.loads(line)
-                if record['iter'] <= iteration and record.keys() >= {'dataset', 'metrics'}:
+                if isinstance(record.get('iter'), int) and record.keys() >= {'dataset', 'metrics'}:
                     self.records.append(record)
+
+    def resume_from(self, iteration: int) -> None:
+        """Read the validations up to an iteration and remove later ones, which the resumed run repeats."""
+        self.read()
+        self.records = [record for record in self.records if record['iter'] <= iteration]
         self._write()
 
     def add(self, iteration: int, dataset: str, metrics: Mapping[str, float]) -> None:

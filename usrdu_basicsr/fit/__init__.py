@@ -1,0 +1,1 @@
+"""Two folders in, a network out: the whole workflow of `usrdu fit`."""

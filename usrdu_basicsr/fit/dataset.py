@@ -1,0 +1,129 @@
+"""Write the images of a run: sub-images to train on, camera images, validation and held-back crops."""
+
+import json
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from itertools import product
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from usrdu_basicsr.fit.selection import Selection
+from usrdu_basicsr.storage.source import evenly_spaced
+from usrdu_basicsr.utils.errors import InputError
+from usrdu_basicsr.utils.files import atomic_dir, read_bytes
+from usrdu_basicsr.utils.images import centre_crop, encode_png, read_image, to_8bit
+
+Task = Callable[[], None]
+MARK = 'dataset.json'
+SUB_IMAGE = 256  # side, HR pixels
+SUB_IMAGES = 1000  # at most; they are as many patches as minutes of training need
+CAMERA_IMAGES = 200  # at most, as many as `usrdu camera` measures
+VALIDATION_SIDE = 384  # HR pixels
+HELD_BACK_SIDE = 192  # LR pixels
+
+
+def write_dataset(selection: Selection, folder: Path, scale: int) -> list[str]:
+    """Write `HR`, `LR`, `validation/HR`, `validation/LR` (of given pairs) and `held_back` atomically.
+
+    Args:
+        selection: Images.
+        folder: Output folder.
+        scale: Upscaling factor; sides of HR images are multiples of it.
+
+    Returns:
+        Sentences on images that could not be read.
+
+    Raises:
+        InputError: If the images of a kind cannot be read.
+    """
+    hr = [selection.hr[index] for index in evenly_spaced(selection.hr, SUB_IMAGES)]
+    lr = [selection.lr[index] for index in evenly_spaced(selection.lr, CAMERA_IMAGES)]
+    per_image = max(1, SUB_IMAGES // len(hr))
+    notes: list[str] = []
+    with atomic_dir(folder, MARK, overwrite=True) as output:
+        centre = partial(_write_centre, output / 'validation' / 'HR', side=VALIDATION_SIDE, multiple=scale)
+        validation: list[Task] = [partial(centre, path) for path in selection.val_hr]
+        if selection.val_lr:
+            pairs = zip(selection.val_hr, selection.val_lr, strict=True)
+            validation = [partial(_write_pair, output / 'validation', *paths, scale) for paths in pairs]
+        held_back = partial(_write_centre, output / 'held_back', side=HELD_BACK_SIDE)
+        tasks: dict[str, list[Task]] = {
+            'HR': [partial(_write_sub_images, output / 'HR', path, per_image, scale) for path in hr],
+            'LR': [partial(_copy, output / 'LR', path) for path in lr],
+            'held-back LR': [partial(held_back, path) for path in selection.held_back],
+            'validation': validation,
+        }
+        written = {}
+        with ThreadPoolExecutor() as threads:
+            for kind, kind_tasks in tasks.items():
+                errors = list(filter(None, threads.map(_error_of, kind_tasks)))
+                notes += [f'Skipped a {kind} image: {error}' for error in errors]
+                written[kind] = len(kind_tasks) - len(errors)
+                if not written[kind]:
+                    raise InputError(f'no {kind} image can be decoded: {errors[0]}')
+        (output / MARK).write_text(json.dumps({'images': written, 'scale': scale}))
+    return notes
+
+
+def _error_of(task: Task) -> InputError | None:
+    try:
+        task()
+    except InputError as error:
+        return error
+    return None
+
+
+def _write_sub_images(folder: Path, path: Path, count: int, scale: int) -> None:
+    for number, crop in enumerate(sub_images(to_8bit(read_image(path)), count, scale)):
+        # Training decodes a BMP file sixteen times as fast as a PNG file
+        _write(folder / f'{unique_stem(path)}_{number:03d}.bmp', cv2.imencode('.bmp', crop)[1].tobytes())
+
+
+def _copy(folder: Path, path: Path) -> None:
+    """Copy a file, because its JPEG settings are measured."""
+    read_image(path)
+    _write(folder / path.name, read_bytes(path))
+
+
+def _write_centre(folder: Path, path: Path, side: int, multiple: int = 1) -> None:
+    image = to_8bit(read_image(path))
+    height, width = (length // multiple * multiple for length in image.shape[:2])
+    _write(folder / f'{unique_stem(path)}.png', encode_png(centre_crop(image[:height, :width], side), path.name))
+
+
+def _write_pair(folder: Path, hr_path: Path, lr_path: Path, scale: int) -> None:
+    hr, lr = to_8bit(read_image(hr_path)), to_8bit(read_image(lr_path))
+    side = VALIDATION_SIDE // scale
+    top, left = (max(length - side, 0) // 2 for length in lr.shape[:2])
+    for kind, image, factor in (('LR', lr, 1), ('HR', hr, scale)):
+        rows, columns = (slice(factor * start, factor * (start + side)) for start in (top, left))
+        _write(folder / kind / f'{unique_stem(hr_path)}.png', encode_png(image[rows, columns], hr_path.name))
+
+
+def _write(path: Path, content: bytes) -> None:
+    """Write a file of the folder that is renamed once it is complete."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)
+
+
+def sub_images(image: np.ndarray, count: int, scale: int) -> list[np.ndarray]:
+    """Up to `count` evenly spaced sub-images of a grid, with sides that are multiples of the scale.
+
+    Args:
+        image: `(H, W, 3)`.
+        count: Number of sub-images, at most.
+        scale: Divisor of their sides.
+    """
+    sides = [min(SUB_IMAGE, length // scale * scale) for length in image.shape[:2]]
+    starts = (range(0, length - side + 1, side) for length, side in zip(image.shape[:2], sides, strict=True))
+    corners = list(product(*starts))
+    chosen = [corners[index] for index in evenly_spaced(corners, count)]
+    return [image[top : top + sides[0], left : left + sides[1]] for top, left in chosen]
+
+
+def unique_stem(path: Path) -> str:
+    """Stem that differs for files of one folder, also for `a.png` and `a.jpg`."""
+    return path.name.replace('.', '_')

@@ -1,0 +1,90 @@
+"""Plan of a run: what it will do, and how long each step takes."""
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+
+from usrdu_basicsr.fit.dataset import CAMERA_IMAGES, SUB_IMAGES
+from usrdu_basicsr.fit.network import BATCH, GT_SIZE, Network, Step
+from usrdu_basicsr.fit.options_files import Schedule
+from usrdu_basicsr.fit.request import Request, duration
+from usrdu_basicsr.fit.selection import Selection
+from usrdu_basicsr.utils.errors import InputError
+
+# Seconds on one core of an AMD EPYC, which the training's share of the time adapts to
+CAMERA_SECONDS = 8.0, 0.08  # of `usrdu camera`, and of each image that it measures
+GENERATE_SECONDS = 4.0, 0.015  # of `usrdu generate`, and of each sub-image
+FINISH_SECONDS = 20.0  # of upscaling, export and report
+OVERHEAD = 2.0  # of loading, sampling, losses and averaging, relative to a step of the network
+STAGE_1_SHARE = 0.4  # of the time of training, with preset published
+MIN_ITERATIONS = 100
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Settings and expected times of a run.
+
+    Attributes:
+        request: Arguments.
+        selection: Images.
+        network: SR network.
+        step: Training step as measured.
+        device: Device of training.
+        seconds: Expected time of each step.
+    """
+
+    request: Request
+    selection: Selection
+    network: Network
+    step: Step
+    device: torch.device
+    seconds: dict[str, float]
+
+    @property
+    def iteration_seconds(self) -> float:
+        """Expected time of an iteration of stage 2."""
+        return OVERHEAD * self.step.seconds
+
+    def rows(self) -> Iterator[tuple[str, str]]:
+        """Rows of the table that is printed before the run starts."""
+        images, scale = self.selection, self.request.scale
+        pairs = f'{len(images.val_hr)} pairs' if images.val_lr else f'{len(images.val_hr)} HR images'
+        yield (
+            'images',
+            f'{len(images.hr)} HR, {len(images.lr)} LR, validation on {pairs}, {len(images.held_back)} LR held back',
+        )
+        yield 'scale', str(scale)
+        place = torch.cuda.get_device_name(self.device) if self.device.type == 'cuda' else f'{os.cpu_count()} CPU cores'
+        yield 'device', f'{place}, {self.step.precision}'
+        size = f'{BATCH} patches of {GT_SIZE[scale]} HR pixels'
+        if self.step.accum_iter > 1:
+            size += f' in {self.step.accum_iter} micro-batches'
+        yield 'network', f'{self.network.options["type"]}, learning rate {self.network.learning_rate:g}, {size}'
+        iterations = Schedule.of(self.seconds['training'] / self.iteration_seconds).total_iter
+        yield 'iterations', f'about {iterations:,} of {self.iteration_seconds:.2g} s'
+        yield 'time', ', '.join(f'{step} {duration(seconds)}' for step, seconds in self.seconds.items())
+        yield 'all', duration(sum(self.seconds.values()))
+
+
+def make_plan(request: Request, selection: Selection, network: Network, step: Step, device: torch.device) -> Plan:
+    """Plan the time of a run.
+
+    Raises:
+        InputError: If the promised time is too short for a training.
+    """
+    measured = min(CAMERA_IMAGES, len(selection.lr)) + min(CAMERA_IMAGES, SUB_IMAGES)
+    seconds = {
+        'camera': CAMERA_SECONDS[0] + CAMERA_SECONDS[1] * measured,
+        'generation': GENERATE_SECONDS[0] + GENERATE_SECONDS[1] * SUB_IMAGES,
+    }
+    left = request.seconds - sum(seconds.values()) - FINISH_SECONDS
+    needed = MIN_ITERATIONS * OVERHEAD * step.seconds
+    if left < needed:
+        least = duration(request.seconds - left + needed)
+        raise InputError(f'--time: got {duration(request.seconds)}, expected at least {least} on this machine')
+    if request.preset == 'published':
+        seconds['stage 1'] = STAGE_1_SHARE * left
+        left -= seconds['stage 1']
+    return Plan(request, selection, network, step, device, seconds | {'training': left, 'results': FINISH_SECONDS})

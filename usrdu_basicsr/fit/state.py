@@ -1,0 +1,74 @@
+"""State of a run in its folder: finished steps, their inputs, and the time that was spent."""
+
+import hashlib
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from usrdu_basicsr.utils.errors import InputError
+from usrdu_basicsr.utils.files import output_folder, write_text
+
+STATE = 'fit.json'
+
+
+class RunState:
+    """`fit.json` of a run.
+
+    Args:
+        folder: Folder of the run, which need not exist.
+
+    Raises:
+        InputError: If the folder has other files but no `fit.json`, or that is corrupt.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = output_folder(folder)
+        self.path = folder / STATE
+        self.keys: dict[str, str] = {}
+        self.seconds: dict[str, float] = {}
+        self.notes: list[str] = []
+        if self.path.is_file():
+            try:
+                content = json.loads(self.path.read_text(encoding='utf-8'))
+                self.keys, self.seconds, self.notes = (content[name] for name in ('keys', 'seconds', 'notes'))
+            except (ValueError, KeyError, TypeError) as error:
+                raise InputError(f"'{self.path}' is corrupt. Remove the folder, or choose another one") from error
+        elif folder.is_dir() and any(folder.iterdir()):
+            raise InputError(f"-o: '{folder}' has files, but is no run of usrdu fit. Choose another folder")
+
+    def is_finished(self, step: str, key: str) -> bool:
+        """Whether a step was finished with these inputs and settings."""
+        return self.keys.get(step) == key
+
+    def start(self, step: str, key: str, clean: Callable[[], object]) -> None:
+        """Record that a step runs. Results with other inputs are removed first, and those of a killed step are kept."""
+        if self.keys.get(step) not in (None, _started(key)):
+            clean()
+            self.seconds.pop(step, None)
+        self.keys[step] = _started(key)
+        self.write()
+
+    def finish(self, step: str, key: str) -> None:
+        """Record that a step is finished."""
+        self.keys[step] = key
+        self.write()
+
+    def spend(self, step: str, seconds: float) -> None:
+        """Add time to a step."""
+        self.seconds[step] = self.seconds.get(step, 0) + seconds
+        self.write()
+
+    def write(self) -> None:
+        """Write the file atomically; a WriteError if that fails."""
+        content = {'keys': self.keys, 'seconds': self.seconds, 'notes': self.notes}
+        write_text(self.path, json.dumps(content, indent=2) + '\n')
+
+
+def key_of(*values: Any) -> str:
+    """Key of inputs and settings, JSON values: equal for equal ones."""
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _started(key: str) -> str:
+    return f'{key} started'

@@ -1,0 +1,177 @@
+"""A training within a time: it is planned again if its speed changes, and stopped if validation does not improve."""
+
+import re
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from usrdu_basicsr.fit.command import Command, Progress
+from usrdu_basicsr.fit.options_files import Schedule
+from usrdu_basicsr.fit.request import duration
+from usrdu_basicsr.models.validation import ValidationHistory
+from usrdu_basicsr.utils.checkpoint import training_states
+from usrdu_basicsr.utils.errors import InputError
+
+ITERATION = re.compile(r'\[epoch:.*iter:\s*([\d,]+)')  # of BasicSR's log lines
+LOSS = re.compile(r'l_g_pix: ([\d.e+-]+)')
+RESTART_SECONDS = 8.0  # until a restarted training is at its first iteration
+MEASURED_SECONDS = 8.0  # of iterations, before their speed is known
+WINDOW = 60.0  # seconds over which the speed is averaged
+TOLERANCE = 0.03  # of the promised time, before a training is planned again
+PATIENCE = 5  # validations without a gain of `MIN_GAIN`
+MIN_GAIN = 0.005  # dB
+MIN_ITERATIONS = 10
+OUT_OF_MEMORY = 'out of memory'
+KILLED = -9
+METRIC = {'psnr': {'type': 'calculate_psnr'}}
+
+
+@dataclass
+class Budget:
+    """Time of a training.
+
+    Attributes:
+        deadline: Time of `time.monotonic` at which it should end.
+        promised: Time of the whole run in seconds.
+        iteration_seconds: Expected time of an iteration; it is replaced by the measured one.
+    """
+
+    deadline: float
+    promised: float
+    iteration_seconds: float
+
+    def schedule(self, done: int, start_seconds: float = RESTART_SECONDS) -> Schedule:
+        """Schedule of a training that starts now, with so many iterations done."""
+        left = max(self.deadline - time.monotonic() - start_seconds, 0)
+        return Schedule.of(max(done + left / self.iteration_seconds, MIN_ITERATIONS))
+
+    @property
+    def tolerance(self) -> float:
+        """Seconds by which the end may differ."""
+        return max(TOLERANCE * self.promised, RESTART_SECONDS)
+
+
+class Training:
+    """Training of an options file in the folder of a run, which `usrdu train` resumes.
+
+    Args:
+        folder: Folder of the run.
+        stage: Name of the experiment, `dsn` or `srn`.
+        write_options: Function that writes the options file for a schedule and a factor of `accum_iter`.
+        budget: Its time.
+        progress: Lines for the user.
+        on_line: Function that is called often.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        stage: str,
+        write_options: Callable[[Schedule, int], None],
+        budget: Budget,
+        progress: Progress,
+        on_line: Callable[[], None],
+    ) -> None:
+        self.folder, self.stage, self.write_options = folder, stage, write_options
+        self.budget, self.progress, self.on_line = budget, progress, on_line
+        self.experiment = folder / 'experiments' / stage
+        self.loss = ''
+        self.speed: list[tuple[float, int]] = []  # time and iteration of the log lines since the start
+
+    @property
+    def iteration(self) -> int:
+        """Iteration of the newest checkpoint, 0 if there is none."""
+        states = training_states(self.experiment / 'training_states')
+        return int(Path(states[0]).stem) if states else 0
+
+    def run(self, run_command: Callable[[list[Any]], Command]) -> None:
+        """Train until the time is over; an InputError if the training fails."""
+        parts, schedule = 1, self.budget.schedule(self.iteration)
+        while True:
+            if 0 < schedule.total_iter <= self.iteration:
+                return
+            self.write_options(schedule, parts)
+            with run_command(['train', '-opt', f'options/train_{self.stage}.yml', '--auto_resume']) as command:
+                planned = self._watch(command, schedule)
+            if planned is not None:
+                self.progress.line(
+                    f'Planned again: {planned.total_iter:,} instead of {schedule.total_iter:,} iterations, because one'
+                    f' takes {self.budget.iteration_seconds:.2g} s'
+                )
+                schedule = planned
+            elif command.is_stopped or command.process.returncode == 0:
+                return
+            elif self._is_out_of_memory(command):
+                parts *= 2
+                self.progress.line(f'Out of memory: halved the micro-batches (accum_iter times {parts})')
+            else:
+                raise InputError(
+                    f'{command.text}: ended with status {command.process.returncode}: {command.tail[-1:] or [""]}'
+                )
+
+    def _watch(self, command: Command, schedule: Schedule) -> Schedule | None:
+        """Follow a training; the new schedule if it was stopped in order to change it."""
+        self.speed, planned = [], None
+        for line in command.lines():
+            self.on_line()
+            if found := ITERATION.search(line):
+                self.speed.append((time.monotonic(), int(found[1].replace(',', ''))))
+                self.loss = loss[1] if (loss := LOSS.search(line)) else self.loss
+            if '# psnr' in line and not command.is_stopped and self._is_patience_over():
+                self.progress.line(f'Stopped: the validation has not improved {PATIENCE} times')
+                command.stop()
+            if time.monotonic() > self.budget.deadline + self.budget.tolerance:
+                command.stop()
+            if found and not command.is_stopped and self._is_off(schedule):
+                planned = self.budget.schedule(self.speed[-1][1])
+                command.stop()
+            if self.speed:
+                self.progress.live(self._status(schedule))
+        return planned
+
+    def _is_off(self, schedule: Schedule) -> bool:
+        """Whether the training would end too early or too late, and whether a new schedule changes that."""
+        now, iteration = self.speed[-1]
+        start, first = next(each for each in self.speed if each[0] >= now - WINDOW)
+        if now - start < MEASURED_SECONDS:
+            return False
+        self.budget.iteration_seconds = (now - start) / (iteration - first)
+        left = self.budget.deadline - now
+        late = (schedule.total_iter - iteration) * self.budget.iteration_seconds - left
+        return abs(late) > self.budget.tolerance and left > 2 * RESTART_SECONDS
+
+    def _is_patience_over(self) -> bool:
+        values = [value for _, value in validations(self.experiment)]
+        return len(values) > PATIENCE and max(values[-PATIENCE:]) < max(values[:-PATIENCE]) + MIN_GAIN
+
+    def _status(self, schedule: Schedule) -> str:
+        iteration = self.speed[-1][1]
+        left = (schedule.total_iter - iteration) * self.budget.iteration_seconds
+        values = validations(self.experiment)
+        validation = f', PSNR {values[-1][1]:.2f} dB' if values else ''
+        whole = f'iteration {iteration:,} of {schedule.total_iter:,}'
+        return f'training {self.stage}: {whole}, {duration(left)} left, loss {self.loss}{validation}'
+
+    @staticmethod
+    def _is_out_of_memory(command: Command) -> bool:
+        return command.process.returncode == KILLED or any(OUT_OF_MEMORY in line.lower() for line in command.tail)
+
+
+def validations(experiment: Path) -> list[tuple[int, float]]:
+    """Iterations and PSNR of the validations of an experiment."""
+    return [(r['iter'], r['metrics']['psnr']) for r in _history(experiment).records if 'psnr' in r['metrics']]
+
+
+def best_checkpoint(experiment: Path) -> Path | None:
+    """Network of the best validation whose checkpoint exists, otherwise the newest one."""
+    models = {int(path.stem.split('_')[-1]): path for path in experiment.glob('models/net_g_[0-9]*.pth')}
+    best = _history(experiment).best(models, METRIC) or max(models, default=None)
+    return None if best is None else models[best]
+
+
+def _history(experiment: Path) -> ValidationHistory:
+    history = ValidationHistory(experiment / 'validation.jsonl')
+    history.read()
+    return history
