@@ -3,8 +3,9 @@
 import shutil
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from usrdu_basicsr.fit.command import Command, Progress
@@ -17,6 +18,15 @@ from usrdu_basicsr.fit.request import Request, duration
 from usrdu_basicsr.fit.selection import Selection, select_images
 from usrdu_basicsr.fit.state import RunState, key_of
 from usrdu_basicsr.fit.training import Budget, Training, best_checkpoint
+from usrdu_basicsr.report.run_folder import (
+    CAMERA,
+    HELD_BACK,
+    MODEL,
+    REPORT,
+    UPSCALED_HELD_BACK,
+    UPSCALED_VALIDATION,
+    VALIDATION_LR,
+)
 from usrdu_basicsr.utils.device import pick_device
 from usrdu_basicsr.utils.errors import InputError
 from usrdu_basicsr.utils.files import write_bytes
@@ -24,8 +34,6 @@ from usrdu_basicsr.utils.images import list_images
 from usrdu_basicsr.utils.result_records import file_identity
 from usrdu_basicsr.version import __version__
 
-MODEL, REPORT = 'model.pth', 'report.html'
-CAMERA = 'camera/net_g_camera.pth'
 BEAT_SECONDS = 5.0
 STAGE_1_SECONDS = 0.25  # of an iteration on one core of an AMD EPYC, until it is measured
 
@@ -86,7 +94,7 @@ class Fit:
         self.plan = make_plan(self.request, selection, network, step, self.device)
         self._announce(self.plan)
         self.folder.mkdir(parents=True, exist_ok=True)
-        self.state.notes = selection.notes
+        self.state.notes, self.state.settings = selection.notes, _settings(self.request)
         for step_of_run in todo:
             self._run_step(step_of_run, keys[step_of_run.name])
         spent = sum(self.state.seconds.values())
@@ -192,8 +200,10 @@ class Fit:
     def _results(self) -> None:
         network = ('--model_path', MODEL, '-opt', 'options/train_srn.yml')
         device = ('--device', self.device)
-        self._command('upscale', '-i', 'data/held_back', 'data/validation/LR', '-o', 'upscaled', *network, *device)
+        for images, output in ((HELD_BACK, UPSCALED_HELD_BACK), (VALIDATION_LR, UPSCALED_VALIDATION)):
+            self._command('upscale', '-i', images, '-o', output, *network, *device)
         self._command('export', *network, '-o', 'export', '--format', 'safetensors', '--overwrite')
+        self._command('report', '.')
 
     @property
     def _plan(self) -> Plan:
@@ -227,3 +237,8 @@ class Fit:
         if command.process.returncode:
             log = self.folder / 'log.txt'
             raise InputError(f"{command.text}: ended with status {command.process.returncode}. See '{log}'")
+
+
+def _settings(request: Request) -> dict[str, Any]:
+    """Arguments as JSON values."""
+    return {name: str(value) if isinstance(value, Path) else value for name, value in asdict(request).items()}

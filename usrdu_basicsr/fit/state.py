@@ -6,10 +6,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from usrdu_basicsr.report.run_folder import STATE, read_state
 from usrdu_basicsr.utils.errors import InputError
 from usrdu_basicsr.utils.files import output_folder, write_text
-
-STATE = 'fit.json'
 
 
 class RunState:
@@ -28,12 +27,10 @@ class RunState:
         self.keys: dict[str, str] = {}
         self.seconds: dict[str, float] = {}
         self.notes: list[str] = []
+        self.settings: dict[str, Any] = {}
         if self.path.is_file():
-            try:
-                content = json.loads(self.path.read_text(encoding='utf-8'))
-                self.keys, self.seconds, self.notes = (content[name] for name in ('keys', 'seconds', 'notes'))
-            except (ValueError, KeyError, TypeError) as error:
-                raise InputError(f"'{self.path}' is corrupt. Remove the folder, or choose another one") from error
+            state = read_state(folder)
+            self.keys, self.seconds, self.notes, self.settings = state.values()
         elif folder.is_dir() and any(folder.iterdir()):
             raise InputError(f"-o: '{folder}' has files, but is no run of usrdu fit. Choose another folder")
 
@@ -61,7 +58,7 @@ class RunState:
 
     def write(self) -> None:
         """Write the file atomically; a WriteError if that fails."""
-        content = {'keys': self.keys, 'seconds': self.seconds, 'notes': self.notes}
+        content = {name: getattr(self, name) for name in ('keys', 'seconds', 'notes', 'settings')}
         write_text(self.path, json.dumps(content, indent=2) + '\n')
 
 

@@ -1,0 +1,1 @@
+"""Report and model card of a run of `usrdu fit`."""

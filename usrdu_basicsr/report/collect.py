@@ -1,0 +1,161 @@
+"""Gather the results of a run for its report."""
+
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import yaml
+from basicsr.metrics import calculate_psnr, calculate_ssim
+
+from usrdu_basicsr.degradation.fidelity import Fidelity
+from usrdu_basicsr.inference.audit import audit
+from usrdu_basicsr.models.validation import ValidationHistory
+from usrdu_basicsr.report import run_folder as names
+from usrdu_basicsr.utils.errors import not_found
+from usrdu_basicsr.utils.files import file_sha256
+from usrdu_basicsr.utils.images import list_images, read_image, to_8bit
+
+AUDITED = 100  # images
+RESAMPLINGS = 2000  # of the bootstrap
+LOSS = re.compile(r'\[epoch:.*iter:\s*([\d,]+).*l_g_pix: ([\d.e+-]+)')  # in BasicSR's log lines
+METRICS = {'PSNR, dB': calculate_psnr, 'SSIM': calculate_ssim}
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Metric of the network and of bicubic upscaling on the validation images.
+
+    Attributes:
+        network: Mean of the network.
+        bicubic: Mean of bicubic upscaling.
+        low: Lower end of the 95 % interval of the mean difference, by the bootstrap over images.
+        high: Its upper end.
+        images: Number of images.
+    """
+
+    network: float
+    bicubic: float
+    low: float
+    high: float
+    images: int
+
+    @property
+    def gain(self) -> float:
+        """Mean difference."""
+        return self.network - self.bicubic
+
+
+@dataclass(frozen=True)
+class RunResults:
+    """What a report shows.
+
+    Attributes:
+        folder: Folder of the run.
+        settings: Arguments of `usrdu fit`.
+        options: Options of stage 2.
+        seconds: Time of each step.
+        notes: Sentences on the images.
+        metrics: Comparison by the name of the metric.
+        has_pairs: Whether the user gave validation pairs.
+        fidelity: Comparison of generated and real LR images.
+        camera_warnings: Sentences of `usrdu camera`.
+        iterations: Iterations of stage 2.
+        losses: Pixel loss by iteration.
+        validations: PSNR by iteration.
+        pictures: Bicubic upscaling and result of each held-back image, `(H, W, 3)` uint8, BGR.
+        model_sha256: Hash of `model.pth`.
+    """
+
+    folder: Path
+    settings: dict[str, Any]
+    options: dict[str, Any]
+    seconds: dict[str, float]
+    notes: list[str]
+    metrics: dict[str, Comparison]
+    has_pairs: bool
+    fidelity: Fidelity
+    camera_warnings: list[str]
+    iterations: int
+    losses: dict[int, float]
+    validations: dict[int, float]
+    pictures: dict[str, tuple[np.ndarray, np.ndarray]]
+    model_sha256: str
+
+
+def collect(folder: Path) -> RunResults:
+    """Gather the results of a run, whose images have been upscaled.
+
+    Raises:
+        InputNotFoundError: If the folder is no run, or lacks a result.
+        InputError: If a file is corrupt.
+    """
+    state = names.read_state(folder)
+    for name in (names.MODEL, names.UPSCALED_VALIDATION, names.GENERATED):
+        if not (folder / name).exists():
+            raise not_found(f"'{folder / name}': the run is not finished. Run usrdu fit again; it")
+    losses = _losses(folder / names.EXPERIMENT_SRN)
+    history = ValidationHistory(folder / names.EXPERIMENT_SRN / 'validation.jsonl')
+    history.read()
+    validations = {r['iter']: r['metrics']['psnr'] for r in history.records if 'psnr' in r['metrics']}
+    held_back = list_images(folder / names.HELD_BACK)
+    scale = state['settings']['scale']
+    return RunResults(
+        folder=folder,
+        settings=state['settings'],
+        options=yaml.safe_load((folder / names.SRN_OPTIONS).read_text(encoding='utf-8')),
+        seconds=state['seconds'],
+        notes=state['notes'],
+        metrics=_metrics(folder, scale),
+        has_pairs=state['settings']['val_hr'] is not None,
+        fidelity=audit(folder / names.LR, folder / names.GENERATED, folder / names.HR, AUDITED),
+        camera_warnings=json.loads((folder / 'camera' / 'camera.json').read_text(encoding='utf-8'))['warnings'],
+        iterations=max([*validations, *losses], default=0),
+        losses=losses,
+        validations=validations,
+        pictures={path.stem: _pair(path, folder / names.UPSCALED_HELD_BACK, scale) for path in held_back},
+        model_sha256=file_sha256(folder / names.MODEL),
+    )
+
+
+def bootstrap_interval(differences: Sequence[float]) -> tuple[float, float]:
+    """95 % interval of a mean by the bootstrap."""
+    values = np.array(differences)
+    draws = np.random.default_rng(0).integers(len(values), size=(RESAMPLINGS, len(values)))
+    low, high = np.quantile(values[draws].mean(1), (0.025, 0.975))
+    return float(low), float(high)
+
+
+def _metrics(folder: Path, scale: int) -> dict[str, Comparison]:
+    values: dict[str, list[tuple[float, float]]] = {name: [] for name in METRICS}
+    for path in list_images(folder / names.VALIDATION_HR):
+        hr = to_8bit(read_image(path))
+        bicubic, result = _pair(folder / names.VALIDATION_LR / path.name, folder / names.UPSCALED_VALIDATION, scale)
+        for name, metric in METRICS.items():
+            values[name].append(tuple(float(metric(each, hr, crop_border=scale)) for each in (result, bicubic)))  # type: ignore[arg-type]
+    comparisons = {}
+    for name, pairs in values.items():
+        network, bicubic_mean = np.mean(pairs, 0).tolist()
+        interval = bootstrap_interval([a - b for a, b in pairs])
+        comparisons[name] = Comparison(network, bicubic_mean, *interval, len(pairs))
+    return comparisons
+
+
+def _pair(path: Path, upscaled: Path, scale: int) -> tuple[np.ndarray, np.ndarray]:
+    """Bicubic upscaling of an LR image, and the result of the network."""
+    lr = read_image(path)
+    size = (scale * lr.shape[1], scale * lr.shape[0])
+    return to_8bit(cv2.resize(lr, size, interpolation=cv2.INTER_CUBIC)), to_8bit(read_image(upscaled / path.name))
+
+
+def _losses(experiment: Path) -> dict[int, float]:
+    """Pixel loss by iteration from the logs, of which a resumed training has several."""
+    losses = {}
+    for log in sorted(experiment.glob('train_*.log')):
+        for number, loss in LOSS.findall(log.read_text(encoding='utf-8', errors='replace')):
+            losses[int(number.replace(',', ''))] = float(loss)
+    return dict(sorted(losses.items()))

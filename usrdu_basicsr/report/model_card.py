@@ -1,0 +1,92 @@
+"""Model card, and a description in the format of OpenModelDB, of the exported network of a run."""
+
+import json
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+from usrdu_basicsr.report import run_folder as names
+from usrdu_basicsr.report.collect import RunResults
+from usrdu_basicsr.report.verdict import verdict, warnings
+from usrdu_basicsr.utils.files import file_sha256
+
+ARCHITECTURES = {'SRVGGNetCompact_basicsr': 'compact', 'RRDBNet': 'esrgan', 'SwinIR': 'swinir'}  # of OpenModelDB
+
+
+def model_card(results: RunResults) -> str:
+    """Markdown with the use, training, results and limits of a network."""
+    metrics = [
+        f'| {name} | {values.bicubic:.4g} | {values.network:.4g} | {values.gain:+.3g} ({values.low:+.3g} to'
+        f' {values.high:+.3g}) |'
+        for name, values in results.metrics.items()
+    ]
+    limits = [f'- {warning}' for warning in warnings(results)] or ['- none found']
+    settings = results.settings
+    return '\n'.join(
+        [
+            f'# {results.folder.resolve().name}',
+            '',
+            *verdict(results),
+            '',
+            f'Super-resolution of scale {settings["scale"]} for the camera of `{settings["lr"]}`, trained without pairs'
+            f' by usrdu_basicsr: {results.iterations:,} iterations, network `{results.options["network_g"]["type"]}`.',
+            '',
+            '| metric | bicubic upscaling | network | gain (95 % interval) |',
+            '|---|---|---|---|',
+            *metrics,
+            '',
+            '## Limits',
+            '',
+            *limits,
+            '- It restores images of this camera. Other cameras have other blur and noise.',
+            '',
+            '## Licence',
+            '',
+            'Not stated. It depends on the images, and on the published model that the training started from, if any.',
+            '',
+        ]
+    )
+
+
+def open_model_db(results: RunResults, weights: Path) -> str:
+    """Description of a network in the format of OpenModelDB, JSON; author, licence and URLs are for the user to add.
+
+    See https://github.com/OpenModelDB/open-model-database, src/lib/schema.ts.
+    """
+    train, network = results.options['datasets']['train'], results.options['network_g']
+    content: dict[str, Any] = {
+        'name': results.folder.resolve().name,
+        'author': [],
+        'license': None,
+        'tags': ['photo', 'restoration'],
+        'description': ' '.join(verdict(results)),
+        'date': date.today().isoformat(),
+        'architecture': ARCHITECTURES.get(network['type'], ''),
+        'size': [f'{network[key]}{unit}' for key, unit in (('num_feat', 'nf'), ('num_conv', 'nc')) if key in network]
+        or None,
+        'scale': results.settings['scale'],
+        'inputChannels': 3,
+        'outputChannels': 3,
+        'resources': [
+            {
+                'platform': 'pytorch',
+                'type': 'safetensors',
+                'size': weights.stat().st_size,
+                'sha256': file_sha256(weights),
+                'urls': [],
+            }
+        ],
+        'trainingIterations': results.iterations,
+        'trainingBatchSize': train['batch_size_per_gpu'],
+        'trainingHRSize': train['gt_size'],
+        'trainingOTF': False,
+        'dataset': f'HR images of {Path(results.settings["hr"]).name}, degraded as the camera of'
+        f' {Path(results.settings["lr"]).name}',
+        'images': [],
+    }
+    return json.dumps(content, indent=4) + '\n'
+
+
+def weights_file(folder: Path) -> Path:
+    """Exported weights of a run."""
+    return folder / names.EXPORT / f'{Path(names.MODEL).stem}.safetensors'

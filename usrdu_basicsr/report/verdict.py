@@ -1,0 +1,40 @@
+"""The result of a run in words."""
+
+from collections.abc import Iterator
+
+from usrdu_basicsr.report.collect import RunResults
+
+FEW_ITERATIONS = 500
+LOW_SCORE = 80
+
+
+def verdict(results: RunResults) -> Iterator[str]:
+    """Sentences on the quality of the network, the most important one first."""
+    psnr = results.metrics['PSNR, dB']
+    images = f'{psnr.images} validation images'
+    interval = f'95 % interval {psnr.low:+.2f} to {psnr.high:+.2f}'
+    if psnr.low > 0:
+        yield f'Better than bicubic upscaling by {psnr.gain:.2f} dB PSNR on {images} ({interval}).'
+    elif psnr.high < 0:
+        yield f'Worse than bicubic upscaling by {-psnr.gain:.2f} dB PSNR on {images} ({interval}).'
+    else:
+        yield f'No clear difference from bicubic upscaling in PSNR on {images} ({interval}).'
+    if not results.has_pairs:
+        yield 'Their LR images are those of the measured camera. Pass --val_hr and --val_lr to test real pairs.'
+    score = f'score {results.fidelity.score:.0f} of 100'
+    if results.fidelity.score >= LOW_SCORE:
+        yield f'Generated LR images resemble those of the camera ({score}).'
+    else:
+        yield f'Generated LR images differ from those of the camera ({score}). See the warnings.'
+
+
+def warnings(results: RunResults) -> Iterator[str]:
+    """Sentences on what makes the result unreliable."""
+    yield from results.notes
+    yield from results.camera_warnings
+    yield from results.fidelity.findings()
+    if results.iterations < FEW_ITERATIONS:
+        yield f'Only {results.iterations:,} iterations: a longer --time gives a better network.'
+    values = results.validations
+    if values and values[max(values)] == max(values.values()):
+        yield 'The validation was best at the end: a longer --time may give a better network.'
