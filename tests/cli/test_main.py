@@ -20,9 +20,11 @@ SCRIPTS = {
     'check': 'check_dataset',
     'convert': 'convert_checkpoint',
     'export': 'export',
+    'fit': 'fit',
     'generate': 'generate_lr',
     'kernels': 'estimate_kernels',
     'lmdb': 'create_lmdb',
+    'report': 'report',
     'subimages': 'extract_subimages',
     'upscale': 'inference',
 }

@@ -28,7 +28,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default='compact',
         help='compact, rrdb, swinir, or the file of a published model to start from (default: %(default)s)',
     )
-    parser.add_argument('--device', help='cpu, cuda, cuda:1, ... (default: the GPU if available)')
+    parser.add_argument(
+        '--device', choices=('auto', 'cpu', 'cuda'), default='auto', help='auto: the GPU if available (default: auto)'
+    )
     parser.add_argument('--verbose', action='store_true', help='print the output of each command')
 
 
@@ -52,7 +54,7 @@ def run(args: argparse.Namespace) -> int:
         args.val_lr,
         args.preset,
         args.network,
-        args.device,
+        None if args.device == 'auto' else args.device,
         args.verbose,
     )
     Fit(request, Progress()).run()

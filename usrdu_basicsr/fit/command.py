@@ -8,10 +8,13 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TextIO
 
+from usrdu_basicsr.utils.errors import InputError
+
+TAIL = 20  # lines
 TICK = 0.5  # seconds between two checks of a command that prints nothing
 PLAIN_LINES = 30.0  # seconds between progress lines that are no terminal's
 PR_SET_PDEATHSIG = 1  # of Linux, see prctl(2)
@@ -56,9 +59,13 @@ class Command:
         arguments: Arguments of `usrdu`.
         folder: Folder that it runs in.
         log: File that its output is appended to.
+        echo: Function that gets each line of its output, or None.
     """
 
-    def __init__(self, arguments: list[Any], folder: Path, log: Path) -> None:
+    def __init__(
+        self, arguments: list[Any], folder: Path, log: Path, echo: Callable[[str], None] | None = None
+    ) -> None:
+        self.echo = echo
         self.text = shlex.join(['usrdu', *map(str, arguments)])
         self._log = open(log, 'a', encoding='utf-8')  # noqa: SIM115
         self._log.write(f'$ {self.text}\n')
@@ -104,8 +111,15 @@ class Command:
             if line:
                 self._log.write(f'{line}\n')
                 self._log.flush()
-                self.tail = [*self.tail[-20:], line]
+                self.tail = [*self.tail[-TAIL:], line]
+                if self.echo is not None:
+                    self.echo(line)
             yield line
+
+    def failure(self) -> InputError:
+        """Error of a command that failed, with its last line."""
+        last = self.tail[-1] if self.tail else 'no output'
+        return InputError(f"{self.text}: ended with status {self.process.returncode}: {last}. See '{self._log.name}'")
 
     def _read(self) -> None:
         assert self.process.stdout is not None  # noqa: S101: a pipe

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import torch
 
-from usrdu_basicsr.fit.dataset import CAMERA_IMAGES, SUB_IMAGES
+from usrdu_basicsr.fit.dataset import CAMERA_IMAGES, HELD_BACK_SIDE, SUB_IMAGES, VALIDATION_SIDE
 from usrdu_basicsr.fit.network import BATCH, GT_SIZE, Network, Step
 from usrdu_basicsr.fit.options_files import Schedule
 from usrdu_basicsr.fit.request import Request, duration
@@ -16,7 +16,8 @@ from usrdu_basicsr.utils.errors import InputError
 # Seconds on one core of an AMD EPYC, which the training's share of the time adapts to
 CAMERA_SECONDS = 8.0, 0.08  # of `usrdu camera`, and of each image that it measures
 GENERATE_SECONDS = 4.0, 0.015  # of `usrdu generate`, and of each sub-image
-FINISH_SECONDS = 20.0  # of upscaling, export and report
+FINISH_SECONDS = 20.0  # of upscaling, export and report, and the network's time in addition
+FORWARD_SHARE = 0.5  # of a training step, for upscaling in larger tiles
 OVERHEAD = 2.0  # of loading, sampling, losses and averaging, relative to a step of the network
 STAGE_1_SHARE = 0.4  # of the time of training, with preset published
 MIN_ITERATIONS = 100
@@ -79,7 +80,12 @@ def make_plan(request: Request, selection: Selection, network: Network, step: St
         'camera': CAMERA_SECONDS[0] + CAMERA_SECONDS[1] * measured,
         'generation': GENERATE_SECONDS[0] + GENERATE_SECONDS[1] * SUB_IMAGES,
     }
-    left = request.seconds - sum(seconds.values()) - FINISH_SECONDS
+    pixels = (
+        len(selection.held_back) * HELD_BACK_SIDE**2 + len(selection.val_hr) * (VALIDATION_SIDE // request.scale) ** 2
+    )
+    pixel_seconds = FORWARD_SHARE * step.seconds / (BATCH * (GT_SIZE[request.scale] // request.scale) ** 2)
+    finish = FINISH_SECONDS + pixels * pixel_seconds
+    left = request.seconds - sum(seconds.values()) - finish
     needed = MIN_ITERATIONS * OVERHEAD * step.seconds
     if left < needed:
         least = duration(request.seconds - left + needed)
@@ -87,4 +93,4 @@ def make_plan(request: Request, selection: Selection, network: Network, step: St
     if request.preset == 'published':
         seconds['stage 1'] = STAGE_1_SHARE * left
         left -= seconds['stage 1']
-    return Plan(request, selection, network, step, device, seconds | {'training': left, 'results': FINISH_SECONDS})
+    return Plan(request, selection, network, step, device, seconds | {'training': left, 'results': finish})

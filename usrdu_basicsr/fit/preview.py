@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 
 from usrdu_basicsr.inference.lr_sampler import load_sampler
+from usrdu_basicsr.report import run_folder as names
 from usrdu_basicsr.utils.images import centre_crop, list_images, read_image, to_8bit, write_png
 
 SIDE = 96  # of a crop, LR pixels
@@ -13,19 +14,19 @@ ZOOM = 3
 ROWS = 3
 
 
-def write_validation_lr(checkpoint: Path, validation: Path) -> None:
-    """Write an LR image that a measured camera takes of each HR image, `validation/LR` of `validation/HR`."""
-    sampler = load_sampler(checkpoint, 'cpu')
-    for number, path in enumerate(list_images(validation / 'HR')):
-        write_png(validation / 'LR' / path.name, sampler(read_image(path), seed=number)[0])
+def write_validation_lr(folder: Path) -> None:
+    """Write the LR images that the measured camera of a run takes of its validation images."""
+    sampler = load_sampler(folder / names.CAMERA, 'cpu')
+    for number, path in enumerate(list_images(folder / names.VALIDATION_HR)):
+        write_png(folder / names.VALIDATION_LR / path.name, sampler(read_image(path), seed=number)[0])
 
 
 def write_preview(folder: Path) -> None:
     """Write `previews/camera.png`: generated LR images at the left, images of the camera at the right."""
-    generated, real = (list_images(folder / part) for part in ('data/validation/LR', 'data/LR'))
+    generated, real = (list_images(folder / part) for part in (names.VALIDATION_LR, names.LR))
     rows = [np.hstack([_crop(path) for path in pair]) for pair in zip(generated[:ROWS], real, strict=False)]
     image = cv2.resize(np.vstack(rows), None, fx=ZOOM, fy=ZOOM, interpolation=cv2.INTER_NEAREST)
-    write_png(folder / 'previews' / 'camera.png', image)
+    write_png(folder / names.PREVIEW, image)
 
 
 def _crop(path: Path) -> np.ndarray:

@@ -25,7 +25,7 @@ class Request:
         val_lr: Folder of camera images of the same scenes and names, or None.
         preset: `auto` to measure the camera, or `published` to train stage 1 as the paper does.
         network: One of `NETWORKS`, or the file of a published model.
-        device: `cpu`, `cuda`, `cuda:1`, ..., or None for the GPU if there is one.
+        device: `cpu` or `cuda`, or None for the GPU if there is one.
         verbose: Print the output of the commands.
     """
 

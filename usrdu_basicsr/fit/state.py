@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -38,13 +37,19 @@ class RunState:
         """Whether a step was finished with these inputs and settings."""
         return self.keys.get(step) == key
 
-    def start(self, step: str, key: str, clean: Callable[[], object]) -> None:
-        """Record that a step runs. Results with other inputs are removed first, and those of a killed step are kept."""
-        if self.keys.get(step) not in (None, _started(key)):
-            clean()
+    def start(self, step: str, key: str) -> bool:
+        """Record that a step runs.
+
+        Returns:
+            Whether the results of an earlier run have other inputs, so that they have to be removed. Those of a killed
+            run with the same inputs are kept.
+        """
+        is_stale = self.keys.get(step) not in (None, _started(key))
+        if is_stale:
             self.seconds.pop(step, None)
         self.keys[step] = _started(key)
         self.write()
+        return is_stale
 
     def finish(self, step: str, key: str) -> None:
         """Record that a step is finished."""

@@ -8,18 +8,18 @@ from pathlib import Path
 from typing import Any
 
 from usrdu_basicsr.fit.command import Command, Progress
+from usrdu_basicsr.fit.network import BATCH
 from usrdu_basicsr.fit.options_files import Schedule
 from usrdu_basicsr.fit.request import duration
 from usrdu_basicsr.models.validation import ValidationHistory
 from usrdu_basicsr.utils.checkpoint import training_states
-from usrdu_basicsr.utils.errors import InputError
 
 ITERATION = re.compile(r'\[epoch:.*iter:\s*([\d,]+)')  # of BasicSR's log lines
 LOSS = re.compile(r'l_g_pix: ([\d.e+-]+)')
 RESTART_SECONDS = 8.0  # until a restarted training is at its first iteration
 MEASURED_SECONDS = 8.0  # of iterations, before their speed is known
 WINDOW = 60.0  # seconds over which the speed is averaged
-TOLERANCE = 0.03  # of the promised time, before a training is planned again
+LATE, EARLY = 0.03, 0.08  # of the promised time, by which the end may differ
 PATIENCE = 5  # validations without a gain of `MIN_GAIN`
 MIN_GAIN = 0.005  # dB
 MIN_ITERATIONS = 10
@@ -35,11 +35,13 @@ class Budget:
     Attributes:
         deadline: Time of `time.monotonic` at which it should end.
         promised: Time of the whole run in seconds.
+        afterwards: Expected time of the steps that follow.
         iteration_seconds: Expected time of an iteration; it is replaced by the measured one.
     """
 
     deadline: float
     promised: float
+    afterwards: float
     iteration_seconds: float
 
     def schedule(self, done: int, start_seconds: float = RESTART_SECONDS) -> Schedule:
@@ -47,10 +49,9 @@ class Budget:
         left = max(self.deadline - time.monotonic() - start_seconds, 0)
         return Schedule.of(max(done + left / self.iteration_seconds, MIN_ITERATIONS))
 
-    @property
-    def tolerance(self) -> float:
-        """Seconds by which the end may differ."""
-        return max(TOLERANCE * self.promised, RESTART_SECONDS)
+    def is_off(self, late: float) -> bool:
+        """Whether an end that is late by so many seconds, or early if negative, breaks the promise."""
+        return late > max(LATE * self.promised, RESTART_SECONDS) or late < -max(EARLY * self.promised, RESTART_SECONDS)
 
 
 class Training:
@@ -103,13 +104,11 @@ class Training:
                 schedule = planned
             elif command.is_stopped or command.process.returncode == 0:
                 return
-            elif self._is_out_of_memory(command):
+            elif self._is_out_of_memory(command) and parts < BATCH:
                 parts *= 2
-                self.progress.line(f'Out of memory: halved the micro-batches (accum_iter times {parts})')
+                self.progress.line(f'Out of memory: continues with {parts} times as many micro-batches (accum_iter)')
             else:
-                raise InputError(
-                    f'{command.text}: ended with status {command.process.returncode}: {command.tail[-1:] or [""]}'
-                )
+                raise command.failure()
 
     def _watch(self, command: Command, schedule: Schedule) -> Schedule | None:
         """Follow a training; the new schedule if it was stopped in order to change it."""
@@ -122,7 +121,7 @@ class Training:
             if '# psnr' in line and not command.is_stopped and self._is_patience_over():
                 self.progress.line(f'Stopped: the validation has not improved {PATIENCE} times')
                 command.stop()
-            if time.monotonic() > self.budget.deadline + self.budget.tolerance:
+            if self.speed and self.budget.is_off(max(time.monotonic() - self.budget.deadline, 0)):
                 command.stop()
             if found and not command.is_stopped and self._is_off(schedule):
                 planned = self.budget.schedule(self.speed[-1][1])
@@ -140,7 +139,7 @@ class Training:
         self.budget.iteration_seconds = (now - start) / (iteration - first)
         left = self.budget.deadline - now
         late = (schedule.total_iter - iteration) * self.budget.iteration_seconds - left
-        return abs(late) > self.budget.tolerance and left > 2 * RESTART_SECONDS
+        return self.budget.is_off(late) and left > 2 * RESTART_SECONDS
 
     def _is_patience_over(self) -> bool:
         values = [value for _, value in validations(self.experiment)]
@@ -152,7 +151,8 @@ class Training:
         values = validations(self.experiment)
         validation = f', PSNR {values[-1][1]:.2f} dB' if values else ''
         whole = f'iteration {iteration:,} of {schedule.total_iter:,}'
-        return f'training {self.stage}: {whole}, {duration(left)} left, loss {self.loss}{validation}'
+        times = f'{duration(left)} left, then {duration(self.budget.afterwards)}'
+        return f'training {self.stage}: {whole}, {times}, loss {self.loss}{validation}'
 
     @staticmethod
     def _is_out_of_memory(command: Command) -> bool:

@@ -1,0 +1,229 @@
+"""`usrdu fit` as a user runs it: killed in each step, resumed, finished; its results and its report."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from html.parser import HTMLParser
+from io import StringIO
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from python_process import ROOT, run_python
+from sample_images import sample_image
+from usrdu_basicsr.degradation.simulated_camera import SimulatedCamera, gaussian_kernel
+from usrdu_basicsr.fit.command import Command, Progress
+from usrdu_basicsr.fit.fit import Fit
+from usrdu_basicsr.fit.request import Request
+from usrdu_basicsr.fit.state import RunState
+from usrdu_basicsr.report.collect import bootstrap_interval
+from usrdu_basicsr.utils.errors import InputError
+from usrdu_basicsr.utils.images import read_image, to_8bit, write_png
+
+NAMES = ('astronaut', 'chelsea', 'coffee', 'rocket')
+SIDE = 200
+# Constants of a run of a minute that are small in the test
+SMALL = """
+import sys
+from usrdu_basicsr.fit import dataset, network, plan
+dataset.SUB_IMAGES, dataset.SUB_IMAGE, network.MEASURED_SECONDS = 6, 128, 0.0
+plan.CAMERA_SECONDS, plan.GENERATE_SECONDS, plan.FINISH_SECONDS = (0, 0), (0, 0), 1.0
+plan.MIN_ITERATIONS = 1
+from usrdu_basicsr.cli.main import main
+sys.argv[0] = 'usrdu'
+main()
+"""
+
+
+@pytest.fixture(scope='module')
+def folders(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder with `hr` and `camera`, whose images have noise of 4 gray levels and blur."""
+    folder = tmp_path_factory.mktemp('images')
+    camera = SimulatedCamera(2, gaussian_kernel(1.2, 1.2, 0, 2))
+    rng = np.random.default_rng(0)
+    for number in range(6):
+        scene = np.roll(sample_image(NAMES[number % 4], SIDE, SIDE), 20 * number, axis=0)
+        write_png(folder / 'hr' / f'{number}.png', scene)
+        lr = camera.downsample(np.roll(scene, 90, axis=1).astype(np.float32) / 255)
+        write_png(folder / 'camera' / f'{number}.png', to_8bit(lr + rng.normal(0, 4 / 255, lr.shape)))
+    return folder
+
+
+def arguments(*more: str) -> list[str]:
+    images = ('--hr', 'hr', '--lr', 'camera', '--scale', '2')
+    return ['-c', SMALL, 'fit', *images, '--device', 'cpu', '--time', '20s', *more]
+
+
+def kill_after(folder: Path, text: str) -> str:
+    """Start a run, and kill it with SIGKILL once it has printed a text; return what it had printed."""
+    environment = {**os.environ, 'PYTHONPATH': str(ROOT), 'USRDU_BASICSR_HOOK': '0', 'OMP_NUM_THREADS': '1'}
+    command = [sys.executable, '-u', *arguments()]
+    printed = ''
+    with subprocess.Popen(command, cwd=folder, env=environment, stdout=subprocess.PIPE, text=True) as process:
+        for line in process.stdout:
+            printed += line
+            if text in line:
+                time.sleep(0.5)
+                process.send_signal(signal.SIGKILL)
+                break
+    return printed
+
+
+class Page(HTMLParser):
+    """Tags and addresses of a page."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.addresses: list[str] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list) -> None:
+        self.tags.append(tag)
+        self.addresses += [value for name, value in attrs if name in ('src', 'href', 'action', 'data')]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != 'linux', reason='kills with the signals of Linux')
+def test_a_run_that_is_killed_in_each_step_ends_as_any_other(folders: Path):
+    run = folders / 'runs' / 'camera'
+    for text in ('$ usrdu camera', '$ usrdu generate', '$ usrdu train', '$ usrdu upscale'):
+        assert text in kill_after(folders, text)
+        assert not (run / 'report.html').exists()
+    result = run_python(*arguments(), cwd=folders)
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert 'Finished after ' in result.stdout and '$ usrdu camera' not in result.stdout
+
+    # The network is the best checkpoint, and the exported weights are its averaged ones
+    weights = torch.load(run / 'model.pth', weights_only=True)['params_ema']
+    exported = load_file(run / 'export' / 'model.safetensors')
+    assert all(torch.equal(value, exported[name]) for name, value in weights.items())
+    for path in (run / 'data' / 'held_back').iterdir():
+        assert read_image(run / 'upscaled' / 'held_back' / path.name).shape[0] == 2 * read_image(path).shape[0]
+
+    text = (run / 'report.html').read_text(encoding='utf-8')
+    page = Page(text)
+    assert len(text) < 5e6 and all(address.startswith('data:') for address in page.addresses)
+    assert page.tags.count('input') == len(list((run / 'data' / 'held_back').iterdir())) == 1
+    for part in ('bicubic upscaling', 'Warnings', 'Blur kernel', '<polyline', 'usrdu upscale', 'total_iter', 'SHA-256'):
+        assert part in text
+    card = (run / 'export' / 'model_card.md').read_text(encoding='utf-8')
+    assert 'trained without pairs' in card and '| PSNR, dB |' in card
+    described = json.loads((run / 'export' / 'model.json').read_text(encoding='utf-8'))
+    assert (described['scale'], described['architecture'], described['size']) == (2, 'compact', ['32nf', '8nc'])
+
+    again = run_python(*arguments(), cwd=folders)
+    assert again.returncode == 0 and again.stdout == "Finished already: see 'runs/camera/report.html'\n"
+
+
+STEPS = {
+    'data': '_write_data',
+    'camera': '_measure_camera',
+    'stage_1': '_train_stage_1',
+    'generate': '_generate',
+    'training': '_train_stage_2',
+    'results': '_write_results',
+}
+AUTO = [step for step in STEPS if step != 'stage_1']
+CHANGES: dict[str, tuple[dict, list[str]]] = {
+    'time': ({'seconds': 99}, ['training', 'results']),
+    'network': ({'network': 'rrdb'}, ['training', 'results']),
+    'preset': ({'preset': 'published'}, ['stage_1', 'generate', 'training', 'results']),
+    'scale': ({'scale': 4}, AUTO),
+    'images': ({'lr': Path('hr')}, AUTO),
+    'verbosity': ({'verbose': True}, []),
+}
+
+
+@pytest.mark.parametrize('change', CHANGES)
+def test_changed_arguments_rerun_the_steps_that_depend_on_them(
+    folders: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: str
+):
+    ran: list[str] = []
+    for name, method in STEPS.items():
+        monkeypatch.setattr(Fit, method, lambda self, plan, name=name: ran.append(name))
+    plan = SimpleNamespace(selection=SimpleNamespace(notes=[]), rows=list)
+    monkeypatch.setattr(Fit, '_plan', lambda self: plan)
+    monkeypatch.chdir(folders)
+    request = Request(Path('hr'), Path('camera'), tmp_path / 'run', 2, 60)
+    output = StringIO()
+    for each, expected in (
+        (request, AUTO),
+        (request, []),
+        (replace(request, **CHANGES[change][0]), CHANGES[change][1]),
+    ):
+        ran.clear()
+        Fit(each, Progress(output)).run()
+        assert ran == expected
+        (tmp_path / 'run' / 'generated').mkdir(exist_ok=True)
+    assert output.getvalue().count('Finished already') == 1 + (not CHANGES[change][1])
+    assert json.loads((tmp_path / 'run' / 'fit.json').read_text())['settings']['scale'] == CHANGES[change][0].get(
+        'scale', 2
+    )
+
+
+def test_results_of_other_inputs_are_removed_and_those_of_a_killed_step_are_kept(tmp_path: Path):
+    state = RunState(tmp_path / 'run')
+    assert not state.start('camera', 'a')
+    state.spend('camera', 5)
+    state = RunState(tmp_path / 'run')
+    assert not state.is_finished('camera', 'a') and not state.start('camera', 'a')
+    state.finish('camera', 'a')
+    state = RunState(tmp_path / 'run')
+    assert state.is_finished('camera', 'a') and not state.is_finished('camera', 'b') and state.seconds == {'camera': 5}
+    assert state.start('camera', 'b') and state.seconds == {}
+    (tmp_path / 'run' / 'fit.json').write_text('{')
+    with pytest.raises(InputError, match=r"fit.json' is corrupt\. Remove the folder"):
+        RunState(tmp_path / 'run')
+
+
+def test_progress_at_a_terminal_and_elsewhere():
+    plain, terminal = StringIO(), StringIO()
+    terminal.isatty = lambda: True
+    for stream in (plain, terminal):
+        progress = Progress(stream)
+        for text in ('50 %', '100 %'):
+            progress.live(text)
+        progress.line('done')
+    assert plain.getvalue() == '50 %\ndone\n'
+    assert terminal.getvalue() == '50 %\r    \r100 %\r     \rdone\n'
+
+
+def test_a_command_ends_with_its_parent(tmp_path: Path):
+    """Its output is in the log, and its failure names the last line."""
+    with Command(['export', '--model_path', 'none.pth', '-o', 'out'], tmp_path, tmp_path / 'log.txt') as command:
+        lines = [line for line in command.lines() if line]
+    assert command.process.returncode == 1
+    assert lines[-1].startswith("error: checkpoint 'none.pth' does not exist")
+    assert lines[-1] in str(command.failure()) and lines[-1] in (tmp_path / 'log.txt').read_text()
+
+
+def test_folder_of_another_content_is_an_error(folders: Path):
+    result = run_python(*arguments('-o', 'hr'), cwd=folders)
+    assert result.returncode == 1
+    assert result.stderr == "error: -o: 'hr' has files, but is no run of usrdu fit. Choose another folder\n"
+
+
+def test_too_short_time_is_an_error(folders: Path):
+    result = run_python('-m', 'usrdu_basicsr', *arguments('--time', '5s')[2:], cwd=folders)
+    assert result.returncode == 1 and 'error: --time: got 5 s, expected at least ' in result.stderr
+    assert not (folders / 'runs' / 'fit').exists()
+
+
+def test_report_of_no_run_is_an_error(tmp_path: Path):
+    result = run_python('-m', 'usrdu_basicsr', 'report', '.', cwd=tmp_path)
+    assert result.returncode == 1 and result.stderr.startswith("error: run '.' with its 'fit.json' does not exist")
+
+
+def test_interval_of_the_normal_distribution():
+    assert bootstrap_interval([0.5] * 9) == (0.5, 0.5)
+    low, high = bootstrap_interval(np.random.default_rng(0).normal(1, 2, 400).tolist())
+    assert low < 1 < high and high - low == pytest.approx(2 * 1.96 * 2 / 20, rel=0.1)
