@@ -7,6 +7,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from psutil import Process
+
 from usrdu_basicsr.fit.command import Command, Progress
 from usrdu_basicsr.fit.dataset import write_dataset
 from usrdu_basicsr.fit.network import choose_network, measure_step
@@ -61,7 +63,7 @@ class Fit:
         self.folder = request.output
         self.state = RunState(self.folder)
         self.device = pick_device(request.device)
-        self._current_step, self._beat_time = 'plan', time.monotonic()
+        self._current_step, self._beat_time = 'plan', time.monotonic() - (time.time() - Process().create_time())
 
     def run(self) -> None:
         """Run the steps that are not finished.

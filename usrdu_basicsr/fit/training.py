@@ -17,9 +17,10 @@ from usrdu_basicsr.utils.checkpoint import training_states
 ITERATION = re.compile(r'\[epoch:.*iter:\s*([\d,]+)')  # of BasicSR's log lines
 LOSS = re.compile(r'l_g_pix: ([\d.e+-]+)')
 RESTART_SECONDS = 8.0  # until a restarted training is at its first iteration
-MEASURED_SECONDS = 8.0  # of iterations, before their speed is known
-WINDOW = 60.0  # seconds over which the speed is averaged
+MEASURED_SHARE = 0.05  # of the promised time, before the speed is known
+WINDOW_SHARE = 0.1  # of the promised time, over which the speed is averaged
 LATE, EARLY = 0.03, 0.08  # of the promised time, by which the end may differ
+WORTHWHILE = 3  # times the duration of a restart, before it is used for more iterations
 PATIENCE = 5  # validations without a gain of `MIN_GAIN`
 MIN_GAIN = 0.005  # dB
 MIN_ITERATIONS = 10
@@ -51,7 +52,9 @@ class Budget:
 
     def is_off(self, late: float) -> bool:
         """Whether an end that is late by so many seconds, or early if negative, breaks the promise."""
-        return late > max(LATE * self.promised, RESTART_SECONDS) or late < -max(EARLY * self.promised, RESTART_SECONDS)
+        return late > max(LATE * self.promised, RESTART_SECONDS) or -late > max(
+            EARLY * self.promised, WORTHWHILE * RESTART_SECONDS
+        )
 
 
 class Training:
@@ -133,8 +136,8 @@ class Training:
     def _is_off(self, schedule: Schedule) -> bool:
         """Whether the training would end too early or too late, and whether a new schedule changes that."""
         now, iteration = self.speed[-1]
-        start, first = next(each for each in self.speed if each[0] >= now - WINDOW)
-        if now - start < MEASURED_SECONDS:
+        start, first = next(each for each in self.speed if each[0] >= now - WINDOW_SHARE * self.budget.promised)
+        if now - start < MEASURED_SHARE * self.budget.promised:
             return False
         self.budget.iteration_seconds = (now - start) / (iteration - first)
         left = self.budget.deadline - now
