@@ -34,7 +34,7 @@ SIDE = 200
 SMALL = """
 import sys
 from usrdu_basicsr.fit import dataset, network, plan
-dataset.SUB_IMAGES, dataset.SUB_IMAGE, network.MEASURED_SECONDS = 6, 128, 0.0
+dataset.SUB_IMAGES, dataset.SUB_IMAGE, network.MEASURED_SECONDS = (6, 6), 128, 0.0
 plan.CAMERA_SECONDS, plan.GENERATE_SECONDS, plan.FINISH_SECONDS = (0, 0), (0, 0), 1.0
 plan.MIN_ITERATIONS = 1
 from usrdu_basicsr.cli.main import main

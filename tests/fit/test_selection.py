@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from sample_images import sample_image
-from usrdu_basicsr.fit.dataset import sub_images, write_dataset
+from usrdu_basicsr.fit.dataset import sub_image_count, sub_images, write_dataset
 from usrdu_basicsr.fit.request import Request, duration, parse_time
 from usrdu_basicsr.fit.selection import Selection, select_images
 from usrdu_basicsr.utils.errors import InputError
@@ -117,7 +117,7 @@ NOTES: dict[str, tuple[Callable[[Request], object], str]] = {
     ),
     'an image in both folders': (
         copy_to_hr,
-        "Used 1 images that are in both folders as camera images only: 'from_the_camera.png'",
+        "--hr: skipped 1 of 21 images that are in --lr, too: 'from_the_camera.png'",
     ),
     'few images': (
         lambda r: [(r.lr / f'{index:02d}.png').unlink() for index in range(12)],
@@ -155,7 +155,7 @@ def test_dataset_of_pairs(request_: Request, tmp_path: Path):
     pair = [tmp_path / 'pair' / f'{name}.png' for name in ('hr', 'lr')]
     selection = replace(selection, val_hr=[pair[0]], val_lr=[pair[1]])
     selection.hr[3].write_text('broken after the check')
-    notes = write_dataset(selection, tmp_path / 'data', 4)
+    notes = write_dataset(selection, tmp_path / 'data', 4, 100)
     assert len(notes) == 1 and notes[0].startswith('Skipped a HR image: ') and selection.hr[3].name in notes[0]
     crops = [read_image(tmp_path / 'data' / 'validation' / kind / 'hr_png.png') for kind in ('HR', 'LR')]
     assert crops[0].shape == (384, 384, 3)
@@ -168,8 +168,12 @@ def test_dataset_of_pairs(request_: Request, tmp_path: Path):
 def test_a_dataset_without_any_readable_image_is_an_error(request_: Request, tmp_path: Path):
     selection = Selection([tmp_path / 'none.png'], select_images(request_).lr)
     with pytest.raises(InputError, match='no HR image can be decoded'):
-        write_dataset(selection, tmp_path / 'data', 4)
+        write_dataset(selection, tmp_path / 'data', 4, 100)
     assert not (tmp_path / 'data').exists()
+
+
+def test_long_runs_have_more_sub_images():
+    assert [sub_image_count(seconds) for seconds in (60, 3600, 1e6)] == [1000, 3600, 5000]
 
 
 def test_sub_images_are_evenly_spaced():

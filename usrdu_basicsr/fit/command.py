@@ -122,8 +122,7 @@ class Command:
         return InputError(f"{self.text}: ended with status {self.process.returncode}: {last}. See '{self._log.name}'")
 
     def _read(self) -> None:
-        assert self.process.stdout is not None  # noqa: S101: a pipe
-        for line in self.process.stdout:
+        for line in self.process.stdout or ():
             self._lines.put(line.rstrip('\n'))
         self._lines.put(None)
 

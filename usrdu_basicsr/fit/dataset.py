@@ -19,19 +19,26 @@ from usrdu_basicsr.utils.images import centre_crop, encode_png, read_image, to_8
 Task = Callable[[], None]
 MARK = 'dataset.json'
 SUB_IMAGE = 256  # side, HR pixels
-SUB_IMAGES = 1000  # at most; they are as many patches as minutes of training need
+SUB_IMAGES = 1000, 5000  # at most, of short and of long runs
 CAMERA_IMAGES = 200  # at most, as many as `usrdu camera` measures
 VALIDATION_SIDE = 384  # HR pixels
 HELD_BACK_SIDE = 192  # LR pixels
 
 
-def write_dataset(selection: Selection, folder: Path, scale: int) -> list[str]:
+def sub_image_count(seconds: float) -> int:
+    """Largest number of sub-images of a run of so many seconds, one for each second of long runs."""
+    least, most = SUB_IMAGES
+    return max(least, min(int(seconds), most))
+
+
+def write_dataset(selection: Selection, folder: Path, scale: int, count: int) -> list[str]:
     """Write `HR`, `LR`, `validation/HR`, `validation/LR` (of given pairs) and `held_back` atomically.
 
     Args:
         selection: Images.
         folder: Output folder.
         scale: Upscaling factor; sides of HR images are multiples of it.
+        count: Number of sub-images, at most.
 
     Returns:
         Sentences on images that could not be read.
@@ -39,9 +46,9 @@ def write_dataset(selection: Selection, folder: Path, scale: int) -> list[str]:
     Raises:
         InputError: If the images of a kind cannot be read.
     """
-    hr = [selection.hr[index] for index in evenly_spaced(selection.hr, SUB_IMAGES)]
+    hr = [selection.hr[index] for index in evenly_spaced(selection.hr, count)]
     lr = [selection.lr[index] for index in evenly_spaced(selection.lr, CAMERA_IMAGES)]
-    per_image = max(1, SUB_IMAGES // len(hr))
+    per_image = max(1, count // len(hr))
     notes: list[str] = []
     with atomic_dir(folder, MARK, overwrite=True) as output:
         centre = partial(_write_centre, output / 'validation' / 'HR', side=VALIDATION_SIDE, multiple=scale)

@@ -10,7 +10,7 @@ from typing import Any
 from psutil import Process
 
 from usrdu_basicsr.fit.command import Command, Progress
-from usrdu_basicsr.fit.dataset import write_dataset
+from usrdu_basicsr.fit.dataset import sub_image_count, write_dataset
 from usrdu_basicsr.fit.network import choose_network, measure_step
 from usrdu_basicsr.fit.options_files import Schedule, write_dsn_options, write_srn_options
 from usrdu_basicsr.fit.plan import STAGE_1_SHARE, Plan, make_plan
@@ -102,7 +102,7 @@ class Fit:
 
     def _steps(self) -> Iterator[FitStep]:
         request = self.request
-        yield FitStep('data', self._write_data, (names.DATA,), (request.scale,))
+        yield FitStep('data', self._write_data, (names.DATA,), (request.scale, sub_image_count(request.seconds)))
         yield FitStep('camera', self._measure_camera, ('camera',))
         if request.preset == 'published':
             yield FitStep('stage_1', self._train_stage_1, (names.EXPERIMENT_DSN, 'tb_logger/dsn'), (request.seconds,))
@@ -153,7 +153,9 @@ class Fit:
 
     def _write_data(self, plan: Plan) -> None:
         self.progress.live('data: reading images')
-        skipped = write_dataset(plan.selection, self.folder / names.DATA, self.request.scale)
+        skipped = write_dataset(
+            plan.selection, self.folder / names.DATA, self.request.scale, sub_image_count(self.request.seconds)
+        )
         for note in skipped:
             self.progress.line(f'note: {note}')
         self.state.notes = plan.selection.notes + skipped

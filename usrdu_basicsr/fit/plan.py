@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import torch
 
-from usrdu_basicsr.fit.dataset import CAMERA_IMAGES, HELD_BACK_SIDE, SUB_IMAGES, VALIDATION_SIDE
+from usrdu_basicsr.fit.dataset import CAMERA_IMAGES, HELD_BACK_SIDE, VALIDATION_SIDE, sub_image_count
 from usrdu_basicsr.fit.network import BATCH, GT_SIZE, Network, Step
 from usrdu_basicsr.fit.options_files import Schedule
 from usrdu_basicsr.fit.request import Request, duration
@@ -75,10 +75,10 @@ def make_plan(request: Request, selection: Selection, network: Network, step: St
     Raises:
         InputError: If the promised time is too short for a training.
     """
-    measured = min(CAMERA_IMAGES, len(selection.lr)) + min(CAMERA_IMAGES, SUB_IMAGES)
+    measured = min(CAMERA_IMAGES, len(selection.lr)) + CAMERA_IMAGES
     seconds = {
         'camera': CAMERA_SECONDS[0] + CAMERA_SECONDS[1] * measured,
-        'generation': GENERATE_SECONDS[0] + GENERATE_SECONDS[1] * SUB_IMAGES,
+        'generation': GENERATE_SECONDS[0] + GENERATE_SECONDS[1] * sub_image_count(request.seconds),
     }
     pixels = (
         len(selection.held_back) * HELD_BACK_SIDE**2 + len(selection.val_hr) * (VALIDATION_SIDE // request.scale) ** 2

@@ -126,7 +126,7 @@ def _without_duplicates(hr: list[Path], lr: Sequence[Path], notes: list[str]) ->
     camera = {key for _, key in _keys(lr, [*hr, *lr])}
     both = [path for path, key in _keys(hr, [*hr, *lr]) if key in camera]
     if both:
-        notes.append(f'Used {len(both)} images that are in both folders as camera images only: {_names(both)}')
+        notes.append(f'--hr: skipped {len(both)} of {len(hr)} images that are in --lr, too: {_names(both)}')
     return [path for path in hr if path not in both]
 
 
