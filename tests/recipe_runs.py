@@ -32,9 +32,9 @@ def make_data(opt: dict) -> None:
         side = 80 if phase != 'train' or dataset['type'] != 'HRImageDataset' else 64 + 2 * dataset['margin']
         write_sample_images(hr, 2, side, side + 16)
         if 'dataroot_lq' in dataset:
-            downsample_images(hr, Path(dataset['dataroot_lq']))
+            downsample_images(hr, Path(dataset['dataroot_lq']), opt['scale'])
         if 'dataroot_log_scale' in dataset:
-            dsn = UncertaintyDSN(num_feat=4, num_block=0)
+            dsn = UncertaintyDSN(num_feat=4, num_block=0, scale=opt['scale'])
             torch.save({'params': dsn.state_dict()}, 'dsn.pth')
             generated = Path(dataset['dataroot_lq']).parent
             for path in Path(dataset['dataroot_lq']).iterdir():
