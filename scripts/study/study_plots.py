@@ -8,7 +8,8 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 from study_cell import Cell
-from study_table import BASELINE, Table, interval
+from study_table import BASELINE, Table
+from usrdu_basicsr.ops.bootstrap import paired_interval
 from usrdu_basicsr.utils.files import atomic_write
 
 mpl.use('Agg')
@@ -35,7 +36,8 @@ def _gains(path: Path, table: Table) -> None:
         rows = [row for row, camera in enumerate(cameras) if (camera, method) in table]
         if not rows:
             continue
-        gains = [interval(table[cameras[row], method][..., 0], table[cameras[row], BASELINE][..., 0]) for row in rows]
+        pairs = [(table[cameras[row], each][..., 0] for each in (method, BASELINE)) for row in rows]
+        gains = [paired_interval(*pair) for pair in pairs]
         mean, low, high = np.array(gains).T
         y = np.array(rows) + (number + 1) / (len(methods) + 1) - 0.5
         axes.errorbar(mean, y, xerr=[mean - low, high - mean], fmt='o', markersize=4, label=method)

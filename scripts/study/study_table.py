@@ -11,11 +11,11 @@ import numpy as np
 from scipy.stats import spearmanr
 
 from study_cell import Cell
+from usrdu_basicsr.ops.bootstrap import paired_interval
 from usrdu_basicsr.utils.files import write_text
 
 METRICS = ('psnr', 'ssim', 'lpips')
 MIN_METHODS = 10  # of a camera, for a correlation
-DRAWS = 2000  # of the bootstrap
 BASELINE, UPPER_BOUND = 'bicubic', 'true_camera'
 Results = dict[Cell, dict[str, Any]]
 Table = dict[tuple[str, str], np.ndarray]  # `(seeds, images, metrics)` by camera and method
@@ -73,7 +73,7 @@ def _by_camera(table: Table, per_cell: Sequence[dict[str, Any]]) -> str:
         gain, share = '', ''
         if (camera, BASELINE) in table:
             baseline = table[camera, BASELINE]
-            mean, low, high = interval(values[..., 0], baseline[..., 0])
+            mean, low, high = paired_interval(values[..., 0], baseline[..., 0])
             gain = f'{mean:+.2f} ({low:+.2f} to {high:+.2f})'
             if (camera, UPPER_BOUND) in table:
                 share = f'{gap_closed(values, baseline, table[camera, UPPER_BOUND]):.0%}'
@@ -119,23 +119,6 @@ def _score_correlations(table: Table, per_cell: Sequence[dict[str, Any]]) -> Ite
             f'Spearman correlation of the score of {len(methods)} methods on `{camera}`: {of_psnr:.2f} with the PSNR,'
             f' {of_lpips:.2f} with the LPIPS (lower is better)'
         )
-
-
-def interval(values: np.ndarray, baseline: np.ndarray) -> tuple[float, float, float]:
-    """Mean difference of a metric and its 95 % interval by the paired bootstrap over images and seeds.
-
-    Args:
-        values: Metric of a method, `(seeds, images)`.
-        baseline: That of another method, with as many images.
-    """
-    rng = np.random.default_rng(0)
-    draws = []
-    for _ in range(DRAWS):
-        image = rng.integers(values.shape[1], size=values.shape[1])
-        means = [each[rng.integers(len(each), size=len(each))][:, image].mean() for each in (values, baseline)]
-        draws.append(means[0] - means[1])
-    low, high = np.quantile(draws, (0.025, 0.975))
-    return float(values.mean() - baseline.mean()), float(low), float(high)
 
 
 def gap_closed(values: np.ndarray, baseline: np.ndarray, upper_bound: np.ndarray) -> float:

@@ -24,7 +24,7 @@ from usrdu_basicsr.fit.command import Command, Progress
 from usrdu_basicsr.fit.fit import Fit
 from usrdu_basicsr.fit.request import Request
 from usrdu_basicsr.fit.state import RunState
-from usrdu_basicsr.report.collect import bootstrap_interval
+from usrdu_basicsr.ops.bootstrap import paired_interval
 from usrdu_basicsr.utils.errors import InputError
 from usrdu_basicsr.utils.images import read_image, to_8bit, write_png
 
@@ -224,6 +224,7 @@ def test_report_of_no_run_is_an_error(tmp_path: Path):
 
 
 def test_interval_of_the_normal_distribution():
-    assert bootstrap_interval([0.5] * 9) == (0.5, 0.5)
-    low, high = bootstrap_interval(np.random.default_rng(0).normal(1, 2, 400).tolist())
+    assert paired_interval(np.full((1, 9), 0.5), np.zeros((1, 9)))[1:] == (0.5, 0.5)
+    differences = np.random.default_rng(0).normal(1, 2, (1, 400))
+    _, low, high = paired_interval(differences, np.zeros((1, 400)))
     assert low < 1 < high and high - low == pytest.approx(2 * 1.96 * 2 / 20, rel=0.1)

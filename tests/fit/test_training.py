@@ -155,7 +155,7 @@ def test_patience(runs: Runs):
     lines = train(runs)
     assert lines == ['Stopped: the validation has not improved 5 times']
     assert runs.iteration == 592 * 7  # the best one, the second, and five more
-    assert best_checkpoint(runs.folder).name == 'net_g_1184.pth'
+    assert best_checkpoint(runs.folder.parents[1], 'srn').name == 'net_g_1184.pth'
 
 
 def test_out_of_memory_halves_the_micro_batches(runs: Runs):
@@ -180,16 +180,16 @@ def test_memory_that_is_never_enough_is_an_error(runs: Runs):
 
 
 def test_the_best_checkpoint_that_exists(runs: Runs):
-    assert best_checkpoint(runs.folder) is None
+    assert best_checkpoint(runs.folder.parents[1], 'srn') is None
     runs.psnr = {100: 30.0, 200: 31.0, 300: 29.0}.__getitem__
     for iteration in (100, 200, 300):
         runs.iteration = iteration
         runs.validate()
-    assert best_checkpoint(runs.folder).name == 'net_g_200.pth'
+    assert best_checkpoint(runs.folder.parents[1], 'srn').name == 'net_g_200.pth'
     (runs.folder / 'models' / 'net_g_200.pth').unlink()
-    assert best_checkpoint(runs.folder).name == 'net_g_100.pth'
+    assert best_checkpoint(runs.folder.parents[1], 'srn').name == 'net_g_100.pth'
     (runs.folder / 'validation.jsonl').unlink()
-    assert best_checkpoint(runs.folder).name == 'net_g_300.pth'
+    assert best_checkpoint(runs.folder.parents[1], 'srn').name == 'net_g_300.pth'
 
 
 def test_schedules():

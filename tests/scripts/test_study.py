@@ -17,12 +17,13 @@ from study_data import write_simulated
 from study_impressionism import write_impressionism
 from study_plots import write_plots
 from study_real_esrgan import write_real_esrgan
-from study_table import gap_closed, interval
+from study_table import gap_closed
 from usrdu_basicsr.archs.kernel_dsn_arch import KernelDSN
 from usrdu_basicsr.data.kernel_set import write_kernel
 from usrdu_basicsr.degradation.simulated_camera import SimulatedCamera, gaussian_kernel
 from usrdu_basicsr.inference.calibrate import save_dsn
 from usrdu_basicsr.inference.load_network import load_dsn
+from usrdu_basicsr.ops.bootstrap import paired_interval
 from usrdu_basicsr.ops.resize import bicubic_downsample
 from usrdu_basicsr.utils.images import list_images, read_image, to_8bit
 
@@ -186,9 +187,9 @@ def test_plots(tmp_path: Path):
 
 def test_interval_of_equal_differences_and_of_the_normal_distribution():
     baseline = np.random.default_rng(1).normal(25, 3, (1, 400))
-    assert interval(baseline + 0.5, baseline) == pytest.approx((0.5, 0.5, 0.5))
+    assert paired_interval(baseline + 0.5, baseline) == pytest.approx((0.5, 0.5, 0.5))
     noisy = baseline + np.random.default_rng(2).normal(0.5, 0.2, (1, 400))
-    mean, low, high = interval(noisy, baseline)
+    mean, low, high = paired_interval(noisy, baseline)
     assert low < mean < high
     assert high - low == pytest.approx(2 * 1.96 * 0.2 / 20, rel=0.15)
 

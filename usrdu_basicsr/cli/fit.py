@@ -7,6 +7,8 @@ command resumes an interrupted run.
 import argparse
 from pathlib import Path
 
+from usrdu_basicsr.fit.request import NETWORKS, PRESETS, Request, parse_time
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of this command."""
@@ -19,14 +21,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--val_lr', type=Path, help='folder of camera images of the same scenes and names')
     parser.add_argument(
         '--preset',
-        choices=('auto', 'published'),
+        choices=PRESETS,
         default='auto',
         help='auto: measure the camera; published: train stage 1 as the paper does (default: %(default)s)',
     )
     parser.add_argument(
         '--network',
         default='compact',
-        help='compact, rrdb, swinir, or the file of a published model to start from (default: %(default)s)',
+        help=f'{", ".join(NETWORKS)}, or the file of a published model to start from (default: %(default)s)',
     )
     parser.add_argument(
         '--device', choices=('auto', 'cpu', 'cuda'), default='auto', help='auto: the GPU if available (default: auto)'
@@ -41,21 +43,19 @@ def run(args: argparse.Namespace) -> int:
     register()
     from usrdu_basicsr.fit.command import Progress
     from usrdu_basicsr.fit.fit import Fit
-    from usrdu_basicsr.fit.request import Request, parse_time
 
-    output = args.output or Path('runs') / args.lr.resolve().name
     request = Request(
-        args.hr,
-        args.lr,
-        output,
-        args.scale,
-        parse_time(args.time),
-        args.val_hr,
-        args.val_lr,
-        args.preset,
-        args.network,
-        None if args.device == 'auto' else args.device,
-        args.verbose,
+        hr=args.hr,
+        lr=args.lr,
+        output=args.output or Path('runs') / args.lr.resolve().name,
+        scale=args.scale,
+        seconds=parse_time(args.time),
+        val_hr=args.val_hr,
+        val_lr=args.val_lr,
+        preset=args.preset,
+        network=args.network,
+        device=None if args.device == 'auto' else args.device,
+        verbose=args.verbose,
     )
     Fit(request, Progress()).run()
     return 0

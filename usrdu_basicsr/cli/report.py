@@ -15,12 +15,12 @@ def run(args: argparse.Namespace) -> int:
 
     register()
     from usrdu_basicsr.report.collect import collect
-    from usrdu_basicsr.report.model_card import model_card, open_model_db, weights_file
+    from usrdu_basicsr.report.model_card import model_card, open_model_db
     from usrdu_basicsr.report.page import report_page
-    from usrdu_basicsr.report.run_folder import REPORT
+    from usrdu_basicsr.report.run_folder import REPORT, WEIGHTS
     from usrdu_basicsr.utils.files import write_text
 
-    results, weights = collect(args.run), weights_file(args.run)
+    results, weights = collect(args.run), args.run / WEIGHTS
     write_text(args.run / REPORT, report_page(results))
     print(f'Wrote {args.run / REPORT}')
     if weights.is_file():

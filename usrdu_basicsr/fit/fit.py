@@ -103,13 +103,15 @@ class Fit:
     def _steps(self) -> Iterator[FitStep]:
         request = self.request
         yield FitStep('data', self._write_data, (names.DATA,), (request.scale, sub_image_count(request.seconds)))
-        yield FitStep('camera', self._measure_camera, ('camera',))
+        yield FitStep('camera', self._measure_camera, (names.CAMERA,))
         if request.preset == 'published':
-            yield FitStep('stage_1', self._train_stage_1, (names.EXPERIMENT_DSN, 'tb_logger/dsn'), (request.seconds,))
+            yield FitStep(
+                'stage_1', self._train_stage_1, (names.experiment(names.DSN), 'tb_logger/dsn'), (request.seconds,)
+            )
         yield FitStep('generate', self._generate, (names.GENERATED, names.PREVIEWS), (request.preset,))
+        networks = (names.experiment(names.SRN), 'tb_logger/srn', names.MODEL)
         settings = (request.seconds, request.network, str(self.device))
-        outputs = (names.EXPERIMENT_SRN, 'tb_logger/srn', names.MODEL)
-        yield FitStep('training', self._train_stage_2, outputs, settings)
+        yield FitStep('training', self._train_stage_2, networks, settings)
         yield FitStep('results', self._write_results, (names.UPSCALED, names.EXPORT, names.REPORT))
 
     def _inputs(self) -> list[Any]:
@@ -162,44 +164,48 @@ class Fit:
 
     def _measure_camera(self, plan: Plan) -> None:
         images = ('--hr', names.HR, '--lr', names.LR)
-        self._command('camera', *images, '--scale', self.request.scale, '-o', 'camera')
+        self._command('camera', *images, '--scale', self.request.scale, '-o', names.CAMERA)
         if not plan.selection.val_lr:
             write_validation_lr(self.folder)
 
     def _generate(self, plan: Plan) -> None:
-        dsn = names.CAMERA if self.request.preset == 'auto' else f'{names.EXPERIMENT_DSN}/models/net_g_latest.pth'
+        dsn = (
+            names.CAMERA_DSN
+            if self.request.preset == 'auto'
+            else f'{names.experiment(names.DSN)}/models/net_g_latest.pth'
+        )
         self._command('generate', '-i', names.HR, '-o', names.GENERATED, '--model_path', dsn, *self._on_device)
         write_preview(self.folder)
 
     def _train_stage_1(self, plan: Plan) -> None:
         def write_options(schedule: Schedule, parts: int) -> None:
-            path = self.folder / names.DSN_OPTIONS
+            path = self.folder / names.options_file(names.DSN)
             write_dsn_options(path, self.request.scale, schedule, parts, self.device.type == 'cpu')
 
         now, end = time.monotonic(), self._deadline(plan)
         deadline = now + STAGE_1_SHARE * (end - now)
         budget = Budget(deadline, self.request.seconds, end - deadline + plan.seconds['results'], STAGE_1_SECONDS)
-        Training(self.folder, 'dsn', write_options, budget, self.progress, self._beat).run(self._start)
+        Training(self.folder, names.DSN, write_options, budget, self.progress, self._beat).run(self._start)
 
     def _train_stage_2(self, plan: Plan) -> None:
         def write_options(schedule: Schedule, parts: int) -> None:
-            path, is_cpu = self.folder / names.SRN_OPTIONS, self.device.type == 'cpu'
+            path, is_cpu = self.folder / names.options_file(names.SRN), self.device.type == 'cpu'
             write_srn_options(path, plan.network, plan.step, self.request.scale, schedule, parts, is_cpu)
 
         after = plan.seconds['results']
         budget = Budget(self._deadline(plan), self.request.seconds, after, plan.iteration_seconds)
-        training = Training(self.folder, 'srn', write_options, budget, self.progress, self._beat)
+        training = Training(self.folder, names.SRN, write_options, budget, self.progress, self._beat)
         try:
             training.run(self._start)
         finally:
-            best = best_checkpoint(training.experiment)
+            best = best_checkpoint(self.folder, names.SRN)
             if best is not None:
                 write_bytes(self.folder / names.MODEL, best.read_bytes())
         if best is None:
             raise InputError(f'--time: got {duration(self.request.seconds)}, which ended before the first checkpoint')
 
     def _write_results(self, plan: Plan) -> None:
-        network = ('--model_path', names.MODEL, '-opt', names.SRN_OPTIONS)
+        network = ('--model_path', names.MODEL, '-opt', names.options_file(names.SRN))
         for images, output in (
             (names.HELD_BACK, names.UPSCALED_HELD_BACK),
             (names.VALIDATION_LR, names.UPSCALED_VALIDATION),

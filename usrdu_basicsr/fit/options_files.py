@@ -10,6 +10,7 @@ import yaml
 
 from usrdu_basicsr.fit.network import BATCH, GT_SIZE, Network, Step
 from usrdu_basicsr.options.recipes import find_recipe
+from usrdu_basicsr.report import run_folder as names
 from usrdu_basicsr.utils.files import write_text
 
 VALIDATIONS = 10  # of a training
@@ -40,11 +41,11 @@ def write_srn_options(
     path: Path, network: Network, step: Step, scale: int, schedule: Schedule, parts: int, cpu: bool
 ) -> None:
     """Write the options of stage 2, with paths relative to the folder of the run."""
-    options = _recipe('demo/train_srn', 'srn', scale, schedule, cpu)
+    options = _recipe('demo/train_srn', names.SRN, scale, schedule, cpu)
     options['datasets']['train'] |= {
-        'dataroot_gt': 'data/HR',
-        'dataroot_lq': 'generated/lr',
-        'dataroot_log_scale': 'generated/log_scale',
+        'dataroot_gt': names.HR,
+        'dataroot_lq': names.GENERATED_LR,
+        'dataroot_log_scale': names.GENERATED_LOG_SCALE,
         'gt_size': GT_SIZE[scale],
         'batch_size_per_gpu': BATCH,
     }
@@ -62,8 +63,8 @@ def write_srn_options(
 
 def write_dsn_options(path: Path, scale: int, schedule: Schedule, parts: int, cpu: bool) -> None:
     """Write the options of stage 1 as published, with a small network."""
-    options = _recipe('demo/train_dsn', 'dsn', scale, schedule, cpu)
-    options['datasets']['train'] |= {'dataroot_gt': 'data/HR', 'dataroot_lq': 'data/LR', 'gt_size': 16 * scale}
+    options = _recipe('demo/train_dsn', names.DSN, scale, schedule, cpu)
+    options['datasets']['train'] |= {'dataroot_gt': names.HR, 'dataroot_lq': names.LR, 'gt_size': 16 * scale}
     options['network_g']['scale'] = scale
     batch = options['datasets']['train']['batch_size_per_gpu']
     options['train'] |= {'gan_input': 'mean', 'accum_iter': min(parts, batch)}
@@ -78,7 +79,7 @@ def _recipe(recipe: str, name: str, scale: int, schedule: Schedule, cpu: bool) -
     train, val = (options['datasets'][phase] for phase in ('train', 'val'))
     workers = 1 if (os.cpu_count() or 1) < MANY_CORES else MANY_CORES // 2
     train |= {'name': 'own', 'num_worker_per_gpu': workers}
-    val |= {'name': 'validation', 'dataroot_gt': 'data/validation/HR', 'dataroot_lq': 'data/validation/LR'}
+    val |= {'name': 'validation', 'dataroot_gt': names.VALIDATION_HR, 'dataroot_lq': names.VALIDATION_LR}
     options['train']['total_iter'] = schedule.total_iter
     options['val'] |= {'val_freq': schedule.val_freq, 'save_img': True}
     options['logger'] |= {

@@ -16,7 +16,7 @@ ROWS = 3
 
 def write_validation_lr(folder: Path) -> None:
     """Write the LR images that the measured camera of a run takes of its validation images."""
-    sampler = load_sampler(folder / names.CAMERA, 'cpu')
+    sampler = load_sampler(folder / names.CAMERA_DSN, 'cpu')
     for number, path in enumerate(list_images(folder / names.VALIDATION_HR)):
         write_png(folder / names.VALIDATION_LR / path.name, sampler(read_image(path), seed=number)[0])
 

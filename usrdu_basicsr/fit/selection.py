@@ -1,6 +1,7 @@
 """Check the user's folders, and select the images for training, validation and the report."""
 
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -50,15 +51,17 @@ def select_images(request: Request) -> Selection:
     """
     notes: list[str] = []
     problems: list[str] = []
-    usable = {
-        'HR': _usable(request.hr, '--hr', request.scale * LR_SIDE, notes, problems),
-        'LR': _usable(request.lr, '--lr', LR_SIDE, notes, problems),
+    readable = {
+        'HR': _readable(request.hr, '--hr', request.scale * LR_SIDE, notes, problems),
+        'LR': _readable(request.lr, '--lr', LR_SIDE, notes, problems),
     }
+    keys = _content_keys([path for paths in readable.values() for path in paths])
+    usable = {kind: _without_copies(paths, f'--{kind.lower()}', keys, notes) for kind, paths in readable.items()}
     if usable['HR'] and usable['LR']:
         if request.hr.resolve() == request.lr.resolve():
             problems.append(f"--hr and --lr: got the same folder '{request.hr}', expected two. Pass one of each kind")
         else:
-            usable['HR'] = _without_duplicates(usable['HR'], usable['LR'], notes)
+            usable['HR'] = _without_camera_images(usable['HR'], usable['LR'], keys, notes)
             if warning := _exchanged(usable['HR'], usable['LR']):
                 problems.append(f'{warning} Exchange --hr and --lr, or use HR images with less noise')
     for kind, paths in usable.items():
@@ -82,30 +85,28 @@ def select_images(request: Request) -> Selection:
     return selection
 
 
-def _usable(folder: Path, option: str, smallest: int, notes: list[str], problems: list[str]) -> list[Path]:
-    """Readable images of a folder that are large enough, without copies of each other."""
+def _readable(folder: Path, option: str, smallest: int, notes: list[str], problems: list[str]) -> list[Path]:
+    """Readable images of a folder that are large enough."""
     try:
         paths = list_images(folder)
     except UserError as error:
         problems.append(f'{option}: {error}')
         return []
     with ThreadPoolExecutor() as threads:
-        sizes = list(threads.map(_size, paths))
-    unreadable = [path for path, size in zip(paths, sizes, strict=True) if size is None]
-    small = [path for path, size in zip(paths, sizes, strict=True) if size is not None and min(size) < smallest]
-    copies = _copies([path for path in paths if path not in {*unreadable, *small}])
-    for files, what in (
-        (unreadable, 'cannot be read'),
-        (small, f'are smaller than {smallest} pixels'),
-        (copies, 'are copies of others'),
-    ):
-        if files:
-            notes.append(f'{option}: skipped {len(files)} of {len(paths)} images that {what}: {_names(files)}')
-    left_out = {*unreadable, *small, *copies}
-    usable = [path for path in paths if path not in left_out]
-    if not usable:
-        problems.append(f"{option}: '{folder}' has no usable image. {notes.pop() if notes else ''}")
-    return usable
+        sizes = dict(zip(paths, threads.map(_size, paths), strict=True))
+    unreadable = [path for path, size in sizes.items() if size is None]
+    small = [path for path, size in sizes.items() if size is not None and min(size) < smallest]
+    for files, what in ((unreadable, 'cannot be read'), (small, f'are smaller than {smallest} pixels')):
+        _note_skipped(notes, option, files, len(paths), f'that {what}')
+    readable = [path for path, size in sizes.items() if size is not None and min(size) >= smallest]
+    if not readable:
+        problems.append(f"{option}: '{folder}' has no usable image. {notes.pop()}")
+    return readable
+
+
+def _note_skipped(notes: list[str], option: str, files: Sequence[Path], count: int, reason: str) -> None:
+    if files:
+        notes.append(f'{option}: skipped {len(files)} of {count} images {reason}: {_names(files)}')
 
 
 def _size(path: Path) -> tuple[int, int] | None:
@@ -115,28 +116,30 @@ def _size(path: Path) -> tuple[int, int] | None:
         return None
 
 
-def _copies(paths: Sequence[Path]) -> list[Path]:
-    """Files with the content of an earlier one."""
+def _content_keys(paths: Sequence[Path]) -> dict[Path, str]:
+    """Keys of files that are equal for equal contents. Only files of equal size are read."""
+    sizes = {path: path.stat().st_size for path in paths}
+    counts = Counter(sizes.values())
+    return {path: file_sha256(path) if counts[size] > 1 else str(size) for path, size in sizes.items()}
+
+
+def _without_copies(paths: Sequence[Path], option: str, keys: Mapping[Path, str], notes: list[str]) -> list[Path]:
+    """Images without those that have the content of an earlier one."""
     first: dict[str, Path] = {}
-    return [path for path, key in _keys(paths, paths) if first.setdefault(key, path) is not path]
+    originals = [path for path in paths if first.setdefault(keys[path], path) is path]
+    copies = [path for path in paths if first[keys[path]] is not path]
+    _note_skipped(notes, option, copies, len(paths), 'that are copies of others')
+    return originals
 
 
-def _without_duplicates(hr: list[Path], lr: Sequence[Path], notes: list[str]) -> list[Path]:
+def _without_camera_images(
+    hr: Sequence[Path], lr: Sequence[Path], keys: Mapping[Path, str], notes: list[str]
+) -> list[Path]:
     """HR images that are not camera images, too."""
-    camera = {key for _, key in _keys(lr, [*hr, *lr])}
-    both = [path for path, key in _keys(hr, [*hr, *lr]) if key in camera]
-    if both:
-        notes.append(f'--hr: skipped {len(both)} of {len(hr)} images that are in --lr, too: {_names(both)}')
-    return [path for path in hr if path not in both]
-
-
-def _keys(paths: Sequence[Path], among: Sequence[Path]) -> Iterator[tuple[Path, str]]:
-    """Files and keys that are equal for equal contents. Only files of equal size are read."""
-    sizes = [path.stat().st_size for path in among]
-    shared = {size for size in sizes if sizes.count(size) > 1}
-    for path in paths:
-        size = path.stat().st_size
-        yield path, file_sha256(path) if size in shared else str(size)
+    camera = {keys[path] for path in lr}
+    both = [path for path in hr if keys[path] in camera]
+    _note_skipped(notes, '--hr', both, len(hr), 'that are in --lr, too')
+    return [path for path in hr if keys[path] not in camera]
 
 
 def _exchanged(hr: Sequence[Path], lr: Sequence[Path]) -> str:

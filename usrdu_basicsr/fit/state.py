@@ -21,8 +21,7 @@ class RunState:
     """
 
     def __init__(self, folder: Path) -> None:
-        self.folder = output_folder(folder)
-        self.path = folder / STATE
+        self.path = output_folder(folder) / STATE
         self.keys: dict[str, str] = {}
         self.seconds: dict[str, float] = {}
         self.notes: list[str] = []

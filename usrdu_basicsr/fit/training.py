@@ -1,6 +1,5 @@
 """A training within a time: it is planned again if its speed changes, and stopped if validation does not improve."""
 
-import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,11 +10,9 @@ from usrdu_basicsr.fit.command import Command, Progress
 from usrdu_basicsr.fit.network import BATCH
 from usrdu_basicsr.fit.options_files import Schedule
 from usrdu_basicsr.fit.request import duration
-from usrdu_basicsr.models.validation import ValidationHistory
+from usrdu_basicsr.report import run_folder as names
 from usrdu_basicsr.utils.checkpoint import training_states
 
-ITERATION = re.compile(r'\[epoch:.*iter:\s*([\d,]+)')  # of BasicSR's log lines
-LOSS = re.compile(r'l_g_pix: ([\d.e+-]+)')
 RESTART_SECONDS = 8.0  # until a restarted training is at its first iteration
 MEASURED_SHARE = 0.05  # of the promised time, before the speed is known
 WINDOW_SHARE = 0.1  # of the promised time, over which the speed is averaged
@@ -45,9 +42,9 @@ class Budget:
     afterwards: float
     iteration_seconds: float
 
-    def schedule(self, done: int, start_seconds: float = RESTART_SECONDS) -> Schedule:
+    def schedule(self, done: int) -> Schedule:
         """Schedule of a training that starts now, with so many iterations done."""
-        left = max(self.deadline - time.monotonic() - start_seconds, 0)
+        left = max(self.deadline - time.monotonic() - RESTART_SECONDS, 0)
         return Schedule.of(max(done + left / self.iteration_seconds, MIN_ITERATIONS))
 
     def is_off(self, late: float) -> bool:
@@ -80,14 +77,14 @@ class Training:
     ) -> None:
         self.folder, self.stage, self.write_options = folder, stage, write_options
         self.budget, self.progress, self.on_line = budget, progress, on_line
-        self.experiment = folder / 'experiments' / stage
         self.loss = ''
+        self.psnr: list[float] = []  # of the validations
         self.speed: list[tuple[float, int]] = []  # time and iteration of the log lines since the start
 
     @property
     def iteration(self) -> int:
         """Iteration of the newest checkpoint, 0 if there is none."""
-        states = training_states(self.experiment / 'training_states')
+        states = training_states(self.folder / names.experiment(self.stage) / 'training_states')
         return int(Path(states[0]).stem) if states else 0
 
     def run(self, run_command: Callable[[list[Any]], Command]) -> None:
@@ -97,7 +94,7 @@ class Training:
             if 0 < schedule.total_iter <= self.iteration:
                 return
             self.write_options(schedule, parts)
-            with run_command(['train', '-opt', f'options/train_{self.stage}.yml', '--auto_resume']) as command:
+            with run_command(['train', '-opt', names.options_file(self.stage), '--auto_resume']) as command:
                 planned = self._watch(command, schedule)
             if planned is not None:
                 self.progress.line(
@@ -116,14 +113,17 @@ class Training:
     def _watch(self, command: Command, schedule: Schedule) -> Schedule | None:
         """Follow a training; the new schedule if it was stopped in order to change it."""
         self.speed, planned = [], None
+        self.psnr = self._read_psnr()
         for line in command.lines():
             self.on_line()
-            if found := ITERATION.search(line):
-                self.speed.append((time.monotonic(), int(found[1].replace(',', ''))))
-                self.loss = loss[1] if (loss := LOSS.search(line)) else self.loss
-            if '# psnr' in line and not command.is_stopped and self._is_patience_over():
-                self.progress.line(f'Stopped: the validation has not improved {PATIENCE} times')
-                command.stop()
+            if found := names.read_log_line(line):
+                self.speed.append((time.monotonic(), found[0]))
+                self.loss = found[1] or self.loss
+            if '# psnr' in line:
+                self.psnr = self._read_psnr()
+                if not command.is_stopped and self._is_patience_over():
+                    self.progress.line(f'Stopped: the validation has not improved {PATIENCE} times')
+                    command.stop()
             if self.speed and self.budget.is_off(max(time.monotonic() - self.budget.deadline, 0)):
                 command.stop()
             if found and not command.is_stopped and self._is_off(schedule):
@@ -144,15 +144,17 @@ class Training:
         late = (schedule.total_iter - iteration) * self.budget.iteration_seconds - left
         return self.budget.is_off(late) and left > 2 * RESTART_SECONDS
 
+    def _read_psnr(self) -> list[float]:
+        return list(names.read_validations(self.folder, self.stage).values('psnr').values())
+
     def _is_patience_over(self) -> bool:
-        values = [value for _, value in validations(self.experiment)]
+        values = self.psnr
         return len(values) > PATIENCE and max(values[-PATIENCE:]) < max(values[:-PATIENCE]) + MIN_GAIN
 
     def _status(self, schedule: Schedule) -> str:
         iteration = self.speed[-1][1]
         left = (schedule.total_iter - iteration) * self.budget.iteration_seconds
-        values = validations(self.experiment)
-        validation = f', PSNR {values[-1][1]:.2f} dB' if values else ''
+        validation = f', PSNR {self.psnr[-1]:.2f} dB' if self.psnr else ''
         whole = f'iteration {iteration:,} of {schedule.total_iter:,}'
         times = f'{duration(left)} left, then {duration(self.budget.afterwards)}'
         return f'training {self.stage}: {whole}, {times}, loss {self.loss}{validation}'
@@ -162,19 +164,9 @@ class Training:
         return command.process.returncode == KILLED or any(OUT_OF_MEMORY in line.lower() for line in command.tail)
 
 
-def validations(experiment: Path) -> list[tuple[int, float]]:
-    """Iterations and PSNR of the validations of an experiment."""
-    return [(r['iter'], r['metrics']['psnr']) for r in _history(experiment).records if 'psnr' in r['metrics']]
-
-
-def best_checkpoint(experiment: Path) -> Path | None:
-    """Network of the best validation whose checkpoint exists, otherwise the newest one."""
-    models = {int(path.stem.split('_')[-1]): path for path in experiment.glob('models/net_g_[0-9]*.pth')}
-    best = _history(experiment).best(models, METRIC) or max(models, default=None)
+def best_checkpoint(folder: Path, stage: str) -> Path | None:
+    """Network of the best validation of a stage whose checkpoint exists, otherwise the newest one."""
+    paths = (folder / names.experiment(stage)).glob('models/net_g_[0-9]*.pth')
+    models = {int(path.stem.split('_')[-1]): path for path in paths}
+    best = names.read_validations(folder, stage).best(models, METRIC) or max(models, default=None)
     return None if best is None else models[best]
-
-
-def _history(experiment: Path) -> ValidationHistory:
-    history = ValidationHistory(experiment / 'validation.jsonl')
-    history.read()
-    return history

@@ -141,6 +141,11 @@ class ValidationHistory:
         self.records.append({'iter': iteration, 'dataset': dataset, 'metrics': dict(metrics)})
         self._write()
 
+    def values(self, metric: str) -> dict[int, float]:
+        """Metric by iteration, on the first dataset that has it; empty if none has."""
+        records = [record for record in self.records if metric in record['metrics']]
+        return {r['iter']: r['metrics'][metric] for r in records if r['dataset'] == records[0]['dataset']}
+
     def best(self, iterations: Iterable[int], metrics: Mapping[str, Mapping[str, Any]]) -> int | None:
         """Select the best iteration by the first metric; None if it was not measured in any.
 
@@ -150,12 +155,9 @@ class ValidationHistory:
             iterations: Iterations to select from. The later of two equal ones is selected, as in BasicSR.
             metrics: Option `val: metrics`.
         """
-        metric, settings = next(iter(metrics.items()), (None, {}))
-        records = [record for record in self.records if metric in record['metrics']]
-        if not records:
-            return None
+        metric, settings = next(iter(metrics.items()), ('', {}))
         sign = -1 if settings.get('better') == 'lower' else 1
-        values = {r['iter']: r['metrics'][metric] for r in records if r['dataset'] == records[0]['dataset']}
+        values = self.values(metric)
         measured = [(sign * values[i], i) for i in iterations if not math.isnan(values.get(i, math.nan))]
         return max(measured)[1] if measured else None
 

@@ -1,8 +1,6 @@
 """Gather the results of a run for its report."""
 
 import json
-import re
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,15 +12,13 @@ from basicsr.metrics import calculate_psnr, calculate_ssim
 
 from usrdu_basicsr.degradation.fidelity import Fidelity
 from usrdu_basicsr.inference.audit import audit
-from usrdu_basicsr.models.validation import ValidationHistory
+from usrdu_basicsr.ops.bootstrap import paired_interval
 from usrdu_basicsr.report import run_folder as names
 from usrdu_basicsr.utils.errors import not_found
 from usrdu_basicsr.utils.files import file_sha256
 from usrdu_basicsr.utils.images import list_images, read_image, to_8bit
 
 AUDITED = 100  # images
-RESAMPLINGS = 2000  # of the bootstrap
-LOSS = re.compile(r'\[epoch:.*iter:\s*([\d,]+).*l_g_pix: ([\d.e+-]+)')  # in BasicSR's log lines
 METRICS = {'PSNR, dB': calculate_psnr, 'SSIM': calculate_ssim}
 
 
@@ -98,36 +94,26 @@ def collect(folder: Path) -> RunResults:
     for name in (names.MODEL, names.UPSCALED_VALIDATION, names.GENERATED):
         if not (folder / name).exists():
             raise not_found(f"'{folder / name}': the run is not finished. Run usrdu fit again; it")
-    losses = _losses(folder / names.EXPERIMENT_SRN)
-    history = ValidationHistory(folder / names.EXPERIMENT_SRN / 'validation.jsonl')
-    history.read()
-    validations = {r['iter']: r['metrics']['psnr'] for r in history.records if 'psnr' in r['metrics']}
+    losses = _losses(folder / names.experiment(names.SRN))
+    validations = names.read_validations(folder, names.SRN).values('psnr')
     held_back = list_images(folder / names.HELD_BACK)
     scale = state['settings']['scale']
     return RunResults(
         folder=folder,
         settings=state['settings'],
-        options=yaml.safe_load((folder / names.SRN_OPTIONS).read_text(encoding='utf-8')),
+        options=yaml.safe_load((folder / names.options_file(names.SRN)).read_text(encoding='utf-8')),
         seconds=state['seconds'],
         notes=state['notes'],
         metrics=_metrics(folder, scale),
         has_pairs=state['settings']['val_hr'] is not None,
         fidelity=audit(folder / names.LR, folder / names.GENERATED, folder / names.HR, AUDITED),
-        camera_warnings=json.loads((folder / 'camera' / 'camera.json').read_text(encoding='utf-8'))['warnings'],
+        camera_warnings=json.loads((folder / names.CAMERA / 'camera.json').read_text(encoding='utf-8'))['warnings'],
         iterations=max([*validations, *losses], default=0),
         losses=losses,
         validations=validations,
         pictures={path.stem: _pair(path, folder / names.UPSCALED_HELD_BACK, scale) for path in held_back},
         model_sha256=file_sha256(folder / names.MODEL),
     )
-
-
-def bootstrap_interval(differences: Sequence[float]) -> tuple[float, float]:
-    """95 % interval of a mean by the bootstrap."""
-    values = np.array(differences)
-    draws = np.random.default_rng(0).integers(len(values), size=(RESAMPLINGS, len(values)))
-    low, high = np.quantile(values[draws].mean(1), (0.025, 0.975))
-    return float(low), float(high)
 
 
 def _metrics(folder: Path, scale: int) -> dict[str, Comparison]:
@@ -139,9 +125,9 @@ def _metrics(folder: Path, scale: int) -> dict[str, Comparison]:
             values[name].append(tuple(float(metric(each, hr, crop_border=scale)) for each in (result, bicubic)))  # type: ignore[arg-type]
     comparisons = {}
     for name, pairs in values.items():
-        network, bicubic_mean = np.mean(pairs, 0).tolist()
-        interval = bootstrap_interval([a - b for a, b in pairs])
-        comparisons[name] = Comparison(network, bicubic_mean, *interval, len(pairs))
+        network, bicubic_values = np.array(pairs).T
+        _, low, high = paired_interval(network[None], bicubic_values[None])
+        comparisons[name] = Comparison(float(network.mean()), float(bicubic_values.mean()), low, high, len(pairs))
     return comparisons
 
 
@@ -156,6 +142,7 @@ def _losses(experiment: Path) -> dict[int, float]:
     """Pixel loss by iteration from the logs, of which a resumed training has several."""
     losses = {}
     for log in sorted(experiment.glob('train_*.log')):
-        for number, loss in LOSS.findall(log.read_text(encoding='utf-8', errors='replace')):
-            losses[int(number.replace(',', ''))] = float(loss)
+        for line in map(names.read_log_line, log.read_text(encoding='utf-8', errors='replace').splitlines()):
+            if line is not None and line[1]:
+                losses[line[0]] = float(line[1])
     return dict(sorted(losses.items()))

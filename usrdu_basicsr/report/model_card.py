@@ -5,7 +5,6 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-from usrdu_basicsr.report import run_folder as names
 from usrdu_basicsr.report.collect import RunResults
 from usrdu_basicsr.report.verdict import verdict, warnings
 from usrdu_basicsr.utils.files import file_sha256
@@ -85,8 +84,3 @@ def open_model_db(results: RunResults, weights: Path) -> str:
         'images': [],
     }
     return json.dumps(content, indent=4) + '\n'
-
-
-def weights_file(folder: Path) -> Path:
-    """Exported weights of a run."""
-    return folder / names.EXPORT / f'{Path(names.MODEL).stem}.safetensors'

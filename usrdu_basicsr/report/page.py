@@ -115,7 +115,7 @@ def _fidelity(results: RunResults) -> str:
 
 def _camera(results: RunResults) -> str:
     """Figures of `usrdu camera`."""
-    page = (results.folder / 'camera' / 'camera.html').read_text(encoding='utf-8')
+    page = (results.folder / names.CAMERA / 'camera.html').read_text(encoding='utf-8')
     found = re.search(r'<section>.*</section>', page, re.DOTALL)
     return found[0] if found else ''
 
@@ -135,11 +135,10 @@ def _curves(results: RunResults) -> str:
 
 def _usage(results: RunResults) -> str:
     folder = results.folder.resolve()
-    upscale = ['usrdu', 'upscale', '-i', 'IMAGES', '-o', 'RESULTS', '--model_path', str(folder / names.MODEL)]
-    upscale += ['-opt', str(folder / names.SRN_OPTIONS)]
-    export = ['usrdu', 'export', '--model_path', str(folder / names.MODEL), '-opt', str(folder / names.SRN_OPTIONS)]
-    export += ['-o', str(folder / names.EXPORT), '--format', 'onnx']
-    weights = folder / names.EXPORT / 'model.safetensors'
+    network = ['--model_path', str(folder / names.MODEL), '-opt', str(folder / names.options_file(names.SRN))]
+    upscale = ['usrdu', 'upscale', '-i', 'IMAGES', '-o', 'RESULTS', *network]
+    export = ['usrdu', 'export', *network, '-o', str(folder / names.EXPORT), '--format', 'onnx']
+    weights = folder / names.WEIGHTS
     return (
         f'<pre>{escape(shlex.join(upscale))}</pre>'
         '<p>Add <code>--strength 0.7</code> for a softer result between bicubic upscaling and the network.</p>'
