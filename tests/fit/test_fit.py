@@ -170,6 +170,22 @@ def test_changed_arguments_rerun_the_steps_that_depend_on_them(
     )
 
 
+def test_stage_1_that_was_stopped_early_generates(folders: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """It has checkpoints, but no `net_g_latest.pth`, which BasicSR writes after the last iteration."""
+    commands: list[tuple] = []
+    monkeypatch.setattr(Fit, '_command', lambda self, *arguments: commands.append(arguments))
+    monkeypatch.setattr('usrdu_basicsr.fit.fit.write_preview', lambda folder: None)
+    fit = Fit(Request(folders / 'hr', folders / 'camera', tmp_path / 'run', preset='published'), Progress(StringIO()))
+    with pytest.raises(InputError, match='ended before the first checkpoint'):
+        fit._generate(None)
+    models = tmp_path / 'run' / 'experiments' / 'dsn' / 'models'
+    models.mkdir(parents=True)
+    for iteration in (90, 100):
+        (models / f'net_g_{iteration}.pth').touch()
+    fit._generate(None)
+    assert Path('experiments/dsn/models/net_g_100.pth') in commands[0]
+
+
 def test_results_of_other_inputs_are_removed_and_those_of_a_killed_step_are_kept(tmp_path: Path):
     state = RunState(tmp_path / 'run')
     assert not state.start('camera', 'a')

@@ -169,11 +169,12 @@ class Fit:
             write_validation_lr(self.folder)
 
     def _generate(self, plan: Plan) -> None:
-        dsn = (
-            names.CAMERA_DSN
-            if self.request.preset == 'auto'
-            else f'{names.experiment(names.DSN)}/models/net_g_latest.pth'
-        )
+        dsn = Path(names.CAMERA_DSN)
+        if self.request.preset == 'published':
+            best = best_checkpoint(self.folder, names.DSN)
+            if best is None:
+                raise self._too_short()
+            dsn = best.relative_to(self.folder)
         self._command('generate', '-i', names.HR, '-o', names.GENERATED, '--model_path', dsn, *self._on_device)
         write_preview(self.folder)
 
@@ -202,7 +203,7 @@ class Fit:
             if best is not None:
                 write_bytes(self.folder / names.MODEL, best.read_bytes())
         if best is None:
-            raise InputError(f'--time: got {duration(self.request.seconds)}, which ended before the first checkpoint')
+            raise self._too_short()
 
     def _write_results(self, plan: Plan) -> None:
         network = ('--model_path', names.MODEL, '-opt', names.options_file(names.SRN))
@@ -213,6 +214,9 @@ class Fit:
             self._command('upscale', '-i', images, '-o', output, *network, *self._on_device)
         self._command('export', *network, '-o', names.EXPORT, '--format', 'safetensors', '--overwrite')
         self._command('report', '.')
+
+    def _too_short(self) -> InputError:
+        return InputError(f'--time: got {duration(self.request.seconds)}, which ended before the first checkpoint')
 
     @property
     def _on_device(self) -> tuple[str, str]:

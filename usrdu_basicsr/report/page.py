@@ -23,11 +23,10 @@ from usrdu_basicsr.version import __version__
 SLIDER_SIDE = 360  # pixels; 1:1 on a phone
 QUALITY = 92  # of JPEG
 STYLE = """:root{color-scheme:light dark}
-body{font:16px/1.5 system-ui,sans-serif;max-width:1160px;margin:0 auto;padding:1em 15px}
+body{font:16px/1.5 system-ui,sans-serif;max-width:1160px;margin:0 auto;padding:1em 15px;overflow-wrap:anywhere}
 section{display:flex;flex-wrap:wrap;gap:1.5em;align-items:flex-start}figure{margin:0;max-width:100%;overflow-x:auto}
 figcaption{font-weight:600}svg{max-width:100%;height:auto}svg text{fill:currentColor}img{max-width:100%}
-section img{image-rendering:pixelated}table{border-collapse:collapse}td,th{padding:.2em 1em .2em 0;text-align:left;
-overflow-wrap:anywhere}
+section img{image-rendering:pixelated}table{border-collapse:collapse}td,th{padding:.2em 1em .2em 0;text-align:left}
 pre{overflow-x:auto;padding:.8em;border:1px solid color-mix(in srgb,currentColor 25%,transparent);border-radius:6px}
 .verdict{font-size:1.25em}.slider{position:relative;display:block}.slider img{display:block;max-width:none}
 .slider .after{position:absolute;inset:0;clip-path:inset(0 0 0 var(--at,50%))}
