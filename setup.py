@@ -6,7 +6,7 @@ from pathlib import Path
 from setuptools import find_packages, setup
 
 ROOT = Path(__file__).parent
-EXPORT = ['safetensors', 'onnx', 'onnxruntime', 'onnxscript']  # for scripts/export.py
+EXPORT = ['onnx', 'onnxruntime', 'onnxscript']  # for scripts/export.py
 METRICS = ['torchmetrics>=1.8']  # for calculate_lpips and calculate_dists
 SPANDREL = ['spandrel']  # for SpandrelArch
 STUDY = [*METRICS, 'matplotlib']  # for scripts/study
@@ -57,6 +57,7 @@ setup(
         'psutil',
         'scipy',
         'Pillow',
+        'safetensors',  # export of `usrdu fit`
         'argcomplete',  # completion of the command in the shell
         # No `tensorboard` here: BasicSR requires tb-nightly, which holds the same package, and with both installed
         # `tensorboard --logdir` ends with "Duplicate plugins for name projector".
