@@ -29,7 +29,19 @@ print(json.dumps({'hook': hook, 'basicsr': spec and spec.origin}))
 PROBE = 'import json; from usrdu_basicsr.compat import probes; print(json.dumps(probes.{}()))'
 PACKAGES = ('basicsr', 'torch', 'torchvision', 'numpy', 'opencv-python', 'lmdb', 'setuptools')
 REQUIRED = {'cv2': 'opencv-python', 'yaml': 'pyyaml', 'PIL': 'Pillow'} | {
-    name: name for name in ('basicsr', 'torch', 'torchvision', 'numpy', 'pydantic', 'lmdb', 'tqdm', 'psutil', 'scipy')
+    name: name
+    for name in (
+        'basicsr',
+        'torch',
+        'torchvision',
+        'numpy',
+        'pydantic',
+        'lmdb',
+        'tqdm',
+        'psutil',
+        'safetensors',
+        'scipy',
+    )
 }
 # Modules by feature, and the command that installs them
 FEATURES = {
