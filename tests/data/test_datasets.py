@@ -3,7 +3,6 @@
 import json
 import multiprocessing
 import os
-import re
 import signal
 import socket
 import struct
@@ -22,10 +21,7 @@ from basicsr.data.data_sampler import EnlargedSampler
 from torch.utils.data import DataLoader, Dataset
 
 from sample_images import downsample_images, write_sample_images
-from usrdu_basicsr.data.exchanged_folders import exchange_warning
 from usrdu_basicsr.data.train_dataloader import TrainDataLoader
-from usrdu_basicsr.storage.open_source import open_source
-from usrdu_basicsr.storage.source import IMAGE
 from usrdu_basicsr.utils.errors import InputError, InputNotFoundError, WorkerDiedError
 from usrdu_basicsr.utils.images import decode_image
 
@@ -300,22 +296,6 @@ def test_non_finite_log_scales_are_reported(folders: Path):
     np.save(path, np.full((24, 28, 3), np.nan, np.float16))
     with pytest.raises(InputError, match=r"chelsea.npy' \(got non-finite values"):
         build_dataset(generated(folders))[1]
-
-
-def test_exchanged_folders_are_noticed(tmp_path: Path):
-    """HR images that are much noisier than camera images."""
-    rng = np.random.default_rng(0)
-    for folder, noise in (('clean', 0), ('noisy', 12)):
-        for path in write_sample_images(tmp_path / folder, 3):
-            image = cv2.imread(str(path))
-            cv2.imwrite(str(path), (image + rng.normal(scale=noise, size=image.shape)).clip(0, 255))
-    (tmp_path / 'noisy' / 'broken.png').write_bytes(b'')
-    cv2.imwrite(str(tmp_path / 'noisy' / 'thin.png'), np.zeros((1, 32, 3), np.uint8))
-    clean, noisy = (open_source(tmp_path / folder, IMAGE) for folder in ('clean', 'noisy'))
-    assert exchange_warning(clean, noisy) == exchange_warning(clean, clean) == exchange_warning(noisy, noisy) == ''
-    message = exchange_warning(noisy, clean)
-    assert re.match(r'HR images have a noise level of 1\d\.\d gray levels, camera images of [0-3]\.\d', message)
-    assert message.endswith(f"'{tmp_path}/noisy' and '{tmp_path}/clean' may be exchanged.")
 
 
 def test_multi_line_error_is_joined_to_one_line():

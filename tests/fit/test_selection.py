@@ -105,6 +105,14 @@ def copy_to_hr(request: Request) -> None:
     shutil.copy(request.hr / 'from_the_camera.png', request.lr / 'also_there.png')
 
 
+def exchange_without_noise(request: Request) -> None:
+    for index in range(20):
+        for folder, blur in ((request.hr, 2), (request.lr, 0.1)):
+            path = folder / f'{index:02d}.png'
+            write(path, index, HR_SIDE, HR_SIDE)
+            cv2.imwrite(str(path), cv2.GaussianBlur(read_image(path), (0, 0), blur))
+
+
 NOTES: dict[str, tuple[Callable[[Request], object], str]] = {
     'corrupt files': (corrupt, "--lr: skipped 2 of 21 images that cannot be read: '05.png', '06.jpg'"),
     'one small image': (
@@ -114,6 +122,10 @@ NOTES: dict[str, tuple[Callable[[Request], object], str]] = {
     'a copy': (
         lambda r: shutil.copy(r.hr / '01.png', r.hr / '01_copy.png'),
         "--hr: skipped 1 of 21 images that are copies of others: '01_copy.png'",
+    ),
+    'exchanged folders of a camera without noise': (
+        exchange_without_noise,
+        'may be exchanged, or the HR images are blurred. The run goes on',
     ),
     'an image in both folders': (
         copy_to_hr,
@@ -131,7 +143,7 @@ def test_unusual_images_are_reported_and_left_out(request_: Request, mistake: st
     change, note = NOTES[mistake]
     change(request_)
     selection = select_images(request_)
-    assert note in selection.notes
+    assert any(each.endswith(note) for each in selection.notes)
     used = {path.name for paths in (selection.hr, selection.lr, selection.held_back) for path in paths}
     assert not used & {'06.jpg', 'small.png', '01_copy.png', 'from_the_camera.png'}
 

@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from usrdu_basicsr.data.exchanged_folders import exchange_warning
+from usrdu_basicsr.data.exchanged_folders import folder_quality, noise_warning, sharpness_warning
 from usrdu_basicsr.data_preparation.check_dataset import check_dataset
 from usrdu_basicsr.fit.request import Request
 from usrdu_basicsr.storage.open_source import PAIRED
@@ -62,8 +62,11 @@ def select_images(request: Request) -> Selection:
             problems.append(f"--hr and --lr: got the same folder '{request.hr}', expected two. Pass one of each kind")
         else:
             usable['HR'] = _without_camera_images(usable['HR'], usable['LR'], keys, notes)
-            if warning := _exchanged(usable['HR'], usable['LR']):
+            qualities = [folder_quality(_source(usable[kind])) for kind in ('HR', 'LR')]
+            if warning := noise_warning(*qualities):
                 problems.append(f'{warning} Exchange --hr and --lr, or use HR images with less noise')
+            elif warning := sharpness_warning(*qualities):
+                notes.append(f'{warning} The run goes on')
     for kind, paths in usable.items():
         if 0 < len(paths) < MIN_IMAGES:
             problems.append(f'--{kind.lower()}: got {len(paths)} usable images, expected {MIN_IMAGES}. Add images')
@@ -142,10 +145,8 @@ def _without_camera_images(
     return [path for path in hr if keys[path] not in camera]
 
 
-def _exchanged(hr: Sequence[Path], lr: Sequence[Path]) -> str:
-    """Warning if the folders seem to be exchanged, otherwise an empty text."""
-    gt, lq = (FolderSource(paths[0].parent, [path.name for path in paths], IMAGE) for paths in (hr, lr))
-    return exchange_warning(gt, lq)
+def _source(paths: Sequence[Path]) -> FolderSource:
+    return FolderSource(paths[0].parent, [path.name for path in paths], IMAGE)
 
 
 def _validation_pairs(request: Request, problems: list[str]) -> tuple[list[Path], list[Path]]:
