@@ -35,7 +35,7 @@ SMALL = """
 import sys
 from usrdu_basicsr.fit import dataset, network, plan
 dataset.SUB_IMAGES, dataset.SUB_IMAGE, network.MEASURED_SECONDS = (6, 6), 128, 0.0
-plan.CAMERA_SECONDS, plan.GENERATE_SECONDS, plan.FINISH_SECONDS = (0, 0), (0, 0), 1.0
+plan.CAMERA_SECONDS, plan.GENERATE_SECONDS, plan.FINISH_SECONDS = (4, 0), (2, 0), 1.0
 plan.MIN_ITERATIONS = 1
 from usrdu_basicsr.cli.main import main
 sys.argv[0] = 'usrdu'
@@ -184,6 +184,16 @@ def test_stage_1_that_was_stopped_early_generates(folders: Path, tmp_path: Path,
         (models / f'net_g_{iteration}.pth').touch()
     fit._generate(None)
     assert Path('experiments/dsn/models/net_g_100.pth') in commands[0]
+
+
+@pytest.mark.parametrize(('spent', 'expected'), [(5, 20), (10, 20), (25, 50)])
+def test_results_get_more_time_where_commands_are_slow(tmp_path: Path, spent: float, expected: float):
+    fit = Fit(Request(Path('hr'), Path('camera'), tmp_path / 'run', seconds=300), Progress(StringIO()))
+    fit.state.seconds |= {'camera': spent - 2, 'generate': 2}
+    plan = SimpleNamespace(seconds={'camera': 8, 'generation': 2, 'results': 20})
+    assert fit._results_seconds(plan) == expected
+    left = fit._deadline(plan) - time.monotonic()
+    assert left == pytest.approx(300 - spent - expected - fit.state.seconds['plan'], abs=0.5)
 
 
 def test_results_of_other_inputs_are_removed_and_those_of_a_killed_step_are_kept(tmp_path: Path):

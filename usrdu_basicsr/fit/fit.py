@@ -185,7 +185,7 @@ class Fit:
 
         now, end = time.monotonic(), self._deadline(plan)
         deadline = now + STAGE_1_SHARE * (end - now)
-        budget = Budget(deadline, self.request.seconds, end - deadline + plan.seconds['results'], STAGE_1_SECONDS)
+        budget = Budget(deadline, self.request.seconds, end - deadline + self._results_seconds(plan), STAGE_1_SECONDS)
         Training(self.folder, names.DSN, write_options, budget, self.progress, self._beat).run(self._start)
 
     def _train_stage_2(self, plan: Plan) -> None:
@@ -193,7 +193,7 @@ class Fit:
             path, is_cpu = self.folder / names.options_file(names.SRN), self.device.type == 'cpu'
             write_srn_options(path, plan.network, plan.step, self.request.scale, schedule, parts, is_cpu)
 
-        after = plan.seconds['results']
+        after = self._results_seconds(plan)
         budget = Budget(self._deadline(plan), self.request.seconds, after, plan.iteration_seconds)
         training = Training(self.folder, names.SRN, write_options, budget, self.progress, self._beat)
         try:
@@ -226,7 +226,12 @@ class Fit:
         """Time of `time.monotonic` at which training should end."""
         self._beat(0)
         left = self.request.seconds - sum(self.state.seconds.values())
-        return time.monotonic() + left - plan.seconds['results']
+        return time.monotonic() + left - self._results_seconds(plan)
+
+    def _results_seconds(self, plan: Plan) -> float:
+        """Expected time of the results, longer than planned by as much as that of measuring and generating was."""
+        spent = sum(self.state.seconds.get(step, 0) for step in ('camera', 'generate'))
+        return plan.seconds['results'] * max(1, spent / (plan.seconds['camera'] + plan.seconds['generation']))
 
     def _start(self, arguments: list[Any]) -> Command:
         echo = self.progress.line if self.request.verbose else None
