@@ -43,6 +43,7 @@ def results(tmp_path: Path) -> RunResults:
         has_pairs=True,
         fidelity=Fidelity(95, 4, 4.1, 0.02, 0.01, 0.05, 0.001, 0.5, 0.1),
         camera_warnings=[],
+        architecture='esrgan',
         iterations=2000,
         losses={100: 0.03, 1000: 0.02, 2000: 0.015},
         validations={1000: 25.0, 1500: 25.6, 2000: 25.5},

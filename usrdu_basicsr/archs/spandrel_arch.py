@@ -24,10 +24,12 @@ class SRProperties:
     Attributes:
         scale: Upscaling factor.
         size_multiple: Number that the height and width of the input must be multiples of.
+        architecture: Name of the architecture, such as `SPAN`.
     """
 
     scale: int
     size_multiple: int
+    architecture: str
 
 
 @ARCH_REGISTRY.register()
@@ -81,7 +83,9 @@ def published_network(weights: Mapping[str, Tensor], path: str | Path) -> nn.Mod
         got = f'{descriptor.architecture.name} of {channels[0]} to {channels[1]} channels'
         raise InputError(f"model '{path}': got {got}, expected an SR network for RGB images. Choose another model")
     network, needed = descriptor.model, descriptor.size_requirements
-    network.sr_properties = SRProperties(descriptor.scale, max(needed.multiple_of, needed.minimum, 1))
+    network.sr_properties = SRProperties(
+        descriptor.scale, max(needed.multiple_of, needed.minimum, 1), descriptor.architecture.id
+    )
     return network.eval()
 
 

@@ -1,6 +1,7 @@
 """Gather the results of a run for its report."""
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,16 +11,22 @@ import numpy as np
 import yaml
 from basicsr.metrics import calculate_psnr, calculate_ssim
 
+from usrdu_basicsr.archs.spandrel_arch import published_network
 from usrdu_basicsr.degradation.fidelity import Fidelity
 from usrdu_basicsr.inference.audit import audit
+from usrdu_basicsr.metrics.perceptual_metrics import MIN_SIZE, calculate_lpips, load_metric
 from usrdu_basicsr.ops.bootstrap import paired_interval
 from usrdu_basicsr.report import run_folder as names
-from usrdu_basicsr.utils.errors import not_found
+from usrdu_basicsr.utils.checkpoint import read_weights
+from usrdu_basicsr.utils.errors import InputError, not_found
 from usrdu_basicsr.utils.files import file_sha256
-from usrdu_basicsr.utils.images import list_images, read_image, to_8bit
+from usrdu_basicsr.utils.images import image_size, list_images, read_image, to_8bit
+from usrdu_basicsr.utils.pretrained_features import cached_weights_path
 
 AUDITED = 100  # images
 METRICS = {'PSNR, dB': calculate_psnr, 'SSIM': calculate_ssim}
+LPIPS = 'LPIPS (lower is better)'
+ARCHITECTURES = {'SRVGGNetCompact_basicsr': 'compact', 'RRDBNet': 'esrgan', 'SwinIR': 'swinir'}  # of OpenModelDB
 
 
 @dataclass(frozen=True)
@@ -60,6 +67,7 @@ class RunResults:
         has_pairs: Whether the user gave validation pairs.
         fidelity: Comparison of generated and real LR images.
         camera_warnings: Sentences of `usrdu camera`.
+        architecture: Architecture of the network as OpenModelDB names it, or '' if it has no name there.
         iterations: Iterations of stage 2.
         losses: Pixel loss by iteration.
         validations: PSNR by iteration.
@@ -76,6 +84,7 @@ class RunResults:
     has_pairs: bool
     fidelity: Fidelity
     camera_warnings: list[str]
+    architecture: str
     iterations: int
     losses: dict[int, float]
     validations: dict[int, float]
@@ -98,16 +107,18 @@ def collect(folder: Path) -> RunResults:
     validations = names.read_validations(folder, names.SRN).values('psnr')
     held_back = list_images(folder / names.HELD_BACK)
     scale = state['settings']['scale']
+    options = yaml.safe_load((folder / names.options_file(names.SRN)).read_text(encoding='utf-8'))
     return RunResults(
         folder=folder,
         settings=state['settings'],
-        options=yaml.safe_load((folder / names.options_file(names.SRN)).read_text(encoding='utf-8')),
+        options=options,
         seconds=state['seconds'],
         notes=state['notes'],
         metrics=_metrics(folder, scale),
         has_pairs=state['settings']['val_hr'] is not None,
         fidelity=audit(folder / names.LR, folder / names.GENERATED, folder / names.HR, AUDITED),
         camera_warnings=json.loads((folder / names.CAMERA / 'camera.json').read_text(encoding='utf-8'))['warnings'],
+        architecture=_architecture(options['network_g']['type'], folder / names.MODEL),
         iterations=max([*validations, *losses], default=0),
         losses=losses,
         validations=validations,
@@ -116,12 +127,32 @@ def collect(folder: Path) -> RunResults:
     )
 
 
+def _architecture(network: str, model: Path) -> str:
+    if network != 'SpandrelArch':
+        return ARCHITECTURES.get(network, '')
+    properties: Any = published_network(read_weights(model, 'params_ema', ()), model).sr_properties
+    return properties.architecture.lower()
+
+
+def _metric_functions(smallest_side: int) -> dict[str, Callable[..., float]]:
+    """Metrics of images of this size. LPIPS is one of them where its weights are: a report downloads nothing."""
+    if smallest_side < MIN_SIZE['alex'] or not cached_weights_path('alexnet').is_file():
+        return METRICS
+    try:
+        load_metric({'type': 'calculate_lpips'})
+    except InputError:  # torchmetrics is not installed, or the weights are corrupt
+        return METRICS
+    return METRICS | {LPIPS: calculate_lpips}
+
+
 def _metrics(folder: Path, scale: int) -> dict[str, Comparison]:
-    values: dict[str, list[tuple[float, float]]] = {name: [] for name in METRICS}
-    for path in list_images(folder / names.VALIDATION_HR):
+    paths = list_images(folder / names.VALIDATION_HR)
+    metrics = _metric_functions(min(min(image_size(path)) for path in paths) - 2 * scale)
+    values: dict[str, list[tuple[float, float]]] = {name: [] for name in metrics}
+    for path in paths:
         hr = to_8bit(read_image(path))
         bicubic, result = _pair(folder / names.VALIDATION_LR / path.name, folder / names.UPSCALED_VALIDATION, scale)
-        for name, metric in METRICS.items():
+        for name, metric in metrics.items():
             values[name].append(tuple(float(metric(each, hr, crop_border=scale)) for each in (result, bicubic)))  # type: ignore[arg-type]
     comparisons = {}
     for name, pairs in values.items():

@@ -9,8 +9,6 @@ from usrdu_basicsr.report.collect import RunResults
 from usrdu_basicsr.report.verdict import verdict, warnings
 from usrdu_basicsr.utils.files import file_sha256
 
-ARCHITECTURES = {'SRVGGNetCompact_basicsr': 'compact', 'RRDBNet': 'esrgan', 'SwinIR': 'swinir'}  # of OpenModelDB
-
 
 def model_card(results: RunResults) -> str:
     """Markdown with the use, training, results and limits of a network."""
@@ -60,7 +58,7 @@ def open_model_db(results: RunResults, weights: Path) -> str:
         'tags': ['photo', 'restoration'],
         'description': ' '.join(verdict(results)),
         'date': date.today().isoformat(),
-        'architecture': ARCHITECTURES.get(network['type'], ''),
+        'architecture': results.architecture,
         'size': [f'{network[key]}{unit}' for key, unit in (('num_feat', 'nf'), ('num_conv', 'nc')) if key in network]
         or None,
         'scale': results.settings['scale'],
