@@ -18,7 +18,7 @@ GENERATED_LR, GENERATED_LOG_SCALE = f'{GENERATED}/{LR_FOLDER}', f'{GENERATED}/{L
 DSN, SRN = 'dsn', 'srn'  # experiments of the stages
 UPSCALED, UPSCALED_HELD_BACK, UPSCALED_VALIDATION = 'upscaled', 'upscaled/held_back', 'upscaled/validation'
 MODEL, EXPORT, WEIGHTS, REPORT = 'model.pth', 'export', 'export/model.safetensors', 'report.html'
-LOG_LINE = re.compile(r'\[epoch:.*iter:\s*([\d,]+)(?:.*l_g_pix: ([\d.e+-]+))?')
+LOG_LINE = re.compile(r'\[epoch:.*iter:\s*([\d,]+)(?:.*l_g_(?:pix|kl): ([\d.e+-]+))?')  # `l_g_kl` of stage 1
 
 
 def options_file(stage: str) -> str:
@@ -32,7 +32,7 @@ def experiment(stage: str) -> str:
 
 
 def read_log_line(line: str) -> tuple[int, str] | None:
-    """Iteration and pixel loss, empty if it is missing or no number, of a log line of BasicSR; None for other lines."""
+    """Iteration and main loss, empty if it is missing or no number, of a log line of BasicSR; None for other lines."""
     found = LOG_LINE.search(line)
     return None if found is None else (int(found[1].replace(',', '')), found[2] or '')
 
