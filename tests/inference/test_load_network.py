@@ -9,6 +9,7 @@ from basicsr.archs.srresnet_arch import MSRResNet
 from basicsr.archs.srvgg_arch import SRVGGNetCompact
 
 from usrdu_basicsr.archs.dsn_arch import UncertaintyDSN
+from usrdu_basicsr.archs.kernel_dsn_arch import KernelDSN
 from usrdu_basicsr.inference.load_network import load_generator, scale_of
 from usrdu_basicsr.utils.device import pick_device
 from usrdu_basicsr.utils.errors import InputError
@@ -51,9 +52,12 @@ def test_other_networks_require_options(tmp_path: Path):
         load_generator(path, CPU, {'type': 'MSRResNet', 'num_feat': 16, 'num_block': 1})
 
 
-def test_dsn_is_rejected_for_upscaling(tmp_path: Path):
-    with pytest.raises(InputError, match='is a stage 1 DSN'):
-        load_generator(save_network(tmp_path, UncertaintyDSN(num_feat=4, num_block=1)), CPU)
+@pytest.mark.parametrize(
+    ('net', 'kind'), [(UncertaintyDSN(num_feat=4, num_block=1), 'stage 1 DSN'), (KernelDSN(17, 2), 'measured camera')]
+)
+def test_networks_that_downsample_are_rejected_for_upscaling(tmp_path: Path, net: torch.nn.Module, kind: str):
+    with pytest.raises(InputError, match=f'is a {kind}, which downsamples'):
+        load_generator(save_network(tmp_path, net), CPU)
 
 
 def test_invalid_network_options_are_reported(tmp_path: Path):

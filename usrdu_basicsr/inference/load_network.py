@@ -92,8 +92,9 @@ def load_generator(path: str | Path, device: torch.device, network: Mapping[str,
         weights = read_weights(path, 'params_ema', RRDB_WEIGHTS)
     if network is not None:
         return _load(build_from_options(ARCH_REGISTRY, network, 'network_g: '), weights, path, device)
-    if not weights.keys().isdisjoint(DSN_WEIGHTS):
-        raise InputError(f"checkpoint '{path}' is a stage 1 DSN, which downsamples: expected net_g_*.pth of stage 2")
+    if not weights.keys().isdisjoint((*DSN_WEIGHTS, 'kernel')):
+        kind = 'measured camera' if 'kernel' in weights else 'stage 1 DSN'
+        raise InputError(f"checkpoint '{path}' is a {kind}, which downsamples: expected net_g_*.pth of stage 2")
     if not weights.keys().isdisjoint(RRDB_WEIGHTS):
         return _load(_build_rrdb(weights), weights, path, device)
     if weights.keys() >= set(SRVGG_WEIGHTS):
