@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
+import psutil
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -22,6 +24,7 @@ from sample_images import sample_image
 from usrdu_basicsr.degradation.simulated_camera import SimulatedCamera, gaussian_kernel
 from usrdu_basicsr.fit.command import Command, Progress
 from usrdu_basicsr.fit.fit import Fit
+from usrdu_basicsr.fit.network import Network
 from usrdu_basicsr.fit.request import Request
 from usrdu_basicsr.fit.state import RunState
 from usrdu_basicsr.ops.bootstrap import paired_interval
@@ -138,7 +141,6 @@ CHANGES: dict[str, tuple[dict, list[str]]] = {
     'network': ({'network': 'rrdb'}, ['training', 'results']),
     'preset': ({'preset': 'published'}, ['stage_1', 'generate', 'training', 'results']),
     'scale': ({'scale': 4}, AUTO),
-    'images': ({'lr': Path('hr')}, AUTO),
     'verbosity': ({'verbose': True}, []),
 }
 
@@ -198,17 +200,89 @@ def test_results_get_more_time_where_commands_are_slow(tmp_path: Path, spent: fl
 
 def test_results_of_other_inputs_are_removed_and_those_of_a_killed_step_are_kept(tmp_path: Path):
     state = RunState(tmp_path / 'run')
-    assert not state.start('camera', 'a')
+    assert not state.is_stale('camera', 'a')
+    state.start('camera', 'a')
     state.spend('camera', 5)
     state = RunState(tmp_path / 'run')
-    assert not state.is_finished('camera', 'a') and not state.start('camera', 'a')
+    assert not state.is_finished('camera', 'a') and not state.is_stale('camera', 'a') and state.is_stale('camera', 'b')
     state.finish('camera', 'a')
     state = RunState(tmp_path / 'run')
     assert state.is_finished('camera', 'a') and not state.is_finished('camera', 'b') and state.seconds == {'camera': 5}
-    assert state.start('camera', 'b') and state.seconds == {}
+    state.remove('camera')
+    assert all(RunState(tmp_path / 'run').is_stale('camera', key) for key in 'ab')  # killed while it was removed
     (tmp_path / 'run' / 'fit.json').write_text('{')
     with pytest.raises(InputError, match=r"fit.json' is corrupt\. Remove the folder"):
         RunState(tmp_path / 'run')
+
+
+def test_time_of_removed_results_is_not_spent(tmp_path: Path):
+    state = RunState(tmp_path / 'run')
+    spent = {'plan': 9, 'data': 1, 'camera': 20, 'stage_1': 600, 'training': 900}
+    for step in ('data', 'camera', 'stage_1', 'training'):
+        state.finish(step, 'a')
+    keys = {'data': 'a', 'camera': 'a', 'training': 'a'}
+    for changed, left in (
+        ({'stage_1': 'a'}, spent),
+        ({}, {'data': 1, 'camera': 20, 'training': 900}),
+        ({'training': 'b'}, {'data': 1, 'camera': 20}),
+    ):
+        state.seconds = dict(spent)
+        state.forget_time(keys | changed)
+        assert state.seconds == left
+
+
+def test_a_run_that_was_killed_before_its_first_record_starts(tmp_path: Path):
+    (tmp_path / '.fit.json.1a2b.tmp').touch()
+    assert RunState(tmp_path).keys == {}
+
+
+def test_the_run_of_another_camera_is_not_removed(folders: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(folders)
+    request = Request(Path('hr'), Path('camera'), tmp_path / 'run')
+    Fit(request, Progress(StringIO())).state.settings |= {'hr': 'hr', 'lr': 'camera'}
+    fit = Fit(request, Progress(StringIO()))
+    fit.state.settings = {'hr': 'hr', 'lr': 'other'}
+    with pytest.raises(InputError, match=r"has a run of --lr '.*/other', expected '.*/camera'"):
+        fit.run()
+
+
+def test_files_that_are_no_images_change_nothing(folders: Path, tmp_path: Path):
+    shutil.copytree(folders / 'hr', tmp_path / 'hr')
+    fit = Fit(Request(tmp_path / 'hr', tmp_path / 'none', tmp_path / 'run'), Progress(StringIO()))
+    inputs = fit._inputs()
+    (tmp_path / 'hr' / '.DS_Store').touch()
+    assert fit._inputs() == inputs
+    os.utime(tmp_path / 'hr' / '0.png', ns=(1, 1))
+    assert fit._inputs() != inputs
+
+
+def test_best_network_is_kept_while_it_trains(tmp_path: Path):
+    fit = Fit(Request(Path('hr'), Path('camera'), tmp_path / 'run'), Progress(StringIO()))
+    experiment = tmp_path / 'run' / 'experiments' / 'srn'
+    (experiment / 'models').mkdir(parents=True)
+    fit._keep_best()
+    assert not (tmp_path / 'run' / 'model.pth').exists()
+    for iteration, psnr, best in ((10, 20, b'10'), (20, 22, b'20'), (30, 21, b'20')):
+        (experiment / 'models' / f'net_g_{iteration}.pth').write_bytes(str(iteration).encode())
+        with open(experiment / 'validation.jsonl', 'a') as file:
+            file.write(json.dumps({'iter': iteration, 'dataset': 'validation', 'metrics': {'psnr': psnr}}) + '\n')
+        fit._keep_best()
+        assert (tmp_path / 'run' / 'model.pth').read_bytes() == best
+
+
+def test_a_published_model_is_copied_to_the_run(tmp_path: Path):
+    source = tmp_path / 'model.safetensors'
+    (tmp_path / 'blob').write_bytes(b'weights')
+    source.symlink_to(tmp_path / 'blob')
+    request = Request(Path('hr'), Path('camera'), tmp_path / 'run', network=str(source))
+    fit = Fit(request, Progress(StringIO()))
+    fit.folder.mkdir()
+    network = fit._own_network(Network({'type': 'SpandrelArch', 'path': str(source)}, 1e-4))
+    assert network.options['path'] == 'network.safetensors'
+    assert (tmp_path / 'run' / 'network.safetensors').read_bytes() == b'weights'
+    before = fit._network_file()
+    os.utime(tmp_path / 'blob', ns=(1, 1))
+    assert before is not None and fit._network_file() != before
 
 
 def test_progress_at_a_terminal_and_elsewhere():
@@ -223,13 +297,35 @@ def test_progress_at_a_terminal_and_elsewhere():
     assert terminal.getvalue() == '50 %\r    \r100 %\r     \rdone\n'
 
 
-def test_a_command_ends_with_its_parent(tmp_path: Path):
-    """Its output is in the log, and its failure names the last line."""
+def test_output_of_a_command_is_in_the_log_and_its_failure_names_the_last_line(tmp_path: Path):
     with Command(['export', '--model_path', 'none.pth', '-o', 'out'], tmp_path, tmp_path / 'log.txt') as command:
         lines = [line for line in command.lines() if line]
     assert command.process.returncode == 1
     assert lines[-1].startswith("error: checkpoint 'none.pth' does not exist")
     assert lines[-1] in str(command.failure()) and lines[-1] in (tmp_path / 'log.txt').read_text()
+
+
+ENDLESS = """
+import sys, time
+from pathlib import Path
+from usrdu_basicsr.fit.command import Command
+sys.executable = './endless'
+print(Command([], Path(), Path('log.txt')).process.pid, flush=True)
+time.sleep(600)
+"""
+
+
+@pytest.mark.skipif(sys.platform != 'linux', reason='needs a signal of Linux')
+def test_a_command_ends_with_its_parent(tmp_path: Path):
+    (tmp_path / 'endless').write_text('#!/bin/sh\nexec sleep 600\n')
+    (tmp_path / 'endless').chmod(0o755)
+    environment = {**os.environ, 'PYTHONPATH': str(ROOT), 'USRDU_BASICSR_HOOK': '0'}
+    command = [sys.executable, '-c', ENDLESS]
+    with subprocess.Popen(command, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, text=True) as parent:
+        child = psutil.Process(int(parent.stdout.readline()))
+        parent.kill()
+    psutil.wait_procs([child], timeout=10)
+    assert not child.is_running() or child.status() == psutil.STATUS_ZOMBIE
 
 
 def test_folder_of_another_content_is_an_error(folders: Path):
@@ -239,9 +335,9 @@ def test_folder_of_another_content_is_an_error(folders: Path):
 
 
 def test_too_short_time_is_an_error(folders: Path):
-    result = run_python('-m', 'usrdu_basicsr', *arguments('--time', '5s')[2:], cwd=folders)
+    result = run_python('-m', 'usrdu_basicsr', *arguments('--time', '5s', '-o', 'short')[2:], cwd=folders)
     assert result.returncode == 1 and 'error: --time: got 5 s, expected at least ' in result.stderr
-    assert not (folders / 'runs' / 'fit').exists()
+    assert not (folders / 'short').exists()
 
 
 def test_report_of_no_run_is_an_error(tmp_path: Path):

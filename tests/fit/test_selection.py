@@ -61,11 +61,36 @@ def shrink(request: Request) -> Request:
     return request
 
 
-def pairs_of_another_scale(request: Request) -> Request:
+def pairs(request: Request, hr_side: int, lr_side: int, *lr_names: str) -> Request:
     folders = [request.output.with_name(name) for name in ('val_hr', 'val_lr')]
-    for folder in folders:
-        write(folder / 'a.png', 0, 64, 64)
+    write(folders[0] / 'a.png', 30, hr_side, hr_side)
+    for name in lr_names:
+        write(folders[1] / name, 30, lr_side, lr_side)
     return replace(request, val_hr=folders[0], val_lr=folders[1])
+
+
+def pairs_of_another_scale(request: Request) -> Request:
+    return pairs(request, 64, 64, 'a.png')
+
+
+def pairs_of_other_names(request: Request) -> Request:
+    return pairs(request, 160, 40, 'b.png')
+
+
+def pairs_of_one_name(request: Request) -> Request:
+    return pairs(request, 160, 40, 'a.png', 'a.bmp')
+
+
+def small_pairs(request: Request) -> Request:
+    return pairs(request, 64, 16, 'a.png')
+
+
+def copy_lr_to_hr(request: Request) -> Request:
+    shutil.rmtree(request.hr)
+    for index in range(20):
+        write(request.lr / f'{index:02d}.png', index, HR_SIDE, HR_SIDE)
+    shutil.copytree(request.lr, request.hr)
+    return request
 
 
 ERRORS: dict[str, tuple[Callable[[Request], Request], str]] = {
@@ -76,7 +101,21 @@ ERRORS: dict[str, tuple[Callable[[Request], Request], str]] = {
     'exchanged folders': (exchange, 'may be exchanged. Exchange --hr and --lr, or use HR images with less noise'),
     'too small images': (shrink, "--hr: skipped 20 of 20 images that are smaller than 128 pixels: '00.png'"),
     'one of two validation folders': (lambda r: replace(r, val_hr=r.hr), '--val_hr: got no --val_lr, expected pairs'),
-    'pairs of another scale': (pairs_of_another_scale, '--val_hr, --val_lr: '),
+    'pairs of another scale': (
+        pairs_of_another_scale,
+        "--val_hr and --val_lr: 'a' has 64x64 and 64x64 pixels, expected a factor of 4. Pass --scale",
+    ),
+    'no validation folder': (lambda r: replace(r, val_hr=r.hr, val_lr=Path('none')), "--val_lr: folder 'none' does"),
+    'validation images of other names': (
+        pairs_of_other_names,
+        "got 2 images without a partner of the same name: 'a.png', 'b.png'. Remove or rename them",
+    ),
+    'validation images of one name': (
+        pairs_of_one_name,
+        "--val_lr: got 1 images whose names differ from others in the ending only: 'a.bmp'. Remove or rename them",
+    ),
+    'small validation images': (small_pairs, "--val_lr: 'a.png' has 16x16 pixels, expected sides of 32 or more"),
+    'only camera images': (copy_lr_to_hr, '--hr: got images that are all in --lr, too, expected good images from'),
 }
 
 
@@ -156,10 +195,22 @@ def test_held_back_images_are_not_trained_on(request_: Request):
     assert selection.val_lr == [] and 'validation is on 2 held-back HR images' in selection.notes[0]
 
 
-def test_dataset_of_pairs(request_: Request, tmp_path: Path):
+def test_validation_pairs_may_have_other_endings_and_are_not_trained_on(request_: Request):
+    request = pairs(request_, 162, 40, 'a.bmp')
+    shutil.copy(request.val_hr / 'a.png', request.hr / 'copy.png')
+    selection = select_images(request)
+    assert (selection.val_hr, selection.val_lr) == ([request.val_hr / 'a.png'], [request.val_lr / 'a.bmp'])
+    assert request.hr / 'copy.png' not in selection.hr and len(selection.hr) == 20
+    assert "--hr: skipped 1 of 21 images that are in --val_hr, too: 'copy.png'" in selection.notes
+
+
+@pytest.mark.parametrize(
+    ('size', 'cropped'), [((500, 420), (384, 384)), ((203, 421), (192, 384)), ((131, 128), (128, 128))]
+)
+def test_dataset_of_pairs(request_: Request, tmp_path: Path, size: tuple[int, int], cropped: tuple[int, int]):
     """The crops of a pair show the same part, and a file that breaks later is reported."""
-    hr = sample_image(height=500, width=420)
-    lr = hr[::4, ::4].copy()
+    hr = sample_image(height=size[0], width=size[1])
+    lr = hr[: size[0] // 4 * 4 : 4, : size[1] // 4 * 4 : 4].copy()
     for name, image in (('hr', hr), ('lr', lr)):
         (tmp_path / 'pair').mkdir(exist_ok=True)
         cv2.imwrite(str(tmp_path / 'pair' / f'{name}.png'), image)
@@ -170,7 +221,7 @@ def test_dataset_of_pairs(request_: Request, tmp_path: Path):
     notes = write_dataset(selection, tmp_path / 'data', 4, 100)
     assert len(notes) == 1 and notes[0].startswith('Skipped a HR image: ') and selection.hr[3].name in notes[0]
     crops = [read_image(tmp_path / 'data' / 'validation' / kind / 'hr_png.png') for kind in ('HR', 'LR')]
-    assert crops[0].shape == (384, 384, 3)
+    assert crops[0].shape == (*cropped, 3)
     np.testing.assert_array_equal(crops[0][::4, ::4], crops[1])
     copies = list_images(tmp_path / 'data' / 'LR')
     assert [path.read_bytes() for path in copies] == [path.read_bytes() for path in selection.lr]

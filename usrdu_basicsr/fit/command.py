@@ -3,6 +3,7 @@
 import ctypes
 import queue
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -39,6 +40,7 @@ class Progress:
         """Show the progress: at a terminal in place of the last one, otherwise as a line every half minute."""
         if self.is_terminal:
             self._clear()
+            text = text[: shutil.get_terminal_size().columns - 1]  # a line that wraps cannot be replaced
             self.stream.write(text)
             self._width = len(text)
             self.stream.flush()

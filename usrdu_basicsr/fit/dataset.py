@@ -22,7 +22,9 @@ SUB_IMAGE = 256  # side, HR pixels
 SUB_IMAGES = 1000, 5000  # at most, of short and of long runs
 CAMERA_IMAGES = 200  # at most, as many as `usrdu camera` measures
 VALIDATION_SIDE = 384  # HR pixels
+MULTIPLE = 8  # of the sides of validation LR images, which networks get without padding
 HELD_BACK_SIDE = 192  # LR pixels
+THREADS = 4  # that decode images: one needs up to a gigabyte
 
 
 def sub_image_count(seconds: float) -> int:
@@ -51,7 +53,7 @@ def write_dataset(selection: Selection, folder: Path, scale: int, count: int) ->
     per_image = max(1, count // len(hr))
     notes: list[str] = []
     with atomic_dir(folder, MARK, overwrite=True) as output:
-        centre = partial(_write_centre, output / 'validation' / 'HR', side=VALIDATION_SIDE, multiple=scale)
+        centre = partial(_write_centre, output / 'validation' / 'HR', side=VALIDATION_SIDE, multiple=MULTIPLE * scale)
         validation: list[Task] = [partial(centre, path) for path in selection.val_hr]
         if selection.val_lr:
             pairs = zip(selection.val_hr, selection.val_lr, strict=True)
@@ -64,7 +66,7 @@ def write_dataset(selection: Selection, folder: Path, scale: int, count: int) ->
             'validation': validation,
         }
         written = {}
-        with ThreadPoolExecutor() as threads:
+        with ThreadPoolExecutor(THREADS) as threads:
             for kind, kind_tasks in tasks.items():
                 errors = list(filter(None, threads.map(_error_of, kind_tasks)))
                 notes += [f'Skipped a {kind} image: {error}' for error in errors]
@@ -103,10 +105,12 @@ def _write_centre(folder: Path, path: Path, side: int, multiple: int = 1) -> Non
 
 def _write_pair(folder: Path, hr_path: Path, lr_path: Path, scale: int) -> None:
     hr, lr = to_8bit(read_image(hr_path)), to_8bit(read_image(lr_path))
-    side = VALIDATION_SIDE // scale
-    top, left = (max(length - side, 0) // 2 for length in lr.shape[:2])
+    sides = [min(VALIDATION_SIDE // scale, length // MULTIPLE * MULTIPLE) for length in lr.shape[:2]]
+    starts = [(length - side) // 2 for length, side in zip(lr.shape[:2], sides, strict=True)]
     for kind, image, factor in (('LR', lr, 1), ('HR', hr, scale)):
-        rows, columns = (slice(factor * start, factor * (start + side)) for start in (top, left))
+        rows, columns = (
+            slice(factor * start, factor * (start + side)) for start, side in zip(starts, sides, strict=True)
+        )
         _write(folder / kind / f'{unique_stem(hr_path)}.png', encode_png(image[rows, columns], hr_path.name))
 
 
@@ -132,5 +136,5 @@ def sub_images(image: np.ndarray, count: int, scale: int) -> list[np.ndarray]:
 
 
 def unique_stem(path: Path) -> str:
-    """Stem that differs for files of one folder, also for `a.png` and `a.jpg`."""
-    return path.name.replace('.', '_')
+    """Stem in UTF-8 that differs for files of one folder, also for `a.png` and `a.jpg`."""
+    return path.name.replace('.', '_').encode('utf-8', 'backslashreplace').decode()

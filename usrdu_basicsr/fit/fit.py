@@ -1,9 +1,11 @@
 """Run the workflow: check, plan, measure the camera, generate, train, upscale, export, report."""
 
+import shlex
 import shutil
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from contextlib import suppress
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,20 +13,20 @@ from psutil import Process
 
 from usrdu_basicsr.fit.command import Command, Progress
 from usrdu_basicsr.fit.dataset import sub_image_count, write_dataset
-from usrdu_basicsr.fit.network import choose_network, measure_step
+from usrdu_basicsr.fit.network import Network, choose_network, measure_step
 from usrdu_basicsr.fit.options_files import Schedule, write_dsn_options, write_srn_options
 from usrdu_basicsr.fit.plan import STAGE_1_SHARE, Plan, make_plan
 from usrdu_basicsr.fit.preview import write_preview, write_validation_lr
-from usrdu_basicsr.fit.request import Request, duration
+from usrdu_basicsr.fit.request import NETWORKS, Request, duration
 from usrdu_basicsr.fit.selection import select_images
-from usrdu_basicsr.fit.state import RunState, key_of
+from usrdu_basicsr.fit.state import PLANNING, RunState, key_of
 from usrdu_basicsr.fit.training import Budget, Training, best_checkpoint
 from usrdu_basicsr.report import run_folder as names
 from usrdu_basicsr.utils.device import pick_device
-from usrdu_basicsr.utils.errors import InputError
+from usrdu_basicsr.utils.errors import InputError, UserError
 from usrdu_basicsr.utils.files import write_bytes
+from usrdu_basicsr.utils.images import list_images
 from usrdu_basicsr.utils.result_records import file_identity
-from usrdu_basicsr.version import __version__
 
 BEAT_SECONDS = 5.0  # between two records of the time
 STAGE_1_SECONDS = 0.25  # of an iteration on one core of an AMD EPYC, until it is measured
@@ -63,7 +65,8 @@ class Fit:
         self.folder = request.output
         self.state = RunState(self.folder)
         self.device = pick_device(request.device)
-        self._current_step, self._beat_time = 'plan', time.monotonic() - (time.time() - Process().create_time())
+        self._best: Path | None = None
+        self._current_step, self._beat_time = PLANNING, time.monotonic() - (time.time() - Process().create_time())
 
     def run(self) -> None:
         """Run the steps that are not finished.
@@ -72,13 +75,15 @@ class Fit:
             InputError: If the images, the network or the time are unsuitable, or a command fails.
             InputNotFoundError: If the file of the network does not exist.
         """
-        keys, key = {}, key_of(self._inputs(), __version__)
+        keys, key = {}, key_of(self._inputs())
         for step in self._steps():
             keys[step] = key = key_of(key, list(step.settings))
+        self._check_folder()
         todo = [step for step in keys if not self.state.is_finished(step.name, keys[step])]
         if not todo:
             self.progress.line(f"Finished already: see '{self.folder / names.REPORT}'")
             return
+        self.state.forget_time({step.name: key for step, key in keys.items()})
         plan = self._plan()
         for note in plan.selection.notes:
             self.progress.line(f'note: {note}')
@@ -88,7 +93,7 @@ class Fit:
         self.state.settings = {
             name: str(value) if isinstance(value, Path) else value for name, value in asdict(self.request).items()
         }
-        self.progress.line(f'$ cd {self.folder}')
+        self.progress.line(f'$ cd {shlex.quote(str(self.folder))}')
         model = self.folder / names.MODEL
         try:
             for step in todo:
@@ -110,18 +115,31 @@ class Fit:
             )
         yield FitStep('generate', self._generate, (names.GENERATED, names.PREVIEWS), (request.preset,))
         networks = (names.experiment(names.SRN), 'tb_logger/srn', names.MODEL)
-        settings = (request.seconds, request.network, str(self.device))
+        settings = (request.seconds, request.network, self._network_file(), str(self.device))
         yield FitStep('training', self._train_stage_2, networks, settings)
         yield FitStep('results', self._write_results, (names.UPSCALED, names.EXPORT, names.REPORT))
 
     def _inputs(self) -> list[Any]:
-        """Names, sizes and times of the user's files."""
-        folders = (self.request.hr, self.request.lr, self.request.val_hr, self.request.val_lr)
-        return [
-            [[path.name, file_identity(path)] for path in sorted(folder.iterdir()) if path.is_file()]
-            for folder in folders
-            if folder is not None and folder.is_dir()
-        ]
+        """Names, sizes and times of the user's images. A folder that cannot be read is reported later."""
+        inputs = []
+        for folder in (self.request.hr, self.request.lr, self.request.val_hr, self.request.val_lr):
+            with suppress(UserError):
+                images = [] if folder is None else list_images(folder)
+                inputs.append([[path.name, file_identity(path)] for path in images])
+        return inputs
+
+    def _network_file(self) -> dict[str, Any] | None:
+        file = Path(self.request.network).expanduser()
+        return file_identity(file) if self.request.network not in NETWORKS and file.is_file() else None
+
+    def _check_folder(self) -> None:
+        """Refuse the run of another camera, whose results would be removed."""
+        for name in ('hr', 'lr') if self.state.settings else ():
+            earlier, now = (Path(path).resolve() for path in (self.state.settings[name], getattr(self.request, name)))
+            if earlier != now:
+                raise InputError(
+                    f"-o: '{self.folder}' has a run of --{name} '{earlier}', expected '{now}'. Choose another folder"
+                )
 
     def _plan(self) -> Plan:
         selection = select_images(self.request)
@@ -131,8 +149,11 @@ class Fit:
 
     def _run_step(self, step: FitStep, key: str, plan: Plan) -> None:
         self._beat(0)
-        if self.state.start(step.name, key):
+        if self.state.is_stale(step.name, key):
+            self.progress.line(f'{step.name}: its earlier results are removed, because inputs or settings changed')
+            self.state.remove(step.name)
             self._remove(step.outputs)
+        self.state.start(step.name, key)
         self._current_step = step.name
         try:
             step.run(plan)
@@ -191,19 +212,33 @@ class Fit:
     def _train_stage_2(self, plan: Plan) -> None:
         def write_options(schedule: Schedule, parts: int) -> None:
             path, is_cpu = self.folder / names.options_file(names.SRN), self.device.type == 'cpu'
-            write_srn_options(path, plan.network, plan.step, self.request.scale, schedule, parts, is_cpu)
+            write_srn_options(path, network, plan.step, self.request.scale, schedule, parts, is_cpu)
 
+        network = self._own_network(plan.network)
         after = self._results_seconds(plan)
         budget = Budget(self._deadline(plan), self.request.seconds, after, plan.iteration_seconds)
-        training = Training(self.folder, names.SRN, write_options, budget, self.progress, self._beat)
+        keep = self._keep_best
+        training = Training(self.folder, names.SRN, write_options, budget, self.progress, self._beat, keep)
         try:
             training.run(self._start)
         finally:
-            best = best_checkpoint(self.folder, names.SRN)
-            if best is not None:
-                write_bytes(self.folder / names.MODEL, best.read_bytes())
-        if best is None:
+            keep()
+        if not (self.folder / names.MODEL).exists():
             raise self._too_short()
+
+    def _keep_best(self) -> None:
+        best = best_checkpoint(self.folder, names.SRN)
+        if best is not None and best != self._best:
+            write_bytes(self.folder / names.MODEL, best.read_bytes())
+            self._best = best
+
+    def _own_network(self, network: Network) -> Network:
+        """Network whose file, if it has one, is a copy in the folder of the run."""
+        if network.options['type'] != 'SpandrelArch':
+            return network
+        file = Path(network.options['path'])
+        write_bytes(self.folder / f'network{file.suffix}', file.read_bytes())
+        return replace(network, options=network.options | {'path': f'network{file.suffix}'})
 
     def _write_results(self, plan: Plan) -> None:
         network = ('--model_path', names.MODEL, '-opt', names.options_file(names.SRN))

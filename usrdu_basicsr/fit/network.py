@@ -69,7 +69,7 @@ def choose_network(name: str, scale: int, device: torch.device) -> Network:
     file = Path(name).expanduser()
     if not file.exists():
         raise not_found(f"--network: got '{name}', which is none of {', '.join(NETWORKS)}, and file '{file}'")
-    options = {'type': 'SpandrelArch', 'path': str(file.resolve())}
+    options = {'type': 'SpandrelArch', 'path': str(file.absolute())}
     if (found := scale_of(_build(options))) != scale:
         raise InputError(
             f"--network: '{name}' has scale {found}, expected {scale}. Use --scale {found} or another file"

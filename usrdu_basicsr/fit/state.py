@@ -2,12 +2,16 @@
 
 import hashlib
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from usrdu_basicsr.report.run_folder import STATE, read_state
 from usrdu_basicsr.utils.errors import InputError
 from usrdu_basicsr.utils.files import output_folder, write_text
+
+PLANNING = 'plan'  # checks before the first step
+REMOVED = 'removed'
 
 
 class RunState:
@@ -29,26 +33,37 @@ class RunState:
         if self.path.is_file():
             state = read_state(folder)
             self.keys, self.seconds, self.notes, self.settings = state.values()
-        elif folder.is_dir() and any(folder.iterdir()):
+        elif folder.is_dir() and not all(path.name.startswith('.') for path in folder.iterdir()):
             raise InputError(f"-o: '{folder}' has files, but is no run of usrdu fit. Choose another folder")
 
     def is_finished(self, step: str, key: str) -> bool:
         """Whether a step was finished with these inputs and settings."""
         return self.keys.get(step) == key
 
-    def start(self, step: str, key: str) -> bool:
-        """Record that a step runs.
+    def is_stale(self, step: str, key: str) -> bool:
+        """Whether a step ran with other inputs or settings. Those of a killed run with the same ones are not stale."""
+        return self.keys.get(step) not in (None, key, _started(key))
 
-        Returns:
-            Whether the results of an earlier run have other inputs, so that they have to be removed. Those of a killed
-            run with the same inputs are kept.
+    def forget_time(self, keys: Mapping[str, str]) -> None:
+        """Forget the time of stale steps and of those that are none now, and with it that of planning them.
+
+        Args:
+            keys: Key of each step.
         """
-        is_stale = self.keys.get(step) not in (None, _started(key))
-        if is_stale:
-            self.seconds.pop(step, None)
+        kept = {step for step, key in keys.items() if not self.is_stale(step, key)}
+        if self.seconds.keys() <= kept | {PLANNING}:
+            kept.add(PLANNING)
+        self.seconds = {step: seconds for step, seconds in self.seconds.items() if step in kept}
+
+    def remove(self, step: str) -> None:
+        """Record that the results of a step are being removed, so that they are removed again after a kill."""
+        self.keys[step] = REMOVED
+        self.write()
+
+    def start(self, step: str, key: str) -> None:
+        """Record that a step runs."""
         self.keys[step] = _started(key)
         self.write()
-        return is_stale
 
     def finish(self, step: str, key: str) -> None:
         """Record that a step is finished."""

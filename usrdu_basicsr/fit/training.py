@@ -64,6 +64,7 @@ class Training:
         budget: Its time.
         progress: Lines for the user.
         on_line: Function that is called often.
+        on_validation: Function that is called after each validation.
     """
 
     def __init__(
@@ -74,9 +75,11 @@ class Training:
         budget: Budget,
         progress: Progress,
         on_line: Callable[[], None],
+        on_validation: Callable[[], None] = lambda: None,
     ) -> None:
         self.folder, self.stage, self.write_options = folder, stage, write_options
-        self.budget, self.progress, self.on_line = budget, progress, on_line
+        self.budget, self.progress = budget, progress
+        self.on_line, self.on_validation = on_line, on_validation
         self.loss = ''
         self.psnr: list[float] = []  # of the validations
         self.speed: list[tuple[float, int]] = []  # time and iteration of the log lines since the start
@@ -121,6 +124,7 @@ class Training:
                 self.loss = found[1] or self.loss
             if '# psnr' in line:
                 self.psnr = self._read_psnr()
+                self.on_validation()
                 if not command.is_stopped and self._is_patience_over():
                     self.progress.line(f'Stopped: the validation has not improved {PATIENCE} times')
                     command.stop()

@@ -134,7 +134,9 @@ def _curves(results: RunResults) -> str:
 
 def _usage(results: RunResults) -> str:
     folder = results.folder.resolve()
-    network = ['--model_path', str(folder / names.MODEL), '-opt', str(folder / names.options_file(names.SRN))]
+    network = ['--model_path', str(folder / names.MODEL)]
+    if results.options['network_g']['type'] != 'SpandrelArch':  # spandrel detects it
+        network += ['-opt', str(folder / names.options_file(names.SRN))]
     upscale = ['usrdu', 'upscale', '-i', 'IMAGES', '-o', 'RESULTS', *network]
     export = ['usrdu', 'export', *network, '-o', str(folder / names.EXPORT), '--format', 'onnx']
     weights = folder / names.WEIGHTS
