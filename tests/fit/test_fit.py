@@ -27,6 +27,7 @@ from usrdu_basicsr.fit.fit import Fit
 from usrdu_basicsr.fit.network import Network
 from usrdu_basicsr.fit.request import Request
 from usrdu_basicsr.fit.state import RunState
+from usrdu_basicsr.fit.steps import Steps
 from usrdu_basicsr.ops.bootstrap import paired_interval
 from usrdu_basicsr.utils.errors import InputError
 from usrdu_basicsr.utils.images import read_image, to_8bit, write_png
@@ -128,12 +129,12 @@ def test_a_run_that_is_killed_in_each_step_ends_as_any_other(folders: Path):
 
 
 STEPS = {
-    'data': '_write_data',
-    'camera': '_measure_camera',
-    'stage_1': '_train_stage_1',
-    'generate': '_generate',
-    'training': '_train_stage_2',
-    'results': '_write_results',
+    'data': 'write_data',
+    'camera': 'measure_camera',
+    'stage_1': 'train_stage_1',
+    'generate': 'generate',
+    'training': 'train_stage_2',
+    'results': 'write_results',
 }
 AUTO = [step for step in STEPS if step != 'stage_1']
 CHANGES: dict[str, tuple[dict, list[str]]] = {
@@ -151,7 +152,7 @@ def test_changed_arguments_rerun_the_steps_that_depend_on_them(
 ):
     ran: list[str] = []
     for name, method in STEPS.items():
-        monkeypatch.setattr(Fit, method, lambda self, plan, name=name: ran.append(name))
+        monkeypatch.setattr(Steps, method, lambda self, plan, name=name: ran.append(name))
     plan = SimpleNamespace(selection=SimpleNamespace(notes=[]), rows=list)
     monkeypatch.setattr(Fit, '_plan', lambda self: plan)
     monkeypatch.chdir(folders)
@@ -175,16 +176,16 @@ def test_changed_arguments_rerun_the_steps_that_depend_on_them(
 def test_stage_1_that_was_stopped_early_generates(folders: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """It has checkpoints, but no `net_g_latest.pth`, which BasicSR writes after the last iteration."""
     commands: list[tuple] = []
-    monkeypatch.setattr(Fit, '_command', lambda self, *arguments: commands.append(arguments))
-    monkeypatch.setattr('usrdu_basicsr.fit.fit.write_preview', lambda folder: None)
+    monkeypatch.setattr(Steps, '_command', lambda self, *arguments: commands.append(arguments))
+    monkeypatch.setattr('usrdu_basicsr.fit.steps.write_preview', lambda folder: None)
     fit = Fit(Request(folders / 'hr', folders / 'camera', tmp_path / 'run', preset='published'), Progress(StringIO()))
     with pytest.raises(InputError, match='ended before the first checkpoint'):
-        fit._generate(None)
+        fit.work.generate(None)
     models = tmp_path / 'run' / 'experiments' / 'dsn' / 'models'
     models.mkdir(parents=True)
     for iteration in (90, 100):
         (models / f'net_g_{iteration}.pth').touch()
-    fit._generate(None)
+    fit.work.generate(None)
     assert Path('experiments/dsn/models/net_g_100.pth') in commands[0]
 
 
@@ -193,8 +194,8 @@ def test_results_get_more_time_where_commands_are_slow(tmp_path: Path, spent: fl
     fit = Fit(Request(Path('hr'), Path('camera'), tmp_path / 'run', seconds=300), Progress(StringIO()))
     fit.state.seconds |= {'camera': spent - 2, 'generate': 2}
     plan = SimpleNamespace(seconds={'camera': 8, 'generation': 2, 'results': 20})
-    assert fit._results_seconds(plan) == expected
-    left = fit._deadline(plan) - time.monotonic()
+    assert fit.work._results_seconds(plan) == expected
+    left = fit.work._deadline(plan) - time.monotonic()
     assert left == pytest.approx(300 - spent - expected - fit.state.seconds['plan'], abs=0.5)
 
 
@@ -260,13 +261,13 @@ def test_best_network_is_kept_while_it_trains(tmp_path: Path):
     fit = Fit(Request(Path('hr'), Path('camera'), tmp_path / 'run'), Progress(StringIO()))
     experiment = tmp_path / 'run' / 'experiments' / 'srn'
     (experiment / 'models').mkdir(parents=True)
-    fit._keep_best()
+    fit.work._keep_best()
     assert not (tmp_path / 'run' / 'model.pth').exists()
     for iteration, psnr, best in ((10, 20, b'10'), (20, 22, b'20'), (30, 21, b'20')):
         (experiment / 'models' / f'net_g_{iteration}.pth').write_bytes(str(iteration).encode())
         with open(experiment / 'validation.jsonl', 'a') as file:
             file.write(json.dumps({'iter': iteration, 'dataset': 'validation', 'metrics': {'psnr': psnr}}) + '\n')
-        fit._keep_best()
+        fit.work._keep_best()
         assert (tmp_path / 'run' / 'model.pth').read_bytes() == best
 
 
@@ -277,7 +278,7 @@ def test_a_published_model_is_copied_to_the_run(tmp_path: Path):
     request = Request(Path('hr'), Path('camera'), tmp_path / 'run', network=str(source))
     fit = Fit(request, Progress(StringIO()))
     fit.folder.mkdir()
-    network = fit._own_network(Network({'type': 'SpandrelArch', 'path': str(source)}, 1e-4))
+    network = fit.work._own_network(Network({'type': 'SpandrelArch', 'path': str(source)}, 1e-4))
     assert network.options['path'] == 'network.safetensors'
     assert (tmp_path / 'run' / 'network.safetensors').read_bytes() == b'weights'
     before = fit._network_file()
