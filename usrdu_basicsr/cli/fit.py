@@ -5,6 +5,7 @@ command resumes an interrupted run.
 """
 
 import argparse
+import os
 from pathlib import Path
 
 from usrdu_basicsr.fit.request import NETWORKS, PRESETS, Request, parse_time
@@ -47,7 +48,7 @@ def run(args: argparse.Namespace) -> int:
     request = Request(
         hr=args.hr,
         lr=args.lr,
-        output=args.output or Path('runs') / args.lr.resolve().name,
+        output=args.output or Path('runs', os.path.basename(os.path.abspath(args.lr))),  # a link keeps its name
         scale=args.scale,
         seconds=parse_time(args.time),
         val_hr=args.val_hr,
