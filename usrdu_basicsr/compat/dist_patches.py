@@ -1,5 +1,7 @@
 """Patches of distributed training in BasicSR 1.4.2 for machines without a GPU; see `basicsr_patches`."""
 
+import atexit
+import gc
 import os
 import subprocess
 from collections.abc import Callable
@@ -45,6 +47,18 @@ def _select_by_device(on_gpu: Callable[..., None], on_cpu: Callable[..., None]) 
 def _init_gloo(backend: str, **kwargs: Any) -> None:
     backend = 'gloo' if backend == 'nccl' else backend
     torch.distributed.init_process_group(backend=backend, **kwargs)
+    atexit.register(_end_group)
+
+
+def _end_group() -> None:
+    """End the process group, which BasicSR leaves to the interpreter.
+
+    Threads of gloo that outlive it abort some finished processes ("terminate called without an active exception").
+    Networks keep the group alive, also those that only the garbage collector frees.
+    """
+    gc.collect()
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
 
 
 def _init_gloo_by_slurm(backend: str, port: int | None = None) -> None:
