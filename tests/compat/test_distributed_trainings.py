@@ -160,3 +160,19 @@ def test_scripts_on_two_ranks(workspace: Path):
     assert len(files) == 7
     for file in files:
         assert (workspace / 'shared' / file).read_bytes() == (workspace / 'single' / file).read_bytes(), file
+
+
+GROUP_AT_EXIT = """
+import atexit, torch
+atexit.register(lambda: print(torch.distributed.is_initialized()))
+from usrdu_basicsr import register
+register()
+from basicsr.utils.dist_util import init_dist
+init_dist('pytorch')
+print(torch.distributed.is_initialized())
+"""
+
+
+def test_process_group_ends_before_the_interpreter(tmp_path: Path):
+    rank = {'RANK': '0', 'LOCAL_RANK': '0', 'WORLD_SIZE': '1', 'MASTER_ADDR': '127.0.0.1', 'MASTER_PORT': '0'}
+    assert check_python('-c', GROUP_AT_EXIT, cwd=tmp_path, **ENVIRONMENT, **rank) == 'True\nFalse\n'
