@@ -240,7 +240,6 @@ def test_a_run_that_was_killed_before_its_first_record_starts(tmp_path: Path):
 def test_the_run_of_another_camera_is_not_removed(folders: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.chdir(folders)
     request = Request(Path('hr'), Path('camera'), tmp_path / 'run')
-    Fit(request, Progress(StringIO())).state.settings |= {'hr': 'hr', 'lr': 'camera'}
     fit = Fit(request, Progress(StringIO()))
     fit.state.settings = {'hr': 'hr', 'lr': 'other'}
     with pytest.raises(InputError, match=r"has a run of --lr '.*/other', expected '.*/camera'"):

@@ -69,7 +69,7 @@ def check_dataset(dataset: Mapping[str, Any], workers: int = 1) -> DatasetReport
             continue
         with ThreadPoolExecutor(workers) as threads:
             inspected = threads.map(partial(inspect_image, source), range(len(source)))
-            infos = list(tqdm(inspected, option, len(source), leave=False, unit=' files'))
+            infos = list(tqdm(inspected, option, len(source), unit=' files'))
         sizes[option] = [info.size for info in infos]
         report.summary.append(f'{option} {source.root}: {_summary(source, infos)}')
         report.notes += filter(None, (info.note for info in infos))

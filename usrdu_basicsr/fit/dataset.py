@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 
 from usrdu_basicsr.fit.selection import Selection
-from usrdu_basicsr.storage.source import evenly_spaced
+from usrdu_basicsr.storage.source import spread
 from usrdu_basicsr.utils.errors import InputError
 from usrdu_basicsr.utils.files import atomic_dir, read_bytes
 from usrdu_basicsr.utils.images import centre_crop, encode_png, read_image, to_8bit
@@ -48,8 +48,7 @@ def write_dataset(selection: Selection, folder: Path, scale: int, count: int) ->
     Raises:
         InputError: If the images of a kind cannot be read.
     """
-    hr = [selection.hr[index] for index in evenly_spaced(selection.hr, count)]
-    lr = [selection.lr[index] for index in evenly_spaced(selection.lr, CAMERA_IMAGES)]
+    hr, lr = spread(selection.hr, count), spread(selection.lr, CAMERA_IMAGES)
     per_image = max(1, count // len(hr))
     notes: list[str] = []
     with atomic_dir(folder, MARK, overwrite=True) as output:
@@ -131,8 +130,7 @@ def sub_images(image: np.ndarray, count: int, scale: int) -> list[np.ndarray]:
     sides = [min(SUB_IMAGE, length // scale * scale) for length in image.shape[:2]]
     starts = (range(0, length - side + 1, side) for length, side in zip(image.shape[:2], sides, strict=True))
     corners = list(product(*starts))
-    chosen = [corners[index] for index in evenly_spaced(corners, count)]
-    return [image[top : top + sides[0], left : left + sides[1]] for top, left in chosen]
+    return [image[top : top + sides[0], left : left + sides[1]] for top, left in spread(corners, count)]
 
 
 def unique_stem(path: Path) -> str:

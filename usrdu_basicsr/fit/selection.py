@@ -1,7 +1,7 @@
 """Check the user's folders, and select the images for training, validation and the report."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,8 +9,8 @@ from pathlib import Path
 from usrdu_basicsr.data.exchanged_folders import folder_quality, noise_warning, sharpness_warning
 from usrdu_basicsr.fit.network import GT_SIZE
 from usrdu_basicsr.fit.request import Request
-from usrdu_basicsr.fit.validation_pairs import LR_SIDE, VALIDATION, file_names, select_pairs, spread
-from usrdu_basicsr.storage.source import IMAGE, FolderSource
+from usrdu_basicsr.fit.validation_pairs import LR_SIDE, VALIDATION, file_names, select_pairs
+from usrdu_basicsr.storage.source import IMAGE, FolderSource, spread
 from usrdu_basicsr.utils.errors import InputError, UserError
 from usrdu_basicsr.utils.files import file_sha256
 from usrdu_basicsr.utils.images import image_size, list_images
@@ -53,15 +53,18 @@ def select_images(request: Request) -> Selection:
         'HR': _readable(request.hr, '--hr', max(request.scale * LR_SIDE, GT_SIZE[request.scale]), notes, problems),
         'LR': _readable(request.lr, '--lr', LR_SIDE, notes, problems),
     }
-    usable = {kind: _without_copies(paths, f'--{kind.lower()}', notes) for kind, paths in readable.items()}
+    pair_problems: list[str] = []
+    pairs = select_pairs(request.val_hr, request.val_lr, request.scale, pair_problems)
+    keys = _content_keys({*readable['HR'], *readable['LR'], *pairs[0]})
+    usable = {kind: _without_copies(paths, f'--{kind.lower()}', keys, notes) for kind, paths in readable.items()}
     if usable['HR'] and usable['LR']:
         if request.hr.resolve() == request.lr.resolve():
             problems.append(f"--hr and --lr: got the same folder '{request.hr}', expected two. Pass one of each kind")
         else:
-            usable['HR'] = _without(usable['HR'], usable['LR'], '--lr', notes)
+            usable['HR'] = _without(usable['HR'], usable['LR'], '--lr', keys, notes)
             _compare(usable['HR'], usable['LR'], notes, problems)
-    pairs = select_pairs(request.val_hr, request.val_lr, request.scale, problems)
-    usable['HR'] = _without(usable['HR'], pairs[0], '--val_hr', notes)
+    problems += pair_problems
+    usable['HR'] = _without(usable['HR'], pairs[0], '--val_hr', keys, notes)
     for kind, paths in usable.items():
         if 0 < len(paths) < MIN_IMAGES:
             problems.append(f'--{kind.lower()}: got {len(paths)} usable images, expected {MIN_IMAGES}. Add images')
@@ -113,16 +116,15 @@ def _size(path: Path) -> tuple[int, int] | None:
         return None
 
 
-def _content_keys(paths: Sequence[Path]) -> dict[Path, str]:
+def _content_keys(paths: Collection[Path]) -> dict[Path, str]:
     """Keys of files that are equal for equal contents. Only files of equal size are read."""
     sizes = {path: path.stat().st_size for path in paths}
     counts = Counter(sizes.values())
     return {path: file_sha256(path) if counts[size] > 1 else str(size) for path, size in sizes.items()}
 
 
-def _without_copies(paths: Sequence[Path], option: str, notes: list[str]) -> list[Path]:
+def _without_copies(paths: Sequence[Path], option: str, keys: Mapping[Path, str], notes: list[str]) -> list[Path]:
     """Images without those that have the content of an earlier one."""
-    keys = _content_keys(paths)
     first: dict[str, Path] = {}
     originals = [path for path in paths if first.setdefault(keys[path], path) is path]
     copies = [path for path in paths if first[keys[path]] is not path]
@@ -130,9 +132,10 @@ def _without_copies(paths: Sequence[Path], option: str, notes: list[str]) -> lis
     return originals
 
 
-def _without(hr: Sequence[Path], others: Sequence[Path], option: str, notes: list[str]) -> list[Path]:
+def _without(
+    hr: Sequence[Path], others: Sequence[Path], option: str, keys: Mapping[Path, str], notes: list[str]
+) -> list[Path]:
     """HR images whose content is not one of other images."""
-    keys = _content_keys([*hr, *others])
     unwanted = {keys[path] for path in others}
     both = [path for path in hr if keys[path] in unwanted]
     _note_skipped(notes, '--hr', both, len(hr), f'that are in {option}, too')

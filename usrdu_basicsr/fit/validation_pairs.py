@@ -2,16 +2,13 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TypeVar
 
-from usrdu_basicsr.storage.source import evenly_spaced
-from usrdu_basicsr.utils.errors import InputError, UserError
+from usrdu_basicsr.storage.source import spread
+from usrdu_basicsr.utils.errors import InputError, UserError, first_few
 from usrdu_basicsr.utils.images import image_size, list_images
 
 VALIDATION = 8  # images at most
 LR_SIDE = 32  # smallest side of LR images, that of a patch of the measurement
-NAMED = 3  # files that a sentence names
-T = TypeVar('T')
 
 
 def select_pairs(
@@ -75,12 +72,6 @@ def _problem(hr: Path, lr: Path, scale: int) -> str:
     return ''
 
 
-def spread(items: Sequence[T], count: int) -> list[T]:
-    """Up to `count` evenly spaced items."""
-    return [items[index] for index in evenly_spaced(items, count)]
-
-
 def file_names(paths: Sequence[Path]) -> str:
     """Names of the first few files."""
-    names = ', '.join(f"'{path.name}'" for path in paths[:NAMED]) + (', ...' if len(paths) > NAMED else '')
-    return names.encode('utf-8', 'backslashreplace').decode()
+    return first_few([path.name for path in paths]).encode('utf-8', 'backslashreplace').decode()

@@ -7,7 +7,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from usrdu_basicsr.utils.errors import InputError, InputNotFoundError
+from usrdu_basicsr.utils.errors import InputError, InputNotFoundError, first_few
 from usrdu_basicsr.utils.files import input_folder
 from usrdu_basicsr.utils.images import EXTENSIONS
 
@@ -45,8 +45,7 @@ def find_inputs(sources: Sequence[str | Path], output: Path) -> dict[Path, Path]
             else:
                 found.setdefault(os.path.abspath(path), (path, path.relative_to(root).parent))
     if ignored:
-        names = ', '.join(f"'{path}'" for path in ignored[:3]) + (', ...' if len(ignored) > 3 else '')
-        logger.warning('Ignored %d files that are not images or are broken links: %s', len(ignored), names)
+        logger.warning('Ignored %d files that are not images or are broken links: %s', len(ignored), first_few(ignored))
     if not found:
         extensions = ', '.join(sorted(EXTENSIONS))
         raise InputError(f'no image found in {", ".join(map(str, sources))}: expected files ending in {extensions}')

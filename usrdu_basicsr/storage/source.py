@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence, Sized
 from pathlib import Path, PurePosixPath
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 
@@ -13,6 +13,7 @@ from usrdu_basicsr.utils.files import read_bytes
 from usrdu_basicsr.utils.images import EXTENSIONS, decode_image, image_size
 
 LISTED_ERRORS = 10
+T = TypeVar('T')
 
 
 class Format(NamedTuple):
@@ -110,6 +111,11 @@ class FolderSource(Source):
 def evenly_spaced(items: Sized, count: int) -> list[int]:
     """Indices of evenly spaced items from the first to the last, at most `count`."""
     return np.linspace(0, len(items) - 1, min(count, len(items))).round().astype(int).tolist()
+
+
+def spread(items: Sequence[T], count: int) -> list[T]:
+    """Evenly spaced items from the first to the last, at most `count`."""
+    return [items[index] for index in evenly_spaced(items, count)]
 
 
 def find_errors(count: int, check: Callable[[int], object]) -> dict[int, UserError]:

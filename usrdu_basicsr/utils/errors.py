@@ -1,6 +1,9 @@
 """Errors for the user: launchers and scripts print their message without a traceback."""
 
 import os
+from collections.abc import Sequence
+
+NAMED = 3  # names in a message
 
 
 class UserError(Exception):
@@ -30,6 +33,11 @@ class WorkerDiedError(UserError, RuntimeError):
 def not_found(what: str) -> InputNotFoundError:
     """Error of a missing file or folder, which names the folder that relative paths start at."""
     return InputNotFoundError(f"{what} does not exist. Relative paths start at '{os.getcwd()}'")
+
+
+def first_few(names: Sequence[object]) -> str:
+    """The first few names for a message, quoted."""
+    return ', '.join(f"'{name}'" for name in names[:NAMED]) + (', ...' if len(names) > NAMED else '')
 
 
 def first_line(error: BaseException) -> str:
