@@ -131,6 +131,13 @@ def test_a_machine_that_becomes_busy_is_noticed(runs: Runs):
     assert 0.92 * 600 < runs.clock.now - 1000 < 1.05 * 600
 
 
+def test_a_speed_that_fluctuates_is_no_reason_to_plan_again(runs: Runs):
+    """Half-minutes in which an iteration takes 18 % longer and shorter."""
+    runs.seconds = lambda now: 0.118 if now // 30 % 2 else 0.082
+    assert train(runs) == []
+    assert 0.92 * 600 < runs.clock.now - 1000 < 1.05 * 600
+
+
 def test_a_machine_that_hangs_at_the_end_is_stopped(runs: Runs):
     runs.seconds = lambda now: 0.1 if now < 1590 else 5.0
     train(runs)

@@ -15,8 +15,9 @@ from usrdu_basicsr.utils.checkpoint import training_states
 
 RESTART_SECONDS = 8.0  # until a restarted training is at its first iteration
 MEASURED_SHARE = 0.05  # of the promised time, before the speed is known
-WINDOW_SHARE = 0.1  # of the promised time, over which the speed is averaged
+WINDOW_SHARE = 0.2  # of the promised time, over which the speed is averaged
 LATE, EARLY = 0.03, 0.08  # of the promised time, by which the end may differ
+FLUCTUATION = 0.2  # of the time that is left, by which it may change without another plan
 WORTHWHILE = 3  # times the duration of a restart, before it is used for more iterations
 PATIENCE = 5  # validations without a gain of `MIN_GAIN`
 MIN_GAIN = 0.005  # dB
@@ -47,11 +48,16 @@ class Budget:
         left = max(self.deadline - time.monotonic() - RESTART_SECONDS, 0)
         return Schedule.of(max(done + left / self.iteration_seconds, MIN_ITERATIONS))
 
-    def is_off(self, late: float) -> bool:
-        """Whether an end that is late by so many seconds, or early if negative, breaks the promise."""
-        return late > max(LATE * self.promised, RESTART_SECONDS) or -late > max(
-            EARLY * self.promised, WORTHWHILE * RESTART_SECONDS
-        )
+    def is_off(self, late: float, left: float = 0) -> bool:
+        """Whether an end that is late by so many seconds, or early if negative, breaks the promise.
+
+        Args:
+            late: Expected end after the deadline in seconds.
+            left: Seconds until the deadline.
+        """
+        least_late = max(LATE * self.promised, RESTART_SECONDS)
+        least_early = max(EARLY * self.promised, WORTHWHILE * RESTART_SECONDS)
+        return late > max(least_late, FLUCTUATION * left) or -late > max(least_early, FLUCTUATION * left)
 
 
 class Training:
@@ -146,7 +152,7 @@ class Training:
         self.budget.iteration_seconds = (now - start) / (iteration - first)
         left = self.budget.deadline - now
         late = (schedule.total_iter - iteration) * self.budget.iteration_seconds - left
-        return self.budget.is_off(late) and left > 2 * RESTART_SECONDS
+        return self.budget.is_off(late, left) and left > 2 * RESTART_SECONDS
 
     def _read_psnr(self) -> list[float]:
         return list(names.read_validations(self.folder, self.stage).values('psnr').values())
