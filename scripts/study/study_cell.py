@@ -126,16 +126,16 @@ class Cell:
         """HR images and LR images of the method, a generated set or a folder of images."""
         kind, hr = self.settings['lr'], self.data / 'HR'
         if kind == 'real_esrgan':
-            pairs = self.root / 'data' / f'real_esrgan-{self.hr_set}'
+            pairs = self.root / 'data' / f'real_esrgan-{self.hr_set}-{self.seed}'
             with WRITING:
-                write_real_esrgan(self.data / 'hr', pairs, self.scale, self.grid['side'])
+                write_real_esrgan(self.data / 'hr', pairs, self.scale, self.grid['side'], self.seed)
             return pairs / 'HR', pairs / 'LR'
         if kind == 'simulated':
             write_simulated(hr, self.folder / 'LR', self.scale, self.settings)
             return hr, self.folder / 'LR'
         if kind == 'impressionism':
             kernels = self._measure().with_name('kernels')
-            write_impressionism(hr, self.data / 'camera', kernels, self.folder / 'LR', self.scale)
+            write_impressionism(hr, self.data / 'camera', kernels, self.folder / 'LR', self.scale, self.seed)
             return hr, self.folder / 'LR'
         if kind not in ('measured', 'dsn'):
             return hr, self.data / 'LR' / kind

@@ -15,9 +15,10 @@ from basicsr.models.realesrnet_model import RealESRNetModel
 from basicsr.utils import DiffJPEG
 from torch.utils.data import default_collate
 
+from study_data import corners
 from usrdu_basicsr.inference.pixels import tensor_to_image
 from usrdu_basicsr.utils.files import write_text
-from usrdu_basicsr.utils.images import list_images, to_8bit, write_png
+from usrdu_basicsr.utils.images import list_images, read_image, to_8bit, write_png
 
 KERNELS = {
     'iso': 0.45,
@@ -56,17 +57,19 @@ DEGRADATION = {
     'gray_noise_prob2': 0.4,
     'jpeg_range2': [30, 95],
 }
-PAIRS = 3  # of an HR image, each with another degradation
 
 
-def write_real_esrgan(images: Path, output: Path, scale: int, side: int) -> None:
+def write_real_esrgan(images: Path, output: Path, scale: int, side: int, seed: int) -> None:
     """Write pairs of HR crops and degraded LR images, unless they exist.
+
+    Of each image there are as many crops as sub-images of other methods, each with another degradation.
 
     Args:
         images: HR images.
         output: Folder that gets `HR` and `LR`.
         scale: Downsampling factor.
         side: Side of the HR crops.
+        seed: Random seed.
     """
     if (output / 'complete').exists():
         return
@@ -82,10 +85,10 @@ def write_real_esrgan(images: Path, output: Path, scale: int, side: int) -> None
         usm_sharpener=None,
         _dequeue_and_enqueue=lambda: None,
     )
-    for seed in (random.seed, np.random.seed, torch.manual_seed):
-        seed(0)
+    for set_seed in (random.seed, np.random.seed, torch.manual_seed):
+        set_seed(seed)
     for index, path in enumerate(paths):
-        for number in range(PAIRS):
+        for number, _ in enumerate(corners(read_image(path).shape, side)):
             RealESRNetModel.feed_data(model, default_collate([dataset[index]]))
             for folder, image in (('HR', model.gt), ('LR', model.lq)):
                 write_png(output / folder / f'{path.stem}_{number}.png', to_8bit(tensor_to_image(image)))

@@ -133,9 +133,9 @@ def test_simulated_images(tmp_path: Path):
 
 def test_real_esrgan_pairs(tmp_path: Path):
     cv2.imwrite(str(tmp_path / 'scene.png'), image('chelsea'))
-    write_real_esrgan(tmp_path, tmp_path / 'pairs', 4, 128)
+    write_real_esrgan(tmp_path, tmp_path / 'pairs', 4, 128, seed=0)
     hr, lr = (list_images(tmp_path / 'pairs' / folder) for folder in ('HR', 'LR'))
-    assert [path.name for path in hr] == [path.name for path in lr] == [f'scene_{number}.png' for number in range(3)]
+    assert [path.name for path in hr] == [path.name for path in lr] == [f'scene_{number}.png' for number in range(4)]
     for hr_path, lr_path in zip(hr, lr, strict=True):
         small = cv2.resize(read_image(hr_path), None, fx=0.25, fy=0.25, interpolation=cv2.INTER_AREA)
         degraded = read_image(lr_path)
@@ -155,7 +155,7 @@ def test_noise_of_flat_areas_is_added(tmp_path: Path):
         (tmp_path / folder).mkdir()
         (tmp_path / f'{folder}.png').rename(tmp_path / folder / 'scene.png')
     write_kernel(tmp_path / 'kernels', 'mean', np.full((1, 1), 1.0))
-    write_impressionism(tmp_path / 'hr', tmp_path / 'camera', tmp_path / 'kernels', tmp_path / 'lr', 2)
+    write_impressionism(tmp_path / 'hr', tmp_path / 'camera', tmp_path / 'kernels', tmp_path / 'lr', 2, seed=0)
     noise = to_8bit(read_image(tmp_path / 'lr' / 'scene.png')) - scene.astype(float)
     assert noise.std() == pytest.approx(6, rel=0.1) and abs(noise.mean()) < 0.2
 
