@@ -7,6 +7,7 @@ import argparse
 import json
 import subprocess
 import time
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,7 +16,7 @@ import yaml
 
 from usrdu_basicsr import register
 from usrdu_basicsr.cli.command_line import positive, run_script
-from usrdu_basicsr.utils.errors import InputError
+from usrdu_basicsr.utils.errors import InputError, UserError
 from usrdu_basicsr.utils.files import write_text
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ def main() -> int:
     parser.add_argument('--jobs', type=positive, default=2, help='cells that run side by side (default: %(default)s)')
     args = parser.parse_args()
     register()
-    from study_cell import cells
+    from study_cell import STOPPED, cells
     from study_data import prepare
     from study_pictures import write_crops
     from study_plots import write_plots
@@ -50,11 +51,12 @@ def main() -> int:
     grid = yaml.safe_load(args.grid.read_text(encoding='utf-8'))
     grid['iterations'] = {stage: args.budget * count for stage, count in grid['iterations'].items()}
     root = args.output.resolve()
-    check_sizes(root / 'sizes.json', {name: grid[name] for name in SIZES})
     selected = {'cameras': args.cameras or list(grid['cameras']), 'methods': args.methods or list(grid['methods'])}
     for kind, names in selected.items():
         if unknown := set(names) - set(grid[kind]):
             raise InputError(f'--{kind}: got {", ".join(sorted(unknown))}, expected some of {", ".join(grid[kind])}')
+    methods = {f'method {name}': grid['methods'][name] for name in selected['methods']}
+    check_settings(root / 'settings.json', {name: grid[name] for name in SIZES} | methods)
     todo = cells(root, grid, args.lpips.resolve(), selected['cameras'], selected['methods'], args.seeds)
     for name in selected['cameras']:
         prepare(root / 'data' / name, name, grid, args.bsds, args.phone)
@@ -63,24 +65,40 @@ def main() -> int:
     for cell in todo:
         if not cell.result.exists():
             jobs.setdefault(cell.job, []).append(cell)
-    minutes = sum(job[0].minutes for job in jobs.values()) / args.jobs
-    print(f'{sum(map(len, jobs.values()))} of {len(todo)} cells are missing, about {minutes:.0f} minutes', flush=True)
+    missing = [cell for job in jobs.values() for cell in job]
+    minutes = sum({name: each for cell in missing for name, each in cell.minutes.items()}.values()) / args.jobs
+    print(f'{len(missing)} of {len(todo)} cells are missing, about {minutes:.0f} minutes', flush=True)
     with ThreadPoolExecutor(args.jobs) as pool:
-        failed = sum(pool.map(lambda job: sum(map(run, job)), jobs.values()))
-    results = read_results(todo)
+        try:
+            failed = sum(pool.map(run_job, jobs.values()))
+        finally:
+            STOPPED.set()
+    seeds = 1 + max((int(path.parent.name.split('-')[-1]) for path in root.glob('cells/*/result.json')), default=0)
+    every = cells(root, grid, args.lpips, grid['cameras'], grid['methods'], seeds)
+    results = read_results(every)
     table = metrics_table(results)
     print(write_tables(root, results, table))
-    write_crops(root, todo)
-    write_plots(root, todo, table)
+    write_crops(root, every)
+    write_plots(root, every, table)
     return 1 if failed else 0
 
 
-def check_sizes(file: Path, sizes: dict[str, Any]) -> None:
-    """Record the sizes of a study; an InputError if it was started with others."""
-    text = json.dumps(sizes, sort_keys=True)
-    if file.exists() and file.read_text(encoding='utf-8') != text:
-        raise InputError(f"'{file.parent}' has a study of other sizes. Choose another folder")
-    write_text(file, text)
+def check_settings(file: Path, settings: dict[str, Any]) -> None:
+    """Record the settings of a study; an InputError if an earlier call had others."""
+    recorded = json.loads(file.read_text(encoding='utf-8')) if file.exists() else {}
+    settings = json.loads(json.dumps(settings))  # keys are texts, as those of the file
+    if changed := [name for name, value in settings.items() if recorded.get(name, value) != value]:
+        raise InputError(
+            f"'{file.parent}' has a study with other settings of {', '.join(changed)}. Choose another folder"
+        )
+    write_text(file, json.dumps(recorded | settings, indent=2))
+
+
+def run_job(job: Sequence['Cell']) -> int:
+    """Run cells one after another until the study is stopped, and return how many failed."""
+    from study_cell import STOPPED
+
+    return sum(run(cell) for cell in job if not STOPPED.is_set())
 
 
 def run(cell: 'Cell') -> bool:
@@ -90,6 +108,9 @@ def run(cell: 'Cell') -> bool:
         cell.run()
     except subprocess.CalledProcessError as error:
         print(f'{cell.name}: failed with status {error.returncode}, see {cell.folder / "log.txt"}', flush=True)
+        return True
+    except UserError as error:
+        print(f'{cell.name}: failed: {error}', flush=True)
         return True
     print(f'{cell.name}: {time.perf_counter() - start:.0f} s', flush=True)
     return False

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
-from threading import Lock
+from threading import Event, Lock
 from typing import Any
 
 import yaml
@@ -22,6 +22,9 @@ RECIPES = Path(__file__).resolve().parents[2] / 'options' / 'demo'
 EVALUATE = Path(__file__).with_name('evaluate.py')
 IMAGE_GAN = Path(__file__).with_name('train_image_gan.py')
 SECONDS = {'dsn': 0.25, 'srn': 0.15}  # of an iteration, one core of an AMD EPYC
+EVALUATION = 25  # seconds
+STOPPED = Event()  # set when the study ends, also after Ctrl-C and SIGTERM: running commands are stopped
+POLL = 0.2  # seconds
 WRITING = Lock()  # of images that cells share
 UNKNOWN_CAMERA = ('bicubic', 'real_esrgan')  # methods that do not use the images of the camera
 
@@ -97,10 +100,13 @@ class Cell:
         return {stage: round(budget * count) for stage, count in self.grid['iterations'].items()}
 
     @property
-    def minutes(self) -> float:
-        """Approximate time of the trainings on one CPU core."""
-        stages = ('dsn', 'srn') if self.settings['lr'] == 'dsn' else ('srn',)
-        return sum(self.iterations[stage] * SECONDS[stage] for stage in stages) / 60
+    def minutes(self) -> dict[str, float]:
+        """Approximate minutes on one CPU core of its trainings, which cells share, and of its evaluation, by name."""
+        stages = {'srn': f'{self.training}-srn'}
+        if self.settings['lr'] == 'dsn':
+            stages['dsn'] = f'{self.job}-dsn'
+        times = {name: SECONDS[stage] * self.iterations[stage] for stage, name in stages.items()}
+        return {name: seconds / 60 for name, seconds in (times | {self.name: EVALUATION}).items()}
 
     @property
     def result(self) -> Path:
@@ -243,7 +249,13 @@ class Cell:
         with open(self.folder / 'log.txt', 'a', encoding='utf-8') as log:
             log.write(f'$ {" ".join(command)}\n')
             log.flush()
-            subprocess.run(command, cwd=self.root, stdout=log, stderr=log, check=True)
+            with subprocess.Popen(command, cwd=self.root, stdout=log, stderr=log) as process:
+                while process.poll() is None:
+                    if STOPPED.wait(POLL):
+                        process.terminate()
+                        break
+        if process.returncode:
+            raise subprocess.CalledProcessError(process.returncode, command)
 
 
 def changed_recipe(recipe: Path, options: dict[str, Any]) -> str:

@@ -11,8 +11,9 @@ from usrdu_basicsr.degradation.simulated_camera import SimulatedCamera, gaussian
 from usrdu_basicsr.inference.pixels import tensor_to_image
 from usrdu_basicsr.ops.resize import bicubic_downsample
 from usrdu_basicsr.storage.source import evenly_spaced
+from usrdu_basicsr.utils.errors import InputError
 from usrdu_basicsr.utils.files import write_text
-from usrdu_basicsr.utils.images import list_images, read_image, to_8bit, to_float, write_png
+from usrdu_basicsr.utils.images import image_size, list_images, read_image, to_8bit, to_float, write_png
 
 Pairs = Iterable[tuple[Path, np.ndarray]]  # HR image and uint8 LR image
 PHONE = 'phone'
@@ -28,7 +29,7 @@ def prepare(folder: Path, name: str, grid: dict[str, Any], bsds: Path, phone: Pa
     if (folder / 'complete').exists():
         return
     scale = grid['cameras'][name]['scale']
-    pairs = phone_pairs(phone) if name == PHONE else made_pairs(name, scale, grid, bsds)
+    pairs = phone_pairs(phone, scale) if name == PHONE else made_pairs(name, scale, grid, bsds)
     for path, lr in pairs['hr']:
         image = cropped(read_image(path), scale)
         write_png(folder / 'hr' / f'{path.stem}.png', to_8bit(image))
@@ -46,9 +47,14 @@ def prepare(folder: Path, name: str, grid: dict[str, Any], bsds: Path, phone: Pa
     write_text(folder / 'complete', '')
 
 
-def phone_pairs(folder: Path) -> dict[str, Pairs]:
-    """Scenes of City100 by use."""
+def phone_pairs(folder: Path, scale: int) -> dict[str, Pairs]:
+    """Scenes of City100 by use; an InputError if a LR image does not have the size of its HR image over the scale."""
     hr, lr = (list_images(folder / kind) for kind in ('HR', 'LR'))
+    for hr_path, lr_path in zip(hr, lr, strict=True):
+        size, expected = image_size(lr_path), tuple(side // scale for side in image_size(hr_path))
+        if size != expected:
+            sizes = ' pixels, expected '.join(f'{height}x{width}' for height, width in (size, expected))
+            raise InputError(f"'{lr_path}' has {sizes}, those of HR over {scale}. Downsample the LR images")
     read = (to_8bit(read_image(path)) for path in lr)
     pairs = list(zip(hr, read, strict=True))
     return {use: pairs[scenes] for use, scenes in PHONE_SCENES.items()}

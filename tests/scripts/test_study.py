@@ -1,5 +1,8 @@
 """The study: a small grid as a user runs it, resumed after a failure, and its tables."""
 
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import cv2
@@ -13,11 +16,11 @@ from skimage import data
 from python_process import ROOT, check_python, run_python
 from study_ablation import write_ablation
 from study_cell import Cell
-from study_data import write_simulated
+from study_data import phone_pairs, write_simulated
 from study_impressionism import write_impressionism
 from study_plots import write_plots
 from study_real_esrgan import write_real_esrgan
-from study_table import gap_closed
+from study_table import _gains, _summary, gap_closed
 from usrdu_basicsr.archs.kernel_dsn_arch import KernelDSN
 from usrdu_basicsr.data.kernel_set import write_kernel
 from usrdu_basicsr.degradation.simulated_camera import SimulatedCamera, gaussian_kernel
@@ -25,7 +28,8 @@ from usrdu_basicsr.inference.calibrate import save_dsn
 from usrdu_basicsr.inference.load_network import load_dsn
 from usrdu_basicsr.ops.bootstrap import paired_interval
 from usrdu_basicsr.ops.resize import bicubic_downsample
-from usrdu_basicsr.utils.images import list_images, read_image, to_8bit
+from usrdu_basicsr.utils.errors import InputError
+from usrdu_basicsr.utils.images import list_images, read_image, to_8bit, write_png
 
 SCRIPT = ROOT / 'scripts' / 'study' / 'run_study.py'
 NAMES = ('astronaut', 'chelsea', 'coffee', 'rocket')
@@ -93,33 +97,54 @@ def test_simulated_cameras_share_networks_and_a_failed_study_is_resumed(tmp_path
     logs = {path.parent.name: path.read_text() for path in study.rglob('log.txt')}
     trainings = {name: log.count('usrdu_basicsr train') for name, log in logs.items()}
     assert trainings == {'noise_jpeg-bicubic-0': 1, 'anisotropic-bicubic-0': 0}
-    rows = [line.split(' | ') for line in table.splitlines() if line.startswith('| `anisotropic`')]
-    assert [(row[1], row[6]) for row in rows] == [('`bicubic`', '+0.00 (+0.00 to +0.00)')]
+    assert table.count('| camera | bicubic upscaling | `bicubic` |') == 3 and 'PSNR in dB, seeds: 1' in table
     per_image = (study / 'images.csv').read_text().splitlines()
     assert len(per_image) == 3 and per_image[0].startswith('camera,method,seed,image,psnr,ssim,lpips')
 
 
 @pytest.mark.slow
+def test_stopped_study_starts_no_other_cell(tmp_path: Path, arguments: list):
+    command = [sys.executable, *map(str, arguments), '--cameras', 'phone', '--jobs', '1']
+    log = tmp_path / 'study' / 'cells' / 'phone-bicubic-0' / 'log.txt'
+    with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, text=True) as process:
+        while not log.exists():
+            assert process.poll() is None
+            time.sleep(0.1)
+        process.terminate()
+        output, _ = process.communicate(timeout=60)
+    assert process.returncode == 143
+    assert 'phone-bicubic-0: failed with status' in output
+    assert [path.name for path in log.parents[1].iterdir()] == ['phone-bicubic-0']
+
+
+@pytest.mark.slow
 def test_study_of_stage_1_on_the_phone(tmp_path: Path, arguments: list):
     table = check_python(*arguments, '--cameras', 'phone', '--methods', 'dsn', cwd=tmp_path)
-    assert '| `phone` | `dsn` | 1 |' in table
+    assert '| camera | bicubic upscaling | `dsn` |' in table and '| `phone` |' in table
     crops = cv2.imread(str(tmp_path / 'study' / 'crops.png'))
     assert crops.shape == (20 + 160, 3 * 160, 3)
     np.testing.assert_array_equal(crops[20:148, :128], cv2.imread(str(tmp_path / 'phone' / 'HR' / '070.png')))
     error = run_python(*arguments, '--budget', '2', cwd=tmp_path).stderr
-    assert "study' has a study of other sizes. Choose another folder" in error
+    assert "study' has a study with other settings of iterations. Choose another folder" in error
 
 
 @pytest.mark.slow
 def test_gan_starts_from_the_network_of_another_method(tmp_path: Path, arguments: list):
     table = check_python(*arguments, '--cameras', 'phone', '--methods', 'image_gan', cwd=tmp_path)
-    assert '| `phone` | `image_gan` | 1 |' in table
+    assert '| camera | bicubic upscaling | `image_gan` |' in table
     models = tmp_path / 'study' / 'experiments' / 'phone-image_gan-0-srn' / 'models'
     assert (models / 'net_d_latest.pth').exists()
     start = models.parents[1] / 'phone-bicubic-0-srn' / 'models' / 'net_g_latest.pth'
     log = next(models.parent.glob('train_*.log')).read_text()
     assert f'Loaded SRVGGNetCompact from {start}.' in log
     assert 'train_image_gan.py -opt' in (tmp_path / 'study' / 'cells' / 'phone-image_gan-0' / 'log.txt').read_text()
+
+
+def test_phone_images_of_another_scale_are_refused(tmp_path: Path):
+    for folder in ('HR', 'LR'):
+        write_png(tmp_path / folder / '001.png', image('chelsea'))
+    with pytest.raises(InputError, match=r"'.*LR/001.png' has 256x288 pixels, expected 128x144, those of HR over 2"):
+        phone_pairs(tmp_path, 2)
 
 
 def test_simulated_images(tmp_path: Path):
@@ -199,3 +224,18 @@ def test_share_of_the_gap():
         return np.full((2, 3, 1), value)
 
     assert gap_closed(psnr(23.5), psnr(23), psnr(24)) == pytest.approx(0.5)
+
+
+def test_tables():
+    """Differences are equal for all images, so that intervals have no width."""
+    psnr = {'bicubic': 23.0, 'real_esrgan': 22.5, 'measured': 23.75, 'true_camera': 24.0}
+    table = {
+        (c, m): np.tile([value, 0.5, 24 - value], (3, 4, 1)) for c in ('bayer', 'phone') for m, value in psnr.items()
+    }
+    assert '| `phone` | +0.75 (+0.75 to +0.75) | -0.750 (-0.750 to -0.750) | +1.25 (+1.25 to +1.25) |' in _gains(table)
+    assert '| -1.250 (-1.250 to -1.250) | 75% |' in _gains(table)
+    table['phone', 'measured'][..., 0] += 0.5
+    assert '| `measured` | 2 | +1.00 (+1.00 to +1.00) | 2 | 2 | -0.750 (-0.750 to -0.750) | 100% |' in _summary(table)
+    assert '| `real_esrgan` | 2 | -0.50 (-0.50 to -0.50) | 0 | 0 | +0.500 (+0.500 to +0.500) | -50% |' in _summary(
+        table
+    )
