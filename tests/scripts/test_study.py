@@ -118,26 +118,21 @@ def test_stopped_study_starts_no_other_cell(tmp_path: Path, arguments: list):
 
 
 @pytest.mark.slow
-def test_study_of_stage_1_on_the_phone(tmp_path: Path, arguments: list):
-    table = check_python(*arguments, '--cameras', 'phone', '--methods', 'dsn', cwd=tmp_path)
-    assert '| camera | bicubic upscaling | `dsn` |' in table and '| `phone` |' in table
-    crops = cv2.imread(str(tmp_path / 'study' / 'crops.png'))
-    assert crops.shape == (20 + 160, 3 * 160, 3)
+def test_stage_1_and_a_gan_that_starts_from_the_network_of_another_method(tmp_path: Path, arguments: list):
+    table = check_python(*arguments, '--cameras', 'phone', '--methods', 'dsn', 'image_gan', cwd=tmp_path)
+    assert '| camera | bicubic upscaling | `dsn` | `image_gan` |' in table
+    study = tmp_path / 'study'
+    crops = cv2.imread(str(study / 'crops.png'))
+    assert crops.shape == (20 + 160, 4 * 160, 3)
     np.testing.assert_array_equal(crops[20:148, :128], cv2.imread(str(tmp_path / 'phone' / 'HR' / '070.png')))
-    error = run_python(*arguments, '--budget', '2', cwd=tmp_path).stderr
-    assert "study' has a study with other settings of iterations. Choose another folder" in error
-
-
-@pytest.mark.slow
-def test_gan_starts_from_the_network_of_another_method(tmp_path: Path, arguments: list):
-    table = check_python(*arguments, '--cameras', 'phone', '--methods', 'image_gan', cwd=tmp_path)
-    assert '| camera | bicubic upscaling | `image_gan` |' in table
-    models = tmp_path / 'study' / 'experiments' / 'phone-image_gan-0-srn' / 'models'
+    models = study / 'experiments' / 'phone-image_gan-0-srn' / 'models'
     assert (models / 'net_d_latest.pth').exists()
     start = models.parents[1] / 'phone-bicubic-0-srn' / 'models' / 'net_g_latest.pth'
     log = next(models.parent.glob('train_*.log')).read_text()
     assert f'Loaded SRVGGNetCompact from {start}.' in log
-    assert 'train_image_gan.py -opt' in (tmp_path / 'study' / 'cells' / 'phone-image_gan-0' / 'log.txt').read_text()
+    assert 'train_image_gan.py -opt' in (study / 'cells' / 'phone-image_gan-0' / 'log.txt').read_text()
+    error = run_python(*arguments, '--budget', '2', cwd=tmp_path).stderr
+    assert "study' has a study with other settings of iterations. Choose another folder" in error
 
 
 def test_phone_images_of_another_scale_are_refused(tmp_path: Path):
