@@ -97,6 +97,11 @@ def test_launcher_arguments_are_those_of_basicsr(name: str, tmp_path: Path, monk
     [
         ((), 'usrdu: error: the following arguments are required: COMMAND'),
         (('upscal',), "usrdu: error: argument COMMAND: invalid choice: 'upscal' (choose from "),
+        (
+            ('fit', '--hr', 'a', '--lr', 'b', '--val-hr=c'),
+            'usrdu fit: error: unrecognized arguments: --val-hr=c. Did you mean --val_hr?',
+        ),
+        (('report', 'a', 'b'), 'usrdu report: error: unrecognized arguments: b'),
         (('train',), 'usrdu train: error: the following arguments are required: -opt'),
         (('train', '-opt', 'a.yml', '--launcher', 'mpi'), "argument --launcher: invalid choice: 'mpi'"),
         (('check',), 'usrdu check: error: pass either -opt FILE, or --gt, --lq or both'),

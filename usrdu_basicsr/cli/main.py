@@ -3,7 +3,10 @@
 
 import argparse
 import os
+import re
 import sys
+from collections.abc import Sequence
+from difflib import get_close_matches
 from types import ModuleType
 
 from usrdu_basicsr.cli import (
@@ -63,18 +66,24 @@ def main() -> None:
         import argcomplete
 
         argcomplete.autocomplete(parser)
-    args = parser.parse_args()
-    _run(COMMANDS[args.command][0], commands.choices[args.command], args)
+    args, unknown = parser.parse_known_args()
+    _run(COMMANDS[args.command][0], commands.choices[args.command], args, unknown)
 
 
 def run_as_script(command: ModuleType) -> None:
     """Run one command as a script of its own and exit with its status."""
     parser = argparse.ArgumentParser(description=command.__doc__)
     command.add_arguments(parser)
-    _run(command, parser, parser.parse_args())
+    _run(command, parser, *parser.parse_known_args())
 
 
-def _run(command: ModuleType, parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
+def _run(
+    command: ModuleType, parser: argparse.ArgumentParser, args: argparse.Namespace, unknown: Sequence[str]
+) -> None:
+    if unknown:
+        similar = get_close_matches(unknown[0].split('=')[0], re.findall(r'--?\w+', parser.format_usage()), 1)
+        hint = f'. Did you mean {similar[0]}?' if similar else ''
+        parser.error(f'unrecognized arguments: {" ".join(unknown)}{hint}')
     if command in LAUNCHERS:
         sys.exit(command.run(args))
 
