@@ -159,7 +159,8 @@ def _interval(interval: Interval, digits: int) -> str:
 
 
 def _markdown(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    return '\n'.join(f'| {" | ".join(row)} |' for row in (heads, ['---'] * len(heads), *rows))
+    lines = [f'| {" | ".join(row)} |' for row in (heads, *rows)]
+    return '\n'.join((lines[0], '|' + '---|' * len(heads), *lines[1:]))
 
 
 def _cameras(keys: Table | dict[tuple[str, str], str]) -> list[str]:
