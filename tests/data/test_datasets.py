@@ -343,6 +343,7 @@ def test_killed_worker_is_reported_when_a_batch_is_awaited():
     assert all(int(blocked.split()[1], 16) >> (number - 1) & 1 for number in (signal.SIGINT, signal.SIGTERM))
     os.kill(worker.pid, signal.SIGTERM)  # SIGTERM is blocked
     assert next(batches) == 1
+    time.sleep(0.5)  # until the worker waits: killed while it holds a lock of PyTorch, it would block PyTorch, too
     os.kill(worker.pid, signal.SIGKILL)
     worker.join()  # SIGCHLD raises no error
     assert signal.getsignal(signal.SIGCHLD) is signal.SIG_DFL
