@@ -7,7 +7,6 @@ import argparse
 import json
 import subprocess
 import time
-from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -61,13 +60,16 @@ def main() -> int:
     for name in selected['cameras']:
         prepare(root / 'data' / name, name, grid, args.bsds, args.phone)
 
+    missing = [cell for cell in todo if not cell.result.exists()]
     jobs: dict[str, list[Cell]] = {}
-    for cell in todo:
-        if not cell.result.exists():
-            jobs.setdefault(cell.job, []).append(cell)
-    missing = [cell for job in jobs.values() for cell in job]
+    for cell in missing:
+        jobs.setdefault(cell.job, []).append(cell)
     minutes = sum({name: each for cell in missing for name, each in cell.minutes.items()}.values()) / args.jobs
     print(f'{len(missing)} of {len(todo)} cells are missing, about {minutes:.0f} minutes', flush=True)
+
+    def run_job(job: list[Cell]) -> int:
+        return sum(run(cell) for cell in job if not STOPPED.is_set())
+
     with ThreadPoolExecutor(args.jobs) as pool:
         try:
             failed = sum(pool.map(run_job, jobs.values()))
@@ -92,13 +94,6 @@ def check_settings(file: Path, settings: dict[str, Any]) -> None:
             f"'{file.parent}' has a study with other settings of {', '.join(changed)}. Choose another folder"
         )
     write_text(file, json.dumps(recorded | settings, indent=2))
-
-
-def run_job(job: Sequence['Cell']) -> int:
-    """Run cells one after another until the study is stopped, and return how many failed."""
-    from study_cell import STOPPED
-
-    return sum(run(cell) for cell in job if not STOPPED.is_set())
 
 
 def run(cell: 'Cell') -> bool:

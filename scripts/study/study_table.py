@@ -15,7 +15,7 @@ from usrdu_basicsr.ops.bootstrap import Interval, mean_interval, paired_interval
 from usrdu_basicsr.utils.files import write_text
 
 METRICS = {'psnr': '{:.2f}', 'ssim': '{:.3f}', 'lpips': '{:.3f}'}
-TITLES = {'psnr': 'PSNR in dB', 'ssim': 'SSIM', 'lpips': 'LPIPS, lower is better', 'score': 'Fidelity score'}
+TITLES = {'psnr': 'PSNR in dB', 'ssim': 'SSIM', 'lpips': 'LPIPS, lower is better'}
 PSNR, LPIPS = 0, 2
 MIN_METHODS = 10  # of a camera, for a correlation
 BASELINE, UPPER_BOUND, UPSCALING = 'bicubic', 'true_camera', 'bicubic upscaling'
@@ -74,13 +74,11 @@ def _csv(rows: Rows) -> str:
 def _by_metric(results: Results, table: Table) -> Iterator[str]:
     """Tables of the metrics with a row per camera and a column per method, of which the best is bold."""
     for index, (metric, number) in enumerate(METRICS.items()):
-        means = {key: float(values[..., index].mean()) for key, values in table.items()}
-        for cell, result in results.items():
-            values = [image[f'bicubic_{metric}'] for image in result['images'].values()]
-            means = {(cell.camera, UPSCALING): float(np.mean(values))} | means
+        images = {cell.camera: result['images'].values() for cell, result in results.items()}
         texts = {}
         for camera in _cameras(table):
-            of_camera = {method: value for (other, method), value in means.items() if other == camera}
+            of_camera = {UPSCALING: np.mean([image[f'bicubic_{metric}'] for image in images[camera]])}
+            of_camera |= {method: values[..., index].mean() for (c, method), values in table.items() if c == camera}
             best = (min if index == LPIPS else max)(v for method, v in of_camera.items() if method != UPPER_BOUND)
             for method, value in of_camera.items():
                 text = number.format(value)
@@ -98,7 +96,7 @@ def _fidelity(per_cell: Rows) -> str:
     scores: dict[tuple[str, str], list[float]] = {}
     for row in per_cell:
         scores.setdefault((row['camera'], row['method']), []).append(row['score'])
-    return f'{TITLES["score"]}\n\n{_pivot({key: f"{np.mean(values):.0f}" for key, values in scores.items()})}'
+    return f'Fidelity score\n\n{_pivot({key: f"{np.mean(values):.0f}" for key, values in scores.items()})}'
 
 
 def _pivot(texts: dict[tuple[str, str], str]) -> str:

@@ -6,7 +6,6 @@ import os
 import re
 import sys
 from collections.abc import Sequence
-from difflib import get_close_matches
 from types import ModuleType
 
 from usrdu_basicsr.cli import (
@@ -81,6 +80,8 @@ def _run(
     command: ModuleType, parser: argparse.ArgumentParser, args: argparse.Namespace, unknown: Sequence[str]
 ) -> None:
     if unknown:
+        from difflib import get_close_matches
+
         similar = get_close_matches(unknown[0].split('=')[0], re.findall(r'--?\w+', parser.format_usage()), 1)
         hint = f'. Did you mean {similar[0]}?' if similar else ''
         parser.error(f'unrecognized arguments: {" ".join(unknown)}{hint}')
