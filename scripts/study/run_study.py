@@ -67,7 +67,7 @@ def main() -> int:
     minutes = sum({name: each for cell in missing for name, each in cell.minutes.items()}.values()) / args.jobs
     print(f'{len(missing)} of {len(todo)} cells are missing, about {minutes:.0f} minutes', flush=True)
 
-    def run_job(job: list[Cell]) -> int:
+    def run_job(job: list['Cell']) -> int:
         return sum(run(cell) for cell in job if not STOPPED.is_set())
 
     with ThreadPoolExecutor(args.jobs) as pool:
