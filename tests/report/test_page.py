@@ -65,7 +65,8 @@ def test_verdict_follows_the_interval(results: RunResults):
     assert next(verdict(compared(results, -0.9, -0.1))).startswith('Worse than bicubic upscaling by 0.50 dB')
     assert next(verdict(compared(results, -0.2, 0.3))).startswith('No clear difference from bicubic upscaling')
     unlike = list(verdict(replace(results, has_pairs=False, fidelity=replace(results.fidelity, score=40))))
-    assert unlike[1].startswith('Their LR images are those of the measured camera.')
+    assert ' on 8 LR images of the measured camera (95 %' in unlike[0]
+    assert unlike[1].startswith('The result for images of the real camera may differ.')
     assert unlike[2] == 'Generated LR images differ from those of the camera (score 40 of 100). See the warnings.'
 
 

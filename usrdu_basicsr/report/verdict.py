@@ -11,7 +11,7 @@ LOW_SCORE = 80
 def verdict(results: RunResults) -> Iterator[str]:
     """Sentences on the quality of the network, the most important one first."""
     psnr = results.metrics['PSNR, dB']
-    images = f'{psnr.images} validation images'
+    images = f'{psnr.images} {"validation images" if results.has_pairs else "LR images of the measured camera"}'
     interval = f'95 % interval {psnr.low:+.2f} to {psnr.high:+.2f}'
     if psnr.low > 0:
         yield f'Better than bicubic upscaling by {psnr.gain:.2f} dB PSNR on {images} ({interval}).'
@@ -20,7 +20,7 @@ def verdict(results: RunResults) -> Iterator[str]:
     else:
         yield f'No clear difference from bicubic upscaling in PSNR on {images} ({interval}).'
     if not results.has_pairs:
-        yield 'Their LR images are those of the measured camera. Pass --val_hr and --val_lr to test real pairs.'
+        yield 'The result for images of the real camera may differ. Pass pairs as --val_hr and --val_lr to measure it.'
     score = f'score {results.fidelity.score:.0f} of 100'
     if results.fidelity.score >= LOW_SCORE:
         yield f'Generated LR images resemble those of the camera ({score}).'
