@@ -73,8 +73,8 @@ def _csv(rows: Rows) -> str:
 
 def _by_metric(results: Results, table: Table) -> Iterator[str]:
     """Tables of the metrics with a row per camera and a column per method, of which the best is bold."""
+    images = {cell.camera: result['images'].values() for cell, result in results.items()}
     for index, (metric, number) in enumerate(METRICS.items()):
-        images = {cell.camera: result['images'].values() for cell, result in results.items()}
         texts = {}
         for camera in _cameras(table):
             of_camera = {UPSCALING: np.mean([image[f'bicubic_{metric}'] for image in images[camera]])}
