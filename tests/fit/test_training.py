@@ -7,9 +7,10 @@ from types import SimpleNamespace
 
 import pytest
 
-from usrdu_basicsr.fit import training
+from usrdu_basicsr.fit import budget, training
+from usrdu_basicsr.fit.budget import Budget
 from usrdu_basicsr.fit.options_files import Schedule
-from usrdu_basicsr.fit.training import Budget, Training, best_checkpoint
+from usrdu_basicsr.fit.training import Training, best_checkpoint
 from usrdu_basicsr.utils.errors import InputError
 
 START = 5.0  # seconds until the first iteration
@@ -97,15 +98,16 @@ class Runs:
 def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Runs:
     clock = Clock()
     monkeypatch.setattr(training, 'time', clock)
+    monkeypatch.setattr(budget, 'time', clock)
     return Runs(tmp_path, clock)
 
 
-def train(runs: Runs, seconds: float = 600, iteration_seconds: float = 0.1) -> list[str]:
-    """Train for so long, and return the printed lines."""
+def train(runs: Runs, seconds: float = 600, results: float = 0, share: float = 1) -> list[str]:
+    """Train for so long without the results, and return the printed lines."""
     lines: list[str] = []
     progress = SimpleNamespace(line=lines.append, live=lambda text: None)
-    budget = Budget(runs.clock.now + seconds, seconds, 0, iteration_seconds)
-    Training(runs.folder.parents[1], 'srn', runs.write_options, budget, progress, lambda: None).run(runs.start)
+    time = Budget(runs.clock.now + seconds, seconds, results, 0.1, share)
+    Training(runs.folder.parents[1], 'srn', runs.write_options, time, progress, lambda: None).run(runs.start)
     return lines
 
 
@@ -129,6 +131,28 @@ def test_a_machine_that_becomes_busy_is_noticed(runs: Runs):
     train(runs)
     assert runs.commands >= 2
     assert 0.92 * 600 < runs.clock.now - 1000 < 1.05 * 600
+
+
+@pytest.mark.parametrize('slower', [1.5, 3])
+def test_a_busy_machine_gets_more_time_for_the_results(runs: Runs, slower: float):
+    """The results take 60 s, or as much longer as an iteration: without more time 30 or 120 s too much."""
+    runs.seconds = lambda now: 0.1 if now < 1300 else 0.1 * slower
+    train(runs, results=60)
+    assert 0.92 * 600 < runs.clock.now + 60 * slower - 1000 < 1.03 * 600
+
+
+def test_a_hanging_machine_gets_limited_time_for_the_results(runs: Runs):
+    """An iteration takes 20 times as long for a while, for which 1,200 s of results would be expected."""
+    runs.seconds = lambda now: 2.0 if 1200 < now < 1300 else 0.1
+    train(runs, results=60)
+    assert 0.9 * 600 < runs.clock.now + 60 - 1000 < 1.03 * 600
+
+
+def test_share_of_the_time(runs: Runs):
+    """Stage 1 gets 40 % of the time until the results, 216 of 540 s."""
+    train(runs, results=60, share=0.4)
+    assert [schedule.total_iter for schedule, _ in runs.schedules] == [2080]
+    assert 0.97 * 216 < runs.clock.now - 1000 <= 216
 
 
 def test_a_speed_that_fluctuates_is_no_reason_to_plan_again(runs: Runs):

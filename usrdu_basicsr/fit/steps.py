@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from usrdu_basicsr.fit.budget import Budget
 from usrdu_basicsr.fit.command import Command, Progress
 from usrdu_basicsr.fit.dataset import sub_image_count, write_dataset
 from usrdu_basicsr.fit.network import Network
@@ -16,7 +17,7 @@ from usrdu_basicsr.fit.preview import write_preview, write_validation_lr
 from usrdu_basicsr.fit.request import Request, duration
 from usrdu_basicsr.fit.state import RunState
 from usrdu_basicsr.fit.stopwatch import Stopwatch
-from usrdu_basicsr.fit.training import Budget, Training, best_checkpoint
+from usrdu_basicsr.fit.training import Training, best_checkpoint
 from usrdu_basicsr.report import run_folder as names
 from usrdu_basicsr.utils.errors import InputError
 from usrdu_basicsr.utils.files import write_bytes
@@ -78,9 +79,7 @@ class Steps:
             path = self.folder / names.options_file(names.DSN)
             write_dsn_options(path, self.request.scale, schedule, parts, self.device.type == 'cpu')
 
-        now, end = time.monotonic(), self._deadline(plan)
-        deadline = now + STAGE_1_SHARE * (end - now)
-        budget = Budget(deadline, self.request.seconds, end - deadline + self._results_seconds(plan), STAGE_1_SECONDS)
+        budget = self._budget(plan, STAGE_1_SECONDS, STAGE_1_SHARE)
         Training(self.folder, names.DSN, write_options, budget, self.progress, self.stopwatch.beat).run(self._start)
 
     def train_stage_2(self, plan: Plan) -> None:
@@ -91,9 +90,7 @@ class Steps:
             write_srn_options(path, network, plan.step, self.request.scale, schedule, parts, is_cpu)
 
         network = self._own_network(plan.network)
-        after = self._results_seconds(plan)
-        budget = Budget(self._deadline(plan), self.request.seconds, after, plan.iteration_seconds)
-        keep = self._keep_best
+        budget, keep = self._budget(plan, plan.iteration_seconds), self._keep_best
         training = Training(self.folder, names.SRN, write_options, budget, self.progress, self.stopwatch.beat, keep)
         try:
             training.run(self._start)
@@ -134,14 +131,12 @@ class Steps:
     def _on_device(self) -> tuple[str, str]:
         return '--device', self.device.type
 
-    def _deadline(self, plan: Plan) -> float:
-        """Time of `time.monotonic` at which training should end."""
-        return time.monotonic() + self.request.seconds - self.stopwatch.spent() - self._results_seconds(plan)
-
-    def _results_seconds(self, plan: Plan) -> float:
-        """Expected time of the results, longer than planned by as much as that of measuring and generating was."""
+    def _budget(self, plan: Plan, iteration_seconds: float, share: float = 1.0) -> Budget:
+        """Time of a training. The results get longer than planned by as much as measuring and generating took."""
+        end = time.monotonic() + self.request.seconds - self.stopwatch.spent()
         spent = sum(self.state.seconds.get(step, 0) for step in ('camera', 'generate'))
-        return plan.seconds['results'] * max(1, spent / (plan.seconds['camera'] + plan.seconds['generation']))
+        longer = max(1, spent / (plan.seconds['camera'] + plan.seconds['generation']))
+        return Budget(end, self.request.seconds, plan.seconds['results'] * longer, iteration_seconds, share)
 
     def _start(self, arguments: list[Any]) -> Command:
         echo = self.progress.line if self.request.verbose else None

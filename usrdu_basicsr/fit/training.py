@@ -2,10 +2,10 @@
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from usrdu_basicsr.fit.budget import RESTART_SECONDS, Budget
 from usrdu_basicsr.fit.command import Command, Progress
 from usrdu_basicsr.fit.network import BATCH
 from usrdu_basicsr.fit.options_files import Schedule
@@ -13,51 +13,13 @@ from usrdu_basicsr.fit.request import duration
 from usrdu_basicsr.report import run_folder as names
 from usrdu_basicsr.utils.checkpoint import training_states
 
-RESTART_SECONDS = 8.0  # until a restarted training is at its first iteration
 MEASURED_SHARE = 0.05  # of the promised time, before the speed is known
 WINDOW_SHARE = 0.2  # of the promised time, over which the speed is averaged
-LATE, EARLY = 0.03, 0.08  # of the promised time, by which the end may differ
-FLUCTUATION = 0.2  # of the time that is left, by which it may change without another plan
-WORTHWHILE = 3  # times the duration of a restart, before it is used for more iterations
 PATIENCE = 5  # validations without a gain of `MIN_GAIN`
 MIN_GAIN = 0.005  # dB
-MIN_ITERATIONS = 10
 OUT_OF_MEMORY = 'out of memory'
 KILLED = -9
 METRIC = {'psnr': {'type': 'calculate_psnr'}}
-
-
-@dataclass
-class Budget:
-    """Time of a training.
-
-    Attributes:
-        deadline: Time of `time.monotonic` at which it should end.
-        promised: Time of the whole run in seconds.
-        afterwards: Expected time of the steps that follow.
-        iteration_seconds: Expected time of an iteration; it is replaced by the measured one.
-    """
-
-    deadline: float
-    promised: float
-    afterwards: float
-    iteration_seconds: float
-
-    def schedule(self, done: int) -> Schedule:
-        """Schedule of a training that starts now, with so many iterations done."""
-        left = max(self.deadline - time.monotonic() - RESTART_SECONDS, 0)
-        return Schedule.of(max(done + left / self.iteration_seconds, MIN_ITERATIONS))
-
-    def is_off(self, late: float, left: float = 0) -> bool:
-        """Whether an end that is late by so many seconds, or early if negative, breaks the promise.
-
-        Args:
-            late: Expected end after the deadline in seconds.
-            left: Seconds until the deadline.
-        """
-        least_late = max(LATE * self.promised, RESTART_SECONDS)
-        least_early = max(EARLY * self.promised, WORTHWHILE * RESTART_SECONDS)
-        return late > max(least_late, FLUCTUATION * left) or -late > max(least_early, FLUCTUATION * left)
 
 
 class Training:
@@ -136,20 +98,28 @@ class Training:
                     command.stop()
             if self.speed and self.budget.is_off(max(time.monotonic() - self.budget.deadline, 0)):
                 command.stop()
-            if found and not command.is_stopped and self._is_off(schedule):
+            if found and not command.is_stopped and self._is_off(schedule, MEASURED_SHARE):
                 planned = self.budget.schedule(self.speed[-1][1])
                 command.stop()
             if self.speed:
                 self.progress.live(self._status(schedule))
+        is_complete = command.process.returncode == 0 and not command.is_stopped
+        if is_complete and self.speed and self._is_off(schedule):  # the machine is faster again
+            planned = self.budget.schedule(self.speed[-1][1])
         return planned
 
-    def _is_off(self, schedule: Schedule) -> bool:
-        """Whether the training would end too early or too late, and whether a new schedule changes that."""
+    def _is_off(self, schedule: Schedule, measured_share: float = 0) -> bool:
+        """Whether the training would end too early or too late, and whether a new schedule changes that.
+
+        Args:
+            schedule: Its schedule.
+            measured_share: Part of the promised time for which the speed must have been measured.
+        """
         now, iteration = self.speed[-1]
         start, first = next(each for each in self.speed if each[0] >= now - WINDOW_SHARE * self.budget.promised)
-        if now - start < MEASURED_SHARE * self.budget.promised:
+        if now - start < measured_share * self.budget.promised or iteration == first:
             return False
-        self.budget.iteration_seconds = (now - start) / (iteration - first)
+        self.budget.measure((now - start) / (iteration - first))
         left = self.budget.deadline - now
         late = (schedule.total_iter - iteration) * self.budget.iteration_seconds - left
         return self.budget.is_off(late, left) and left > 2 * RESTART_SECONDS
@@ -166,7 +136,7 @@ class Training:
         left = (schedule.total_iter - iteration) * self.budget.iteration_seconds
         validation = f', PSNR {self.psnr[-1]:.2f} dB' if self.psnr else ''
         whole = f'iteration {iteration:,} of {schedule.total_iter:,}'
-        times = f'{duration(left)} left, then {duration(self.budget.afterwards)}'
+        times = f'{duration(left)} left, then {duration(self.budget.end - self.budget.deadline)}'
         return f'training {self.stage}: {whole}, {times}, loss {self.loss}{validation}'
 
     @staticmethod
