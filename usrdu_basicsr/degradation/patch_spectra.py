@@ -2,14 +2,13 @@
 
 import logging
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 
 import numpy as np
 import torch
-from basicsr.utils import img2tensor
 from torch import Tensor
 
 from usrdu_basicsr.ops.resize import bicubic_downsample
@@ -129,15 +128,14 @@ def image_spectra(
         scale: See `patch_spectra`.
         noise_free: The image without its noise, if known, at scale 1.
     """
-    found = list(_patches(to_float(image), scale, np.random.default_rng(seed)))
-    if not found:
+    patches = _patches(image, scale, seed)
+    if not len(patches):
         return None
-    patches = torch.stack(found)
     if scale > 1:
         patches = bicubic_downsample(patches, scale)[..., MARGIN:-MARGIN, MARGIN:-MARGIN]
     noise = patches
     if noise_free is not None:
-        noise = patches - torch.stack(list(_patches(noise_free, scale, np.random.default_rng(seed))))
+        noise = patches - _patches(noise_free, scale, seed)
     clipped = ((patches <= 0) | (patches >= 1)).float().mean((1, 2, 3))
     spectrum = patch_spectrum(255 * noise)
     upper = frequency_radius(PATCH) > COVARIANCE_BAND
@@ -159,11 +157,13 @@ def _grid(size: Sequence[int], scale: int) -> list[range]:
     return [range(0, length - _side(scale) + 1, PATCH * scale // 2) for length in size]
 
 
-def _patches(image: np.ndarray, scale: int, rng: np.random.Generator) -> Iterator[Tensor]:
-    """Random patches of an image `(H, W, 3)` BGR, `(3, side, side)` RGB."""
+def _patches(image: np.ndarray, scale: int, seed: int) -> Tensor:
+    """Random patches of an image `(H, W, 3)` BGR as `(N, 3, side, side)` RGB in [0, 1]; none if it is too small."""
     side = _side(scale)
     rows, columns = _grid(image.shape[:2], scale)
-    positions = rng.permutation(len(rows) * len(columns))[:PATCHES]
-    for position in positions.tolist():
-        top, left = rows[position // len(columns)], columns[position % len(columns)]
-        yield img2tensor(image[top : top + side, left : left + side])
+    positions = np.random.default_rng(seed).permutation(len(rows) * len(columns))[:PATCHES]
+    if not len(positions):
+        return torch.empty(0, 3, side, side)
+    windows = np.lib.stride_tricks.sliding_window_view(image, (side, side), axis=(0, 1))[:: rows.step, :: columns.step]
+    patches = windows[positions // len(columns), positions % len(columns)]
+    return torch.from_numpy(to_float(patches)).flip(1).contiguous()
