@@ -177,7 +177,7 @@ def test_stage_1_that_was_stopped_early_generates(folders: Path, tmp_path: Path,
     """It has checkpoints, but no `net_g_latest.pth`, which BasicSR writes after the last iteration."""
     commands: list[tuple] = []
     monkeypatch.setattr(Steps, '_command', lambda self, *arguments: commands.append(arguments))
-    monkeypatch.setattr('usrdu_basicsr.fit.steps.write_preview', lambda folder: None)
+    monkeypatch.setattr('usrdu_basicsr.fit.steps.write_preview', lambda folder, dsn: None)
     fit = Fit(Request(folders / 'hr', folders / 'camera', tmp_path / 'run', preset='published'), Progress(StringIO()))
     with pytest.raises(InputError, match='ended before the first checkpoint'):
         fit.work.generate(None)
@@ -194,8 +194,9 @@ def test_results_get_more_time_where_commands_are_slow(tmp_path: Path, spent: fl
     fit = Fit(Request(Path('hr'), Path('camera'), tmp_path / 'run', seconds=300), Progress(StringIO()))
     fit.state.seconds |= {'camera': spent - 2, 'generate': 2}
     plan = SimpleNamespace(seconds={'camera': 8, 'generation': 2, 'results': 20})
-    assert fit.work._results_seconds(plan) == expected
-    left = fit.work._deadline(plan) - time.monotonic()
+    budget = fit.work._budget(plan, 0.1)
+    assert budget.results == expected
+    left = budget.deadline - time.monotonic()
     assert left == pytest.approx(300 - spent - expected - fit.state.seconds['plan'], abs=0.5)
 
 

@@ -21,15 +21,19 @@ def write_validation_lr(folder: Path) -> None:
         write_png(folder / names.VALIDATION_LR / path.name, sampler(read_image(path), seed=number)[0])
 
 
-def write_preview(folder: Path) -> None:
-    """Write `previews/camera.png`: generated LR images at the left, images of the camera at the right."""
-    generated, real = (list_images(folder / part) for part in (names.VALIDATION_LR, names.LR))
-    rows = [np.hstack([_crop(path) for path in pair]) for pair in zip(generated[:ROWS], real, strict=False)]
+def write_preview(folder: Path, dsn: Path) -> None:
+    """Write `previews/camera.png`: samples of a DSN at the left, images of the camera at the right."""
+    sampler = load_sampler(dsn, 'cpu')
+    rows = []
+    hr_images, real_images = (list_images(folder / part)[:ROWS] for part in (names.VALIDATION_HR, names.LR))
+    for number, paths in enumerate(zip(hr_images, real_images, strict=False)):
+        hr, real = map(read_image, paths)
+        rows.append(np.hstack([_crop(sampler(hr, seed=number)[0]), _crop(to_8bit(real))]))
     image = cv2.resize(np.vstack(rows), None, fx=ZOOM, fy=ZOOM, interpolation=cv2.INTER_NEAREST)
     write_png(folder / names.PREVIEW, image)
 
 
-def _crop(path: Path) -> np.ndarray:
+def _crop(image: np.ndarray) -> np.ndarray:
     """Centre of an image, with black borders if it is smaller."""
-    crop = centre_crop(to_8bit(read_image(path)), SIDE)
+    crop = centre_crop(image, SIDE)
     return np.pad(crop, [(0, SIDE - crop.shape[0]), (0, SIDE - crop.shape[1]), (0, 0)])

@@ -69,8 +69,8 @@ class Steps:
             if best is None:
                 raise self._too_short()
             dsn = best.relative_to(self.folder)
+        write_preview(self.folder, self.folder / dsn)
         self._command('generate', '-i', names.HR, '-o', names.GENERATED, '--model_path', dsn, *self._on_device)
-        write_preview(self.folder)
 
     def train_stage_1(self, plan: Plan) -> None:
         """Train stage 1 for its share of the time."""
