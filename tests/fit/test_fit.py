@@ -30,6 +30,7 @@ from usrdu_basicsr.fit.state import RunState
 from usrdu_basicsr.fit.steps import Steps
 from usrdu_basicsr.ops.bootstrap import paired_interval
 from usrdu_basicsr.utils.errors import InputError
+from usrdu_basicsr.utils.files import write_text
 from usrdu_basicsr.utils.images import read_image, to_8bit, write_png
 
 NAMES = ('astronaut', 'chelsea', 'coffee', 'rocket')
@@ -128,33 +129,46 @@ def test_a_run_that_is_killed_in_each_step_ends_as_any_other(folders: Path):
     assert again.returncode == 0 and again.stdout == "Finished already: see 'runs/camera/report.html'\n"
 
 
+# Method and an output of each step
 STEPS = {
-    'data': 'write_data',
-    'camera': 'measure_camera',
-    'stage_1': 'train_stage_1',
-    'generate': 'generate',
-    'training': 'train_stage_2',
-    'results': 'write_results',
+    'data': ('write_data', 'data/dataset.json'),
+    'camera': ('measure_camera', 'camera/net_g_camera.pth'),
+    'stage_1': ('train_stage_1', 'experiments/dsn/models/net_g_1.pth'),
+    'generate': ('generate', 'generated/lr/0.png'),
+    'training': ('train_stage_2', 'model.pth'),
+    'results': ('write_results', 'report.html'),
 }
 AUTO = [step for step in STEPS if step != 'stage_1']
 CHANGES: dict[str, tuple[dict, list[str]]] = {
     'time': ({'seconds': 99}, ['training', 'results']),
     'network': ({'network': 'rrdb'}, ['training', 'results']),
+    'file of a network': ({'network': 'hr/0.png'}, ['training', 'results']),
     'preset': ({'preset': 'published'}, ['stage_1', 'generate', 'training', 'results']),
     'scale': ({'scale': 4}, AUTO),
     'verbosity': ({'verbose': True}, []),
 }
 
 
+@pytest.fixture
+def ran(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Names of the steps that ran, which write one output each instead of their results."""
+    ran: list[str] = []
+
+    def run_step(work: Steps, name: str, output: str) -> None:
+        ran.append(name)
+        write_text(work.folder / output, name)
+
+    for name, (method, output) in STEPS.items():
+        monkeypatch.setattr(Steps, method, lambda self, plan, name=name, output=output: run_step(self, name, output))
+    plan = SimpleNamespace(selection=SimpleNamespace(notes=[]), rows=list)
+    monkeypatch.setattr(Fit, '_plan', lambda self, todo, keys: plan)
+    return ran
+
+
 @pytest.mark.parametrize('change', CHANGES)
 def test_changed_arguments_rerun_the_steps_that_depend_on_them(
-    folders: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: str
+    folders: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ran: list[str], change: str
 ):
-    ran: list[str] = []
-    for name, method in STEPS.items():
-        monkeypatch.setattr(Steps, method, lambda self, plan, name=name: ran.append(name))
-    plan = SimpleNamespace(selection=SimpleNamespace(notes=[]), rows=list)
-    monkeypatch.setattr(Fit, '_plan', lambda self: plan)
     monkeypatch.chdir(folders)
     request = Request(Path('hr'), Path('camera'), tmp_path / 'run', 2, 60)
     output = StringIO()
@@ -166,11 +180,68 @@ def test_changed_arguments_rerun_the_steps_that_depend_on_them(
         ran.clear()
         Fit(each, Progress(output)).run()
         assert ran == expected
-        (tmp_path / 'run' / 'generated').mkdir(exist_ok=True)
     assert output.getvalue().count('Finished already') == 1 + (not CHANGES[change][1])
-    assert json.loads((tmp_path / 'run' / 'fit.json').read_text())['settings']['scale'] == CHANGES[change][0].get(
-        'scale', 2
-    )
+    settings = json.loads((tmp_path / 'run' / 'fit.json').read_text())['settings']
+    assert settings['scale'] == CHANGES[change][0].get('scale', 2) and settings['hr'] == str(folders / 'hr')
+
+
+@pytest.mark.parametrize('killed', ['camera', 'training', 'results'])
+def test_a_resumed_run_needs_no_minimal_time_but_another_time_does(folders: Path, tmp_path: Path, killed: str):
+    """All of the promised time was spent, in a step that was killed."""
+    request = Request(folders / 'hr', folders / 'camera', tmp_path / 'run', 2, 60, device='cpu')
+    fit = Fit(request, Progress(StringIO()))
+    keys = dict.fromkeys(AUTO, 'a')
+    for step in AUTO[: AUTO.index(killed)]:
+        fit.state.finish(step, 'a')
+    fit.state.start(killed, 'a')
+    fit.state.seconds[killed] = 60
+    todo = [step for step in fit._steps() if step.name in AUTO[AUTO.index(killed) :]]
+    plan = fit._plan(todo, keys)
+    assert plan.seconds['training'] == 0 and plan.remaining == [step.name for step in todo]
+    if killed != 'camera':
+        with pytest.raises(InputError, match='--time: got 60s, expected at least'):
+            fit._plan(todo, keys | {'training': 'b', 'results': 'b'})
+
+
+def test_results_of_other_arguments_are_removed_before_the_first_step(
+    folders: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ran: list[str]
+):
+    request = Request(folders / 'hr', folders / 'camera', tmp_path / 'run', 2, 60)
+    Fit(request, Progress(StringIO())).run()
+
+    def stop(self: Steps, plan: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Steps, 'train_stage_1', stop)
+    output = StringIO()
+    with pytest.raises(KeyboardInterrupt):
+        Fit(replace(request, preset='published'), Progress(output)).run()
+    left = {path.relative_to(tmp_path / 'run').as_posix() for path in (tmp_path / 'run').rglob('*') if path.is_file()}
+    assert left == {'fit.json', 'data/dataset.json', 'camera/net_g_camera.pth'}
+    assert output.getvalue().endswith('Stopped. The same command resumes the run\n')
+
+
+DELETED: dict[str, tuple[tuple[str, ...], list[str]]] = {
+    'report': (('report.html',), ['results']),
+    'network': (('model.pth',), ['training', 'results']),
+    'images and report': (('data', 'report.html'), AUTO),
+    'images that a finished run does not need': (('data', 'generated'), []),
+}
+
+
+@pytest.mark.parametrize('what', DELETED)
+def test_deleted_results_are_made_again(folders: Path, tmp_path: Path, ran: list[str], what: str):
+    request = Request(folders / 'hr', folders / 'camera', tmp_path / 'run', 2, 60)
+    Fit(request, Progress(StringIO())).run()
+    ran.clear()
+    paths, expected = DELETED[what]
+    for path in (tmp_path / 'run' / each for each in paths):
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    fit = Fit(request, Progress(StringIO()))
+    fit.state.seconds['training'] = 900
+    fit.run()
+    assert ran == expected
+    assert (fit.state.seconds['training'] < 900) == (what == 'network')  # a new training gets its time again
 
 
 def test_stage_1_that_was_stopped_early_generates(folders: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -193,11 +264,12 @@ def test_stage_1_that_was_stopped_early_generates(folders: Path, tmp_path: Path,
 def test_results_get_more_time_where_commands_are_slow(tmp_path: Path, spent: float, expected: float):
     fit = Fit(Request(Path('hr'), Path('camera'), tmp_path / 'run', seconds=300), Progress(StringIO()))
     fit.state.seconds |= {'camera': spent - 2, 'generate': 2}
-    plan = SimpleNamespace(seconds={'camera': 8, 'generation': 2, 'results': 20})
+    plan = SimpleNamespace(seconds={'camera': 8, 'generate': 2, 'results': 20})
     budget = fit.work._budget(plan, 0.1)
     assert budget.results == expected
     left = budget.deadline - time.monotonic()
-    assert left == pytest.approx(300 - spent - expected - fit.state.seconds['plan'], abs=0.5)
+    assert left == pytest.approx(300 - expected - fit.stopwatch.spent(), abs=0.5)
+    assert fit.stopwatch.spent() > spent
 
 
 def test_results_of_other_inputs_are_removed_and_those_of_a_killed_step_are_kept(tmp_path: Path):
@@ -337,7 +409,7 @@ def test_folder_of_another_content_is_an_error(folders: Path):
 
 def test_too_short_time_is_an_error(folders: Path):
     result = run_python('-m', 'usrdu_basicsr', *arguments('--time', '5s', '-o', 'short')[2:], cwd=folders)
-    assert result.returncode == 1 and 'error: --time: got 5 s, expected at least ' in result.stderr
+    assert result.returncode == 1 and 'error: --time: got 5s, expected at least ' in result.stderr
     assert not (folders / 'short').exists()
 
 

@@ -1,5 +1,6 @@
 """Networks of `usrdu fit`, the measured step, the plan, and the options files that it writes."""
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from usrdu_basicsr.options.reading import read_options_file
 from usrdu_basicsr.utils.errors import InputError, InputNotFoundError
 
 CPU = torch.device('cpu')
+STEPS = ['data', 'camera', 'stage_1', 'generate', 'training', 'results']
 
 
 @pytest.mark.parametrize('scale', [1, 2, 4])
@@ -83,15 +85,30 @@ def selection_of(count: int) -> Selection:
 
 def test_plan_spends_the_promised_time(request_: Request):
     network = choose_network('compact', 2, CPU)
-    for preset, stages in (('auto', []), ('published', ['stage 1'])):
+    arguments = selection_of(50), network, Step(0.05, 2, 'fp32'), CPU, STEPS
+    for preset, stages in (('auto', []), ('published', ['stage_1'])):
         request = replace(request_, preset=preset)
-        plan = make_plan(request, selection_of(50), network, Step(0.05, 2, 'fp32'), CPU)
-        assert list(plan.seconds) == ['camera', 'generation', *stages, 'training', 'results']
+        plan = make_plan(request, *arguments, 0, False)
+        assert list(plan.seconds) == ['camera', 'generate', *stages, 'training', 'results']
         assert sum(plan.seconds.values()) == pytest.approx(600)
         rows = dict(plan.rows())
         assert rows['all'] == '10 min' and '16 patches of 64 HR pixels in 2 micro-batches' in rows['network']
-    with pytest.raises(InputError, match=r'--time: got 30 s, expected at least \d+ s on this machine'):
-        make_plan(replace(request_, seconds=30), selection_of(50), network, Step(0.05, 1, 'fp32'), CPU)
+    with pytest.raises(InputError, match=r'--time: got 30s, expected at least \d+s on this machine') as error:
+        make_plan(replace(request_, seconds=30), *arguments, 9, False)
+    least = int(re.search(r'(\d+)s on', str(error.value))[1])
+    assert make_plan(replace(request_, seconds=least), *arguments, 9, False).seconds['training'] >= 10
+
+
+def test_plan_of_a_resumed_run_has_the_remaining_steps(request_: Request):
+    """A training that has begun gets the time that is left, and one that is finished does not need any."""
+    arguments = selection_of(50), choose_network('compact', 2, CPU), Step(0.05, 2, 'fp32'), CPU
+    plan = make_plan(request_, *arguments, ['training', 'results'], 400, True)
+    rows = dict(plan.rows())
+    assert rows['time'].startswith('training ') and rows['all'] == '10 min'
+    assert plan.seconds['training'] == pytest.approx(200 - plan.seconds['results'])
+    plan = make_plan(request_, *arguments, ['results'], 599, True)
+    rows = dict(plan.rows())
+    assert 'iterations' not in rows and rows['time'].startswith('results ') and plan.seconds['training'] == 0
 
 
 @pytest.mark.parametrize('scale', [1, 2, 4])

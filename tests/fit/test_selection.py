@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from sample_images import sample_image
-from usrdu_basicsr.fit.dataset import sub_image_count, sub_images, write_dataset
+from usrdu_basicsr.fit.dataset import sub_image_count, sub_images, unique_stems, write_dataset
 from usrdu_basicsr.fit.request import Request, duration, parse_time
 from usrdu_basicsr.fit.selection import Selection, select_images
 from usrdu_basicsr.utils.errors import InputError
@@ -99,7 +99,7 @@ ERRORS: dict[str, tuple[Callable[[Request], Request], str]] = {
     'too few images': (keep_three, '--lr: got 3 usable images, expected 5. Add images'),
     'one folder twice': (lambda r: replace(r, lr=r.hr), 'got the same folder'),
     'exchanged folders': (exchange, 'may be exchanged. Exchange --hr and --lr, or use HR images with less noise'),
-    'too small images': (shrink, "--hr: skipped 20 of 20 images that are smaller than 128 pixels: '00.png'"),
+    'too small images': (shrink, "--hr: skipped 20 of 20 images that are smaller than 144 pixels: '00.png'"),
     'one of two validation folders': (lambda r: replace(r, val_hr=r.hr), '--val_hr: got no --val_lr, expected pairs'),
     'pairs of another scale': (
         pairs_of_another_scale,
@@ -195,6 +195,14 @@ def test_held_back_images_are_not_trained_on(request_: Request):
     assert selection.val_lr == [] and 'validation is on 2 held-back HR images' in selection.notes[0]
 
 
+def test_camera_images_of_validation_pairs_are_not_measured(request_: Request):
+    request = pairs(request_, 162, 40, 'a.bmp')
+    shutil.copy(request.val_lr / 'a.bmp', request.lr / 'also_there.bmp')
+    selection = select_images(request)
+    assert 'also_there.bmp' not in {path.name for path in selection.lr + selection.held_back}
+    assert any(note.startswith('--lr: skipped 1 of 21 images that are in --val_lr, too') for note in selection.notes)
+
+
 def test_validation_pairs_may_have_other_endings_and_are_not_trained_on(request_: Request):
     request = pairs(request_, 162, 40, 'a.bmp')
     shutil.copy(request.val_hr / 'a.png', request.hr / 'copy.png')
@@ -233,6 +241,15 @@ def test_a_dataset_without_any_readable_image_is_an_error(request_: Request, tmp
     with pytest.raises(InputError, match='no HR image can be decoded'):
         write_dataset(selection, tmp_path / 'data', 4, 100)
     assert not (tmp_path / 'data').exists()
+
+
+def test_stems_differ_and_are_not_too_long():
+    paths = [
+        Path(name) for name in ('a.png', 'a.jpg', 'a_png.png', 'a.png.png', f'{"図" * 80}.png', f'{"図" * 80}.jpg')
+    ]
+    stems = unique_stems(paths)
+    assert stems[:4] == ['a_png', 'a_jpg', 'a_png_png', 'a_png_png_']
+    assert len(set(stems)) == 6 and all(len(stem.encode()) <= 101 for stem in stems)
 
 
 def test_long_runs_have_more_sub_images():

@@ -79,7 +79,7 @@ class Runs:
         self.schedules.append((schedule, parts))
 
     def start(self, arguments: list) -> SimulatedTraining:
-        assert arguments == ['train', '-opt', 'options/train_srn.yml', '--auto_resume']
+        assert arguments == ['train', '-opt', f'options/train_{self.folder.name}.yml', '--auto_resume']
         self.commands += 1
         return SimulatedTraining(self, self.schedules[-1][0].total_iter, self.schedules[-1][0].val_freq)
 
@@ -102,12 +102,12 @@ def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Runs:
     return Runs(tmp_path, clock)
 
 
-def train(runs: Runs, seconds: float = 600, results: float = 0, share: float = 1) -> list[str]:
+def train(runs: Runs, seconds: float = 600, results: float = 0, share: float = 1, stage: str = 'srn') -> list[str]:
     """Train for so long without the results, and return the printed lines."""
     lines: list[str] = []
     progress = SimpleNamespace(line=lines.append, live=lambda text: None)
     time = Budget(runs.clock.now + seconds, seconds, results, 0.1, share)
-    Training(runs.folder.parents[1], 'srn', runs.write_options, time, progress, lambda: None).run(runs.start)
+    Training(runs.folder.parents[1], stage, runs.write_options, time, progress, lambda: None).run(runs.start)
     return lines
 
 
@@ -187,6 +187,15 @@ def test_patience(runs: Runs):
     assert lines == ['Stopped: the validation has not improved 5 times']
     assert runs.iteration == 592 * 7  # the best one, the second, and five more
     assert best_checkpoint(runs.folder.parents[1], 'srn').name == 'net_g_1184.pth'
+
+
+def test_stage_1_is_not_judged_by_its_psnr(runs: Runs):
+    """It learns the noise, which its mean does not show: it has no patience, and its newest network is used."""
+    runs.psnr = lambda iteration: 25 - iteration / 1000
+    runs.folder.rename(runs.folder.with_name('dsn'))
+    runs.folder = runs.folder.with_name('dsn')
+    assert train(runs, stage='dsn') == []
+    assert best_checkpoint(runs.folder.parents[1], 'dsn').name == 'net_g_5920.pth'
 
 
 def test_out_of_memory_halves_the_micro_batches(runs: Runs):

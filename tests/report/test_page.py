@@ -70,6 +70,23 @@ def test_verdict_follows_the_interval(results: RunResults):
     assert unlike[2] == 'Generated LR images differ from those of the camera (score 40 of 100). See the warnings.'
 
 
+def test_few_images_have_no_interval(results: RunResults):
+    """The bootstrap of a single image has an interval without width."""
+    psnr = {'PSNR, dB': Comparison(24.1, 24.0, 0.1, 0.1, 1)}
+    few = replace(results, metrics=psnr, has_pairs=False)
+    expected = 'by 0.10 dB PSNR on 1 LR image of the measured camera (too few images for an interval).'
+    assert next(verdict(few)) == f'Better than bicubic upscaling {expected}'
+    for text in (report_page(few), model_card(few)):
+        assert '+0.10 (too few images for an interval)' in text and '+0.10 to +0.10' not in text
+
+
+def test_scale_1_is_compared_with_the_input(results: RunResults):
+    restored = replace(results, settings=results.settings | {'scale': 1})
+    assert next(verdict(restored)).startswith('Better than the input by 1.50 dB')
+    for text in (report_page(restored), model_card(restored)):
+        assert 'the input' in text and 'bicubic' not in text
+
+
 def test_warnings(results: RunResults):
     assert list(warnings(results)) == ['Only 8 LR images.']
     short = replace(results, iterations=200, validations={100: 20.0, 200: 22.0}, camera_warnings=['Few patches.'])
@@ -91,7 +108,7 @@ def test_page_escapes_names_and_has_the_numbers(results: RunResults):
 
 def test_model_card_and_open_model_db(results: RunResults, tmp_path: Path):
     card = model_card(results)
-    assert '| PSNR, dB | 24 | 25.5 | +1.5 (+1.1 to +1.9) |' in card and '- Only 8 LR images.' in card
+    assert '| PSNR, dB | 24 | 25.5 | +1.50 (+1.10 to +1.90) |' in card and '- Only 8 LR images.' in card
     weights = tmp_path / 'model.safetensors'
     weights.write_bytes(b'weights')
     described = json.loads(open_model_db(results, weights))

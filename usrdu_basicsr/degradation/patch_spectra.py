@@ -79,7 +79,7 @@ def patch_spectra(source: Source, scale: int, images: int, workers: int) -> Patc
         logger.warning('%d of %d images skipped', len(skipped), len(indices))
     spectra = combine_spectra(result for result in results if not isinstance(result, str))
     if spectra is None:
-        side = _side(scale)
+        side = patch_side(scale)
         raise InputError(f"'{source.root}': got no readable image of at least {side}x{side} pixels. Add images")
     return spectra
 
@@ -147,19 +147,19 @@ def image_spectra(
     return power, noise_power, clipped, 255 * patches.mean((2, 3)), covariance, pixels
 
 
-def _side(scale: int) -> int:
+def patch_side(scale: int) -> int:
     """Side of a patch in pixels of the image."""
     return (PATCH + 2 * MARGIN) * scale if scale > 1 else PATCH
 
 
 def _grid(size: Sequence[int], scale: int) -> list[range]:
     """Tops and lefts of the patches of an image of this size, on a grid of half their size."""
-    return [range(0, length - _side(scale) + 1, PATCH * scale // 2) for length in size]
+    return [range(0, length - patch_side(scale) + 1, PATCH * scale // 2) for length in size]
 
 
 def _patches(image: np.ndarray, scale: int, seed: int) -> Tensor:
     """Random patches of an image `(H, W, 3)` BGR as `(N, 3, side, side)` RGB in [0, 1]; none if it is too small."""
-    side = _side(scale)
+    side = patch_side(scale)
     rows, columns = _grid(image.shape[:2], scale)
     positions = np.random.default_rng(seed).permutation(len(rows) * len(columns))[:PATCHES]
     if not len(positions):

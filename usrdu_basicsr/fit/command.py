@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TextIO
 
-from usrdu_basicsr.utils.errors import InputError
+from usrdu_basicsr.utils.errors import InputError, WriteError
 
 TAIL = 20  # lines
 TICK = 0.5  # seconds between two checks of a command that prints nothing
@@ -70,7 +70,7 @@ class Command:
         self.echo = echo
         self.text = shlex.join(['usrdu', *map(str, arguments)])
         self._log = open(log, 'a', encoding='utf-8')  # noqa: SIM115
-        self._log.write(f'$ {self.text}\n')
+        self._record(f'$ {self.text}')
         self.process = subprocess.Popen(
             [sys.executable, '-m', 'usrdu_basicsr', *map(str, arguments)],
             cwd=folder,
@@ -111,8 +111,7 @@ class Command:
                 self.process.wait()
                 return
             if line:
-                self._log.write(f'{line}\n')
-                self._log.flush()
+                self._record(line)
                 self.tail = [*self.tail[-TAIL:], line]
                 if self.echo is not None:
                     self.echo(line)
@@ -122,6 +121,14 @@ class Command:
         """Error of a command that failed, with its last line."""
         last = self.tail[-1] if self.tail else 'no output'
         return InputError(f"{self.text}: ended with status {self.process.returncode}: {last}. See '{self._log.name}'")
+
+    def _record(self, line: str) -> None:
+        try:
+            self._log.write(f'{line}\n')
+            self._log.flush()
+        except OSError as error:
+            reason = f"cannot write '{self._log.name}' ({error.strerror or error})"
+            raise WriteError(f'{reason}. Free disk space or check the permissions') from error
 
     def _read(self) -> None:
         for line in self.process.stdout or ():

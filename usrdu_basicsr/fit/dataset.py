@@ -1,7 +1,7 @@
 """Write the images of a run: sub-images to train on, camera images, validation and held-back crops."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from itertools import product
@@ -24,6 +24,7 @@ CAMERA_IMAGES = 200  # at most, as many as `usrdu camera` measures
 VALIDATION_SIDE = 384  # HR pixels
 MULTIPLE = 8  # of the sides of validation LR images, which networks get without padding
 HELD_BACK_SIDE = 192  # LR pixels
+LONGEST_STEM = 100  # bytes
 THREADS = 4  # that decode images: one needs up to a gigabyte
 
 
@@ -52,16 +53,23 @@ def write_dataset(selection: Selection, folder: Path, scale: int, count: int) ->
     per_image = max(1, count // len(hr))
     notes: list[str] = []
     with atomic_dir(folder, MARK, overwrite=True) as output:
-        centre = partial(_write_centre, output / 'validation' / 'HR', side=VALIDATION_SIDE, multiple=MULTIPLE * scale)
-        validation: list[Task] = [partial(centre, path) for path in selection.val_hr]
+        centre = partial(_write_centre, side=VALIDATION_SIDE, multiple=MULTIPLE * scale)
+        outputs = [output / 'validation' / 'HR' / f'{stem}.png' for stem in unique_stems(selection.val_hr)]
+        validation: list[Task] = [partial(centre, *paths) for paths in zip(outputs, selection.val_hr, strict=True)]
         if selection.val_lr:
-            pairs = zip(selection.val_hr, selection.val_lr, strict=True)
-            validation = [partial(_write_pair, output / 'validation', *paths, scale) for paths in pairs]
-        held_back = partial(_write_centre, output / 'held_back', side=HELD_BACK_SIDE)
+            pairs = zip(outputs, selection.val_hr, selection.val_lr, strict=True)
+            validation = [partial(_write_pair, *paths, scale) for paths in pairs]
+        held_back = partial(_write_centre, side=HELD_BACK_SIDE)
         tasks: dict[str, list[Task]] = {
-            'HR': [partial(_write_sub_images, output / 'HR', path, per_image, scale) for path in hr],
+            'HR': [
+                partial(_write_sub_images, output / 'HR', stem, path, per_image, scale)
+                for stem, path in zip(unique_stems(hr), hr, strict=True)
+            ],
             'LR': [partial(_copy, output / 'LR', path) for path in lr],
-            'held-back LR': [partial(held_back, path) for path in selection.held_back],
+            'held-back LR': [
+                partial(held_back, output / 'held_back' / f'{stem}.png', path)
+                for stem, path in zip(unique_stems(selection.held_back), selection.held_back, strict=True)
+            ],
             'validation': validation,
         }
         written = {}
@@ -84,10 +92,10 @@ def _error_of(task: Task) -> InputError | None:
     return None
 
 
-def _write_sub_images(folder: Path, path: Path, count: int, scale: int) -> None:
+def _write_sub_images(folder: Path, stem: str, path: Path, count: int, scale: int) -> None:
     for number, crop in enumerate(sub_images(to_8bit(read_image(path)), count, scale)):
         # Training decodes a BMP file sixteen times as fast as a PNG file
-        _write(folder / f'{unique_stem(path)}_{number:03d}.bmp', cv2.imencode('.bmp', crop)[1].tobytes())
+        _write(folder / f'{stem}_{number:03d}.bmp', cv2.imencode('.bmp', crop)[1].tobytes())
 
 
 def _copy(folder: Path, path: Path) -> None:
@@ -96,21 +104,22 @@ def _copy(folder: Path, path: Path) -> None:
     _write(folder / path.name, read_bytes(path))
 
 
-def _write_centre(folder: Path, path: Path, side: int, multiple: int = 1) -> None:
+def _write_centre(output: Path, path: Path, side: int, multiple: int = 1) -> None:
     image = to_8bit(read_image(path))
     height, width = (length // multiple * multiple for length in image.shape[:2])
-    _write(folder / f'{unique_stem(path)}.png', encode_png(centre_crop(image[:height, :width], side), path.name))
+    _write(output, encode_png(centre_crop(image[:height, :width], side), path.name))
 
 
-def _write_pair(folder: Path, hr_path: Path, lr_path: Path, scale: int) -> None:
+def _write_pair(hr_output: Path, hr_path: Path, lr_path: Path, scale: int) -> None:
     hr, lr = to_8bit(read_image(hr_path)), to_8bit(read_image(lr_path))
     sides = [min(VALIDATION_SIDE // scale, length // MULTIPLE * MULTIPLE) for length in lr.shape[:2]]
     starts = [(length - side) // 2 for length, side in zip(lr.shape[:2], sides, strict=True)]
-    for kind, image, factor in (('LR', lr, 1), ('HR', hr, scale)):
+    lr_output = hr_output.parents[1] / 'LR' / hr_output.name
+    for output, image, factor in ((lr_output, lr, 1), (hr_output, hr, scale)):
         rows, columns = (
             slice(factor * start, factor * (start + side)) for start, side in zip(starts, sides, strict=True)
         )
-        _write(folder / kind / f'{unique_stem(hr_path)}.png', encode_png(image[rows, columns], hr_path.name))
+        _write(output, encode_png(image[rows, columns], hr_path.name))
 
 
 def _write(path: Path, content: bytes) -> None:
@@ -133,6 +142,13 @@ def sub_images(image: np.ndarray, count: int, scale: int) -> list[np.ndarray]:
     return [image[top : top + sides[0], left : left + sides[1]] for top, left in spread(corners, count)]
 
 
-def unique_stem(path: Path) -> str:
-    """Stem in UTF-8 that differs for files of one folder, also for `a.png` and `a.jpg`."""
-    return path.name.replace('.', '_').encode('utf-8', 'backslashreplace').decode()
+def unique_stems(paths: Sequence[Path]) -> list[str]:
+    """Stems in UTF-8, not too long for a file system, that differ also for `a.png`, `a.jpg` and `a_png.jpg`."""
+    stems: dict[str, None] = {}
+    for path in paths:
+        name = path.name.replace('.', '_').encode('utf-8', 'backslashreplace')
+        stem = name[:LONGEST_STEM].decode(errors='ignore')
+        while stem in stems:
+            stem += '_'
+        stems[stem] = None
+    return list(stems)

@@ -5,6 +5,7 @@ import shutil
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import asdict, dataclass
+from itertools import dropwhile
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,8 @@ class FitStep:
     Attributes:
         name: Its name in `fit.json`.
         run: Function that completes it.
-        outputs: Files and folders that it writes, which are removed if its inputs change.
+        outputs: Files and folders that it writes, which are removed if its inputs change. The first one is needed by
+            later steps.
         settings: Arguments that it depends on, in addition to the earlier steps.
     """
 
@@ -67,29 +69,33 @@ class Fit:
             InputError: If the images, the network or the time are unsuitable, or a command fails.
             InputNotFoundError: If the file of the network does not exist.
         """
-        keys, key = {}, key_of(self._inputs())
-        for step in self._steps():
-            keys[step] = key = key_of(key, list(step.settings))
+        steps, keys, key = list(self._steps()), {}, key_of(self._inputs())
+        for step in steps:
+            keys[step.name] = key = key_of(key, list(step.settings))
         self._check_folder()
-        todo = [step for step in keys if not self.state.is_finished(step.name, keys[step])]
-        if not todo:
+        has_results = (self.folder / names.MODEL).exists() and (self.folder / names.REPORT).exists()
+        if has_results and all(self.state.is_finished(name, key) for name, key in keys.items()):
             self.progress.line(f"Finished already: see '{self.folder / names.REPORT}'")
             return
-        self.state.forget_time({step.name: key for step, key in keys.items()})
-        plan = self._plan()
+        todo = list(dropwhile(lambda step: self._is_finished(step, keys[step.name]), steps))
+        deleted = {step.name for step in todo if self._is_deleted(step, keys[step.name])}
+        self.state.forget_time({name: key for name, key in keys.items() if name not in deleted})
+        plan = self._plan(todo, keys)
         for note in plan.selection.notes:
             self.progress.line(f'note: {note}')
         for name, text in plan.rows():
             self.progress.line(f'{name:<12}{text}')
-        self.folder.mkdir(parents=True, exist_ok=True)
+        for step in todo:
+            self._remove_stale(step, keys[step.name])
         self.state.settings = {
-            name: str(value) if isinstance(value, Path) else value for name, value in asdict(self.request).items()
+            name: str(value.resolve()) if isinstance(value, Path) else value
+            for name, value in asdict(self.request).items()
         }
         self.progress.line(f'$ cd {shlex.quote(str(self.folder))}')
         model = self.folder / names.MODEL
         try:
             for step in todo:
-                self._run_step(step, keys[step], plan)
+                self._run_step(step, keys[step.name], plan)
         except (KeyboardInterrupt, SystemExit):
             best = f". The best network so far is '{model}'" if model.exists() else ''
             self.progress.line(f'Stopped. The same command resumes the run{best}')
@@ -107,10 +113,10 @@ class Fit:
                 'stage_1', work.train_stage_1, (names.experiment(names.DSN), 'tb_logger/dsn'), (request.seconds,)
             )
         yield FitStep('generate', work.generate, (names.GENERATED, names.PREVIEWS), (request.preset,))
-        networks = (names.experiment(names.SRN), 'tb_logger/srn', names.MODEL)
+        networks = (names.MODEL, names.experiment(names.SRN), 'tb_logger/srn')
         settings = (request.seconds, request.network, self._network_file(), str(self.device))
         yield FitStep('training', work.train_stage_2, networks, settings)
-        yield FitStep('results', work.write_results, (names.UPSCALED, names.EXPORT, names.REPORT))
+        yield FitStep('results', work.write_results, (names.REPORT, names.UPSCALED, names.EXPORT))
 
     def _inputs(self) -> list[Any]:
         """Names, sizes and times of the user's images. A folder that cannot be read is reported later."""
@@ -134,18 +140,30 @@ class Fit:
                     f"-o: '{self.folder}' has a run of --{name} '{earlier}', expected '{now}'. Choose another folder"
                 )
 
-    def _plan(self) -> Plan:
+    def _plan(self, todo: list[FitStep], keys: dict[str, str]) -> Plan:
         selection = select_images(self.request)
         network = choose_network(self.request.network, self.request.scale, self.device)
         step = measure_step(network, self.request.scale, self.device)
-        return make_plan(self.request, selection, network, step, self.device)
+        is_resumed = bool(self.state.keys) and not self.state.is_stale('training', keys['training'])
+        remaining, spent = [each.name for each in todo], self.stopwatch.spent()
+        return make_plan(self.request, selection, network, step, self.device, remaining, spent, is_resumed)
 
-    def _run_step(self, step: FitStep, key: str, plan: Plan) -> None:
-        self.stopwatch.beat(0)
+    def _is_finished(self, step: FitStep, key: str) -> bool:
+        return self.state.is_finished(step.name, key) and (self.folder / step.outputs[0]).exists()
+
+    def _is_deleted(self, step: FitStep, key: str) -> bool:
+        outputs = (self.folder / output for output in step.outputs)
+        return self.state.is_finished(step.name, key) and not any(output.exists() for output in outputs)
+
+    def _remove_stale(self, step: FitStep, key: str) -> None:
+        """Remove the results of other inputs or settings, so that no part of the run mixes them with new ones."""
         if self.state.is_stale(step.name, key):
             self.progress.line(f'{step.name}: its earlier results are removed, because inputs or settings changed')
             self.state.remove(step.name)
             self._remove(step.outputs)
+
+    def _run_step(self, step: FitStep, key: str, plan: Plan) -> None:
+        self.stopwatch.beat(0)
         self.state.start(step.name, key)
         self.stopwatch.step = step.name
         try:
@@ -156,7 +174,7 @@ class Fit:
 
     def _remove(self, outputs: tuple[str, ...]) -> None:
         for path in (self.folder / output for output in outputs):
-            if path.is_dir():
+            if path.is_dir() and not path.is_symlink():
                 shutil.rmtree(path)
             else:
                 path.unlink(missing_ok=True)

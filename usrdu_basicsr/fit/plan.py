@@ -1,7 +1,8 @@
 """Plan of a run: what it will do, and how long each step takes."""
 
+import math
 import os
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -33,7 +34,9 @@ class Plan:
         network: SR network.
         step: Training step as measured.
         device: Device of training.
-        seconds: Expected time of each step.
+        seconds: Expected time of the steps, by name.
+        remaining: Names of the steps that are not finished.
+        spent: Time that was spent, on finished steps, too.
     """
 
     request: Request
@@ -42,6 +45,8 @@ class Plan:
     step: Step
     device: torch.device
     seconds: dict[str, float]
+    remaining: Collection[str]
+    spent: float
 
     @property
     def iteration_seconds(self) -> float:
@@ -63,14 +68,35 @@ class Plan:
         if self.step.accum_iter > 1:
             size += f' in {self.step.accum_iter} micro-batches'
         yield 'network', f'{self.network.options["type"]}, learning rate {self.network.learning_rate:g}, {size}'
-        iterations = Schedule.of(self.seconds['training'] / self.iteration_seconds).total_iter
-        yield 'iterations', f'about {iterations:,} of {self.iteration_seconds:.2g} s'
-        yield 'time', ', '.join(f'{step} {duration(seconds)}' for step, seconds in self.seconds.items())
-        yield 'all', duration(sum(self.seconds.values()))
+        seconds = {step: seconds for step, seconds in self.seconds.items() if step in self.remaining}
+        if 'training' in seconds:
+            iterations = Schedule.of(seconds['training'] / self.iteration_seconds).total_iter
+            yield 'iterations', f'about {iterations:,} of {self.iteration_seconds:.2g} s'
+        yield 'time', ', '.join(f'{step.replace("_", " ")} {duration(each)}' for step, each in seconds.items())
+        yield 'all', duration(self.spent + sum(seconds.values()))
 
 
-def make_plan(request: Request, selection: Selection, network: Network, step: Step, device: torch.device) -> Plan:
+def make_plan(
+    request: Request,
+    selection: Selection,
+    network: Network,
+    step: Step,
+    device: torch.device,
+    remaining: Collection[str],
+    spent: float,
+    is_resumed: bool,
+) -> Plan:
     """Plan the time of a run.
+
+    Args:
+        request: Arguments.
+        selection: Images.
+        network: SR network.
+        step: Training step as measured.
+        device: Device of training.
+        remaining: See `Plan`.
+        spent: See `Plan`.
+        is_resumed: Whether the training gets the time that is left, however short.
 
     Raises:
         InputError: If the promised time is too short for a training.
@@ -78,19 +104,21 @@ def make_plan(request: Request, selection: Selection, network: Network, step: St
     measured = min(CAMERA_IMAGES, len(selection.lr)) + CAMERA_IMAGES
     seconds = {
         'camera': CAMERA_SECONDS[0] + CAMERA_SECONDS[1] * measured,
-        'generation': GENERATE_SECONDS[0] + GENERATE_SECONDS[1] * sub_image_count(request.seconds),
+        'generate': GENERATE_SECONDS[0] + GENERATE_SECONDS[1] * sub_image_count(request.seconds),
     }
     pixels = (
         len(selection.held_back) * HELD_BACK_SIDE**2 + len(selection.val_hr) * (VALIDATION_SIDE // request.scale) ** 2
     )
     pixel_seconds = FORWARD_SHARE * step.seconds / (BATCH * (GT_SIZE[request.scale] // request.scale) ** 2)
     finish = FINISH_SECONDS + pixels * pixel_seconds
-    left = request.seconds - sum(seconds.values()) - finish
+    left = request.seconds - spent - finish - sum(each for name, each in seconds.items() if name in remaining)
     needed = MIN_ITERATIONS * OVERHEAD * step.seconds
-    if left < needed:
-        least = duration(request.seconds - left + needed)
-        raise InputError(f'--time: got {duration(request.seconds)}, expected at least {least} on this machine')
-    if request.preset == 'published':
-        seconds['stage 1'] = STAGE_1_SHARE * left
-        left -= seconds['stage 1']
-    return Plan(request, selection, network, step, device, seconds | {'training': left, 'results': finish})
+    if left < needed and not is_resumed:
+        least = math.ceil(request.seconds - left + needed)
+        raise InputError(f'--time: got {request.seconds:.0f}s, expected at least {least}s on this machine')
+    left = max(left, 0)
+    if request.preset == 'published' and 'stage_1' in remaining:
+        seconds['stage_1'] = STAGE_1_SHARE * left
+        left -= seconds['stage_1']
+    seconds |= {'training': left, 'results': finish}
+    return Plan(request, selection, network, step, device, seconds, remaining, spent)

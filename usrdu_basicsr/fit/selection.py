@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from usrdu_basicsr.data.exchanged_folders import folder_quality, noise_warning, sharpness_warning
+from usrdu_basicsr.degradation.patch_spectra import patch_side
 from usrdu_basicsr.fit.network import GT_SIZE
 from usrdu_basicsr.fit.request import Request
 from usrdu_basicsr.fit.validation_pairs import LR_SIDE, VALIDATION, file_names, select_pairs
@@ -50,21 +51,23 @@ def select_images(request: Request) -> Selection:
     notes: list[str] = []
     problems: list[str] = []
     readable = {
-        'HR': _readable(request.hr, '--hr', max(request.scale * LR_SIDE, GT_SIZE[request.scale]), notes, problems),
+        'HR': _readable(request.hr, '--hr', max(patch_side(request.scale), GT_SIZE[request.scale]), notes, problems),
         'LR': _readable(request.lr, '--lr', LR_SIDE, notes, problems),
     }
     pair_problems: list[str] = []
     pairs = select_pairs(request.val_hr, request.val_lr, request.scale, pair_problems)
-    keys = _content_keys({*readable['HR'], *readable['LR'], *pairs[0]})
+    keys = _content_keys({*readable['HR'], *readable['LR'], *pairs[0], *pairs[1]})
     usable = {kind: _without_copies(paths, f'--{kind.lower()}', keys, notes) for kind, paths in readable.items()}
     if usable['HR'] and usable['LR']:
         if request.hr.resolve() == request.lr.resolve():
             problems.append(f"--hr and --lr: got the same folder '{request.hr}', expected two. Pass one of each kind")
         else:
-            usable['HR'] = _without(usable['HR'], usable['LR'], '--lr', keys, notes)
+            usable['HR'] = _without(usable['HR'], '--hr', usable['LR'], '--lr', keys, notes)
             _compare(usable['HR'], usable['LR'], notes, problems)
     problems += pair_problems
-    usable['HR'] = _without(usable['HR'], pairs[0], '--val_hr', keys, notes)
+    for (kind, paths), others in zip(usable.items(), pairs, strict=True):
+        option = kind.lower()
+        usable[kind] = _without(paths, f'--{option}', others, f'--val_{option}', keys, notes)
     for kind, paths in usable.items():
         if 0 < len(paths) < MIN_IMAGES:
             problems.append(f'--{kind.lower()}: got {len(paths)} usable images, expected {MIN_IMAGES}. Add images')
@@ -133,13 +136,18 @@ def _without_copies(paths: Sequence[Path], option: str, keys: Mapping[Path, str]
 
 
 def _without(
-    hr: Sequence[Path], others: Sequence[Path], option: str, keys: Mapping[Path, str], notes: list[str]
+    paths: Sequence[Path],
+    option: str,
+    others: Sequence[Path],
+    other_option: str,
+    keys: Mapping[Path, str],
+    notes: list[str],
 ) -> list[Path]:
-    """HR images whose content is not one of other images."""
+    """Images whose content is not one of other images."""
     unwanted = {keys[path] for path in others}
-    both = [path for path in hr if keys[path] in unwanted]
-    _note_skipped(notes, '--hr', both, len(hr), f'that are in {option}, too')
-    return [path for path in hr if keys[path] not in unwanted]
+    both = [path for path in paths if keys[path] in unwanted]
+    _note_skipped(notes, option, both, len(paths), f'that are in {other_option}, too')
+    return [path for path in paths if keys[path] not in unwanted]
 
 
 def _compare(hr: Sequence[Path], lr: Sequence[Path], notes: list[str], problems: list[str]) -> None:

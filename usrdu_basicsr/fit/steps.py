@@ -135,7 +135,7 @@ class Steps:
         """Time of a training. The results get longer than planned by as much as measuring and generating took."""
         end = time.monotonic() + self.request.seconds - self.stopwatch.spent()
         spent = sum(self.state.seconds.get(step, 0) for step in ('camera', 'generate'))
-        longer = max(1, spent / (plan.seconds['camera'] + plan.seconds['generation']))
+        longer = max(1, spent / (plan.seconds['camera'] + plan.seconds['generate']))
         return Budget(end, self.request.seconds, plan.seconds['results'] * longer, iteration_seconds, share)
 
     def _start(self, arguments: list[Any]) -> Command:
@@ -147,6 +147,7 @@ class Steps:
     def _command(self, *arguments: Any) -> None:
         """Run a command; an InputError if it fails."""
         start = time.monotonic()
+        self.stopwatch.beat(0)  # the report shows the times
         with self._start(list(arguments)) as command:
             for _ in command.lines():
                 self.stopwatch.beat()

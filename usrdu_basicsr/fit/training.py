@@ -1,4 +1,4 @@
-"""A training within a time: it is planned again if its speed changes, and stopped if validation does not improve."""
+"""A training within a time: it is planned again if its speed changes, and stopped if the PSNR does not improve."""
 
 import time
 from collections.abc import Callable
@@ -15,7 +15,7 @@ from usrdu_basicsr.utils.checkpoint import training_states
 
 MEASURED_SHARE = 0.05  # of the promised time, before the speed is known
 WINDOW_SHARE = 0.2  # of the promised time, over which the speed is averaged
-PATIENCE = 5  # validations without a gain of `MIN_GAIN`
+PATIENCE = 5  # validations of the SR network without a gain of `MIN_GAIN`
 MIN_GAIN = 0.005  # dB
 OUT_OF_MEMORY = 'out of memory'
 KILLED = -9
@@ -128,7 +128,7 @@ class Training:
         return list(names.read_validations(self.folder, self.stage).values('psnr').values())
 
     def _is_patience_over(self) -> bool:
-        values = self.psnr
+        values = self.psnr if self.stage == names.SRN else []  # the PSNR of stage 1 does not show that it learns noise
         return len(values) > PATIENCE and max(values[-PATIENCE:]) < max(values[:-PATIENCE]) + MIN_GAIN
 
     def _status(self, schedule: Schedule) -> str:
@@ -145,8 +145,9 @@ class Training:
 
 
 def best_checkpoint(folder: Path, stage: str) -> Path | None:
-    """Network of the best validation of a stage whose checkpoint exists, otherwise the newest one."""
+    """Network of the best validation whose checkpoint exists, otherwise, and for stage 1, the newest one."""
     paths = (folder / names.experiment(stage)).glob('models/net_g_[0-9]*.pth')
     models = {int(path.stem.split('_')[-1]): path for path in paths}
-    best = names.read_validations(folder, stage).best(models, METRIC) or max(models, default=None)
+    best = names.read_validations(folder, stage).best(models, METRIC) if stage == names.SRN else None
+    best = best or max(models, default=None)
     return None if best is None else models[best]

@@ -3,12 +3,13 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from usrdu_basicsr.degradation.patch_spectra import patch_side
 from usrdu_basicsr.storage.source import spread
 from usrdu_basicsr.utils.errors import InputError, UserError, first_few
 from usrdu_basicsr.utils.images import image_size, list_images
 
 VALIDATION = 8  # images at most
-LR_SIDE = 32  # smallest side of LR images, that of a patch of the measurement
+LR_SIDE = patch_side(1)  # smallest side of LR images
 
 
 def select_pairs(

@@ -24,6 +24,8 @@ from usrdu_basicsr.utils.images import image_size, list_images, read_image, to_8
 from usrdu_basicsr.utils.pretrained_features import cached_weights_path
 
 AUDITED = 100  # images
+INTERVAL_IMAGES = 5
+TOO_FEW = 'too few images for an interval'
 METRICS = {'PSNR, dB': calculate_psnr, 'SSIM': calculate_ssim}
 LPIPS = 'LPIPS (lower is better)'
 ARCHITECTURES = {'SRVGGNetCompact_basicsr': 'compact', 'RRDBNet': 'esrgan', 'SwinIR': 'swinir'}  # of OpenModelDB
@@ -31,14 +33,14 @@ ARCHITECTURES = {'SRVGGNetCompact_basicsr': 'compact', 'RRDBNet': 'esrgan', 'Swi
 
 @dataclass(frozen=True)
 class Comparison:
-    """Metric of the network and of bicubic upscaling on the validation images.
+    """Metric of the network and of bicubic upscaling, which is the input for scale 1, on the validation images.
 
     Attributes:
         network: Mean of the network.
         bicubic: Mean of bicubic upscaling.
         low: Lower end of the 95 % interval of the mean difference, by the bootstrap over images.
         high: Its upper end.
-        images: Number of images.
+        images: Number of images, at least `INTERVAL_IMAGES` for a meaningful interval.
     """
 
     network: float
@@ -51,6 +53,16 @@ class Comparison:
     def gain(self) -> float:
         """Mean difference."""
         return self.network - self.bicubic
+
+    @property
+    def has_interval(self) -> bool:
+        """Whether there are enough images for an interval."""
+        return self.images >= INTERVAL_IMAGES
+
+    def gain_text(self, digits: int) -> str:
+        """Mean difference and its interval, with so many digits after the point."""
+        interval = f'{self.low:+.{digits}f} to {self.high:+.{digits}f}' if self.has_interval else TOO_FEW
+        return f'{self.gain:+.{digits}f} ({interval})'
 
 
 @dataclass(frozen=True)
@@ -71,7 +83,7 @@ class RunResults:
         iterations: Iterations of stage 2.
         losses: Pixel loss by iteration.
         validations: PSNR by iteration.
-        pictures: Bicubic upscaling and result of each held-back image, `(H, W, 3)` uint8, BGR.
+        pictures: `baseline` and result of each held-back image, `(H, W, 3)` uint8, BGR.
         model_sha256: Hash of `model.pth`.
     """
 
@@ -90,6 +102,11 @@ class RunResults:
     validations: dict[int, float]
     pictures: dict[str, tuple[np.ndarray, np.ndarray]]
     model_sha256: str
+
+    @property
+    def baseline(self) -> str:
+        """What the network is compared with: the input, upscaled if the scale is not 1."""
+        return 'the input' if self.settings['scale'] == 1 else 'bicubic upscaling'
 
 
 def collect(folder: Path) -> RunResults:

@@ -13,22 +13,21 @@ from usrdu_basicsr.utils.files import file_sha256
 def model_card(results: RunResults) -> str:
     """Markdown with the use, training, results and limits of a network."""
     metrics = [
-        f'| {name} | {values.bicubic:.4g} | {values.network:.4g} | {values.gain:+.3g} ({values.low:+.3g} to'
-        f' {values.high:+.3g}) |'
+        f'| {name} | {values.bicubic:.4g} | {values.network:.4g} | {values.gain_text(2 if "dB" in name else 4)} |'
         for name, values in results.metrics.items()
     ]
     limits = [f'- {warning}' for warning in warnings(results)] or ['- none found']
-    settings = results.settings
+    settings, camera = results.settings, Path(results.settings['lr']).name
     return '\n'.join(
         [
             f'# {results.folder.resolve().name}',
             '',
             *verdict(results),
             '',
-            f'Super-resolution of scale {settings["scale"]} for the camera of `{settings["lr"]}`, trained without pairs'
-            f' by usrdu_basicsr: {results.iterations:,} iterations, network `{results.options["network_g"]["type"]}`.',
+            f'Super-resolution of scale {settings["scale"]} for the camera of `{camera}`, trained without pairs by'
+            f' usrdu_basicsr: {results.iterations:,} iterations, network `{results.options["network_g"]["type"]}`.',
             '',
-            '| metric | bicubic upscaling | network | gain (95 % interval) |',
+            f'| metric | {results.baseline} | network | gain (95 % interval) |',
             '|---|---|---|---|',
             *metrics,
             '',

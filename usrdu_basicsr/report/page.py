@@ -44,12 +44,13 @@ def report_page(results: RunResults) -> str:
     """Page with the verdict, held-back images before and after, the camera, curves, metrics, warnings and commands."""
     title = escape(results.folder.resolve().name)
     first, *others = verdict(results)
+    sliders = ''.join(_slider(name, results.baseline, *pair) for name, pair in results.pictures.items())
     body = [
         f'<h1>{title}</h1><p class="verdict">{escape(first)}</p>',
         *(f'<p>{escape(sentence)}</p>' for sentence in others),
         '<h2>Camera images before and after</h2>',
         '<p>Parts of images that were not trained on, pixel by pixel. Drag the line, or use the arrow keys.</p>',
-        f'<section>{"".join(_slider(name, *pair) for name, pair in results.pictures.items())}</section>',
+        f'<section>{sliders}</section>',
         '<h2>Warnings</h2>',
         _list(list(warnings(results)) or ['none']),
         '<h2>Metrics</h2>',
@@ -69,17 +70,17 @@ def report_page(results: RunResults) -> str:
     )
 
 
-def _slider(name: str, before: np.ndarray, after: np.ndarray) -> str:
+def _slider(name: str, baseline: str, before: np.ndarray, after: np.ndarray) -> str:
     before, after = (centre_crop(image, SLIDER_SIDE) for image in (before, after))
     height, width = after.shape[:2]
     size = f'width="{width}" height="{height}"'
     label = escape(name)
     return (
         f'<figure><figcaption>{label}</figcaption><div class="slider" style="width:{width}px">'
-        f'<img {size} alt="bicubic upscaling of {label}" src="{_jpeg(before)}">'
-        f'<img class="after" {size} alt="{label} by the network" src="{_jpeg(after)}">'
-        '<span class="left">bicubic</span><span class="right">network</span>'
-        f'<input type="range" min="0" max="100" value="50" aria-label="Part of {label} that shows bicubic upscaling">'
+        f'<img {size} alt="{label}: {baseline}" src="{_jpeg(before)}">'
+        f'<img class="after" {size} alt="{label}: network" src="{_jpeg(after)}">'
+        f'<span class="left">{baseline.removeprefix("the ")}</span><span class="right">network</span>'
+        f'<input type="range" min="0" max="100" value="50" aria-label="Part of {label} that shows {baseline}">'
         '</div></figure>'
     )
 
@@ -99,12 +100,11 @@ def _table(rows: Iterable[Sequence[str]]) -> str:
 
 
 def _metrics(results: RunResults) -> str:
-    rows: list[Sequence[str]] = [('', 'bicubic upscaling', 'network', 'gain (95 % interval)')]
+    rows: list[Sequence[str]] = [('', results.baseline, 'network', 'gain (95 % interval)')]
     for name, values in results.metrics.items():
         digits = 2 if 'dB' in name else 4
         numbers = [f'{number:.{digits}f}' for number in (values.bicubic, values.network)]
-        interval = f'{values.gain:+.{digits}f} ({values.low:+.{digits}f} to {values.high:+.{digits}f})'
-        rows.append((name, *numbers, interval))
+        rows.append((name, *numbers, values.gain_text(digits)))
     return f'<figure>{_table(rows)}</figure>'
 
 
@@ -142,7 +142,7 @@ def _usage(results: RunResults) -> str:
     weights = folder / names.WEIGHTS
     return (
         f'<pre>{escape(shlex.join(upscale))}</pre>'
-        '<p>Add <code>--strength 0.7</code> for a softer result between bicubic upscaling and the network.</p>'
+        f'<p>Add <code>--strength 0.7</code> for a softer result between {results.baseline} and the network.</p>'
         f'<p>chaiNNer and ComfyUI read <code>{escape(str(weights))}</code>. For ONNX Runtime:</p>'
         f'<pre>{escape(shlex.join(export))}</pre>'
     )

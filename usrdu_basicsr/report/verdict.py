@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from usrdu_basicsr.report.collect import RunResults
+from usrdu_basicsr.report.collect import TOO_FEW, RunResults
 
 FEW_ITERATIONS = 500
 LOW_SCORE = 80
@@ -11,14 +11,14 @@ LOW_SCORE = 80
 def verdict(results: RunResults) -> Iterator[str]:
     """Sentences on the quality of the network, the most important one first."""
     psnr = results.metrics['PSNR, dB']
-    images = f'{psnr.images} {"validation images" if results.has_pairs else "LR images of the measured camera"}'
-    interval = f'95 % interval {psnr.low:+.2f} to {psnr.high:+.2f}'
-    if psnr.low > 0:
-        yield f'Better than bicubic upscaling by {psnr.gain:.2f} dB PSNR on {images} ({interval}).'
-    elif psnr.high < 0:
-        yield f'Worse than bicubic upscaling by {-psnr.gain:.2f} dB PSNR on {images} ({interval}).'
+    kind = 'validation image' if results.has_pairs else 'LR image of the measured camera'
+    images = f'{psnr.images} {kind.replace("image", "images") if psnr.images > 1 else kind}'
+    interval = f'95 % interval {psnr.low:+.2f} to {psnr.high:+.2f}' if psnr.has_interval else TOO_FEW
+    if psnr.has_interval and psnr.low <= 0 <= psnr.high:
+        yield f'No clear difference from {results.baseline} in PSNR on {images} ({interval}).'
     else:
-        yield f'No clear difference from bicubic upscaling in PSNR on {images} ({interval}).'
+        comparison = 'Better' if psnr.gain > 0 else 'Worse'
+        yield f'{comparison} than {results.baseline} by {abs(psnr.gain):.2f} dB PSNR on {images} ({interval}).'
     if not results.has_pairs:
         yield 'The result for images of the real camera may differ. Pass pairs as --val_hr and --val_lr to measure it.'
     score = f'score {results.fidelity.score:.0f} of 100'
