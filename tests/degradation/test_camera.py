@@ -18,6 +18,7 @@ from usrdu_basicsr.data.kernel_set import read_kernel_set
 from usrdu_basicsr.degradation.blur_kernel import hr_kernel, lr_kernel
 from usrdu_basicsr.degradation.camera import measure_camera, write_camera
 from usrdu_basicsr.degradation.camera_estimator import poisson_gaussian
+from usrdu_basicsr.degradation.camera_page import camera_page
 from usrdu_basicsr.degradation.simulated_camera import SimulatedCamera, gaussian_kernel
 from usrdu_basicsr.inference.load_network import load_dsn
 from usrdu_basicsr.kernelgan.postprocess import kernel_error
@@ -203,4 +204,16 @@ def test_poisson_gaussian_fit():
     curve[[0, 5]] = torch.nan
     assert poisson_gaussian(curve) == pytest.approx((4, 0.25), rel=1e-5)
     assert poisson_gaussian(torch.full((8, 3), 9.0)) == pytest.approx((9, 0), abs=1e-6)
-    assert poisson_gaussian(torch.full((8, 3), torch.nan)) == (0, 0)
+
+
+@pytest.mark.parametrize('count', [1, 4])
+def test_few_images_have_no_intervals(hr: Path, tmp_path: Path, count: int):
+    """The bootstrap of a single image has intervals without width. Noise by brightness needs more patches."""
+    lr = write_lr(tmp_path / 'lr', SimulatedCamera(2, noise=8))
+    for path in sorted(lr.iterdir())[count:]:
+        path.unlink()
+    camera = measure_camera(lr, hr, 2)
+    assert all(number.low is None for number in camera.numbers.values())
+    assert 'Fewer than 5 images: there are no intervals.' in camera.warnings
+    assert ('noise_gaussian' in camera.numbers) == (not camera.noise.curve.isnan().all())
+    assert ('not measured' in camera_page(camera)) == bool(camera.noise.curve.isnan().all())

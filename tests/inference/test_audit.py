@@ -122,3 +122,16 @@ def test_invalid_sets_are_refused(folders: Path, tmp_path: Path):
         for name, image in scenes().items():
             cv2.imwrite(str(tmp_path / 'hr' / f'{name}.png'), image[:150])
         audit(folders / 'camera', folders / 'other', tmp_path / 'hr')
+
+
+def test_means_of_a_set_are_refused(folders: Path, tmp_path: Path):
+    write_set(tmp_path / 'set', NOISE)
+    with pytest.raises(InputError, match=r"got the means '.*lr' of a set, expected the set. Pass '.*'"):
+        audit(folders / 'camera', tmp_path / 'set' / 'lr')
+
+
+def test_noise_that_was_not_measured_by_brightness_has_no_numbers(folders: Path):
+    """A single image has too few patches of similar brightness."""
+    fidelity = audit(folders / 'camera', folders / 'other', images=1)
+    assert fidelity.brightness_error is None and fidelity.noise_divergence is None
+    assert not {'brightness_error', 'noise_divergence'} & fidelity.numbers().keys()

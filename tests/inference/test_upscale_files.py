@@ -252,6 +252,20 @@ def test_original_with_the_name_of_a_result_is_not_overwritten(tmp_path: Path):
     assert (folder / 'astronaut_x2.png').read_bytes() == original and len(list(folder.iterdir())) == 2
 
 
+def test_results_of_other_runs_are_not_inputs(tmp_path: Path):
+    """With another suffix, ending or subfolder, unless they are named."""
+    folder = tmp_path / 'in'
+    (path,) = write_sample_images(folder, 1, 16, 20)
+    for output, naming in ((folder, Naming('_x2')), (folder, Naming('_soft')), (folder, Naming(ext='jpg'))):
+        assert upscale_files(doubled, [folder], output, naming).written == [str(path)]
+        assert upscale_files(doubled, [folder], output, naming).skipped == [str(path)]
+    for output in (folder / 'strong', folder / 'soft'):
+        assert upscale_files(doubled, [folder], output).written == [str(path)]
+    assert upscale_files(doubled, [folder / '*.png'], tmp_path / 'out').written == [str(path)]
+    named = [path, folder / 'astronaut_x2.png']
+    assert upscale_files(doubled, named, tmp_path / 'named').written == [str(each) for each in named]
+
+
 @pytest.mark.parametrize('output', ['in', 'out'])
 def test_file_that_is_no_recorded_result_is_not_overwritten(tmp_path: Path, output: str):
     """The file is not an input, because only the other image is named, or because it is in another folder."""

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 import zlib
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -211,15 +212,28 @@ def test_second_run_resumes_the_first(camera: Path, tmp_path: Path):
     assert len(times) == 12 and not list(output.rglob('*.tmp'))
 
 
-def test_other_settings_and_newer_images_are_recomputed(camera: Path, tmp_path: Path):
+def test_another_scale_and_newer_images_are_computed(camera: Path, tmp_path: Path):
     output = tmp_path / 'kernels'
     estimate(camera, output, scale=2)
     assert not (output / 'x4').exists()
     assert len(estimate(camera, output).skipped) == 3 and len(list((output / 'x4').glob('*.npy'))) == 3
-    assert len(estimate(camera, output, EstimationSettings(runs=2, iterations=4, seed=1)).written) == 3
     later = time.time() + 5
     os.utime(camera / 'coffee.png', (later, later))
-    assert estimate(camera, output, EstimationSettings(runs=2, iterations=4, seed=1)).written == ['coffee.png']
+    assert estimate(camera, output).written == ['coffee.png']
+
+
+@pytest.mark.parametrize('changed', [{'seed': 1}, {'runs': 3}, {'iterations': 5}])
+def test_kernels_of_other_settings_are_kept(camera: Path, tmp_path: Path, changed: dict[str, int]):
+    output = tmp_path / 'kernels'
+    estimate(camera, output)
+    before = {path: path.read_bytes() for path in output.rglob('*') if path.is_file()}
+    (name,), (value,) = changed.keys(), changed.values()
+    message = (
+        rf"the kernel of 'astronaut.png' has {name} {getattr(QUICK, name)}, expected {value}. Choose another folder"
+    )
+    with pytest.raises(InputError, match=message):
+        estimate(camera, output, replace(QUICK, **changed))
+    assert {path: path.read_bytes() for path in output.rglob('*') if path.is_file()} == before
 
 
 def test_kernel_does_not_depend_on_batch_or_share(camera: Path, tmp_path: Path):
@@ -234,17 +248,24 @@ def test_kernel_does_not_depend_on_batch_or_share(camera: Path, tmp_path: Path):
     assert (tmp_path / 'shared/kernels.jsonl').read_text() == (tmp_path / 'single/kernels.jsonl').read_text()
 
 
-def test_kernels_of_other_seeds_and_images_are_replaced(camera: Path, tmp_path: Path):
+def test_kernels_of_other_images_are_replaced(camera: Path, tmp_path: Path):
     output = tmp_path / 'kernels'
     estimate(camera, output)
-    estimate(camera, output, EstimationSettings(runs=2, iterations=4, seed=1), scale=2)
-    assert not list((output / 'x4').iterdir())  # kernels of the previous seed are removed
-    assert len(estimate(camera, output, EstimationSettings(runs=2, iterations=4, seed=1)).skipped) == 3
-    x2, x4 = kernels_of(output / 'x2'), kernels_of(output / 'x4')
-    assert all(kernel_error(x4[name], x2_to_x4_kernel(x2[name])) < 1e-6 for name in x2)
     cv2.imwrite(str(camera / 'chelsea.png'), sample_image('rocket', 90, 96))
     os.utime(camera / 'chelsea.png', (1000, 1000))  # older than the kernel
-    assert estimate(camera, output, EstimationSettings(runs=2, iterations=4, seed=1)).written == ['chelsea.png']
+    assert estimate(camera, output, scale=2).written == ['chelsea.png']
+    assert not (output / 'x4' / 'chelsea.npy').exists()  # that of the previous image is removed
+    assert len(estimate(camera, output).skipped) == 3
+    x2, x4 = kernels_of(output / 'x2'), kernels_of(output / 'x4')
+    assert all(kernel_error(x4[name], x2_to_x4_kernel(x2[name])) < 1e-6 for name in x2)
+
+
+@pytest.mark.skipif(sys.platform != 'linux', reason='file names are bytes on Linux')
+def test_name_that_is_not_utf8(tmp_path: Path):
+    (tmp_path / 'camera').mkdir()
+    os.rename(write_sample_images(tmp_path, 1, 84, 84)[0], os.fsencode(tmp_path / 'camera') + b'/bad\xff.png')
+    report = estimate(tmp_path / 'camera', tmp_path / 'kernels')
+    assert len(report.written) == 1 and len(list((tmp_path / 'kernels' / 'x4').iterdir())) == 2
 
 
 def test_failed_image_loses_its_old_kernel(camera: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

@@ -18,6 +18,7 @@ from usrdu_basicsr.degradation.jpeg import JPEGSettings, source_settings
 from usrdu_basicsr.degradation.noise import Noise
 from usrdu_basicsr.degradation.patch_spectra import patch_spectra
 from usrdu_basicsr.kernelgan.kernel_files import contact_sheet
+from usrdu_basicsr.ops.bootstrap import LEAST_IMAGES
 from usrdu_basicsr.storage.open_source import open_source
 from usrdu_basicsr.storage.source import IMAGE
 from usrdu_basicsr.utils.files import output_folder, write_text
@@ -99,13 +100,14 @@ def measure_camera(lr: str | Path, hr: str | Path | None, scale: int, images: in
     estimator = CameraEstimator(lr_spectra, hr_spectra, scale)
     estimate = estimator.estimate()
     resampled = [each.numbers() for each in estimator.bootstrap(RESAMPLINGS)]
+    counts = {'lr': lr_spectra.images} | ({} if hr_spectra is None else {'hr': hr_spectra.images})
     numbers = {}
     for name, value in estimate.numbers().items():
         low, high = None, None
-        if len(resampled) >= MIN_RESAMPLINGS:
-            low, high = np.quantile([each[name] for each in resampled], (0.025, 0.975)).tolist()
+        values = [each[name] for each in resampled if name in each]
+        if len(values) >= MIN_RESAMPLINGS and min(counts.values()) >= LEAST_IMAGES:
+            low, high = np.quantile(values, (0.025, 0.975)).tolist()
         numbers[name] = Interval(value, low, high)
-    counts = {'lr': lr_spectra.images} | ({} if hr_spectra is None else {'hr': hr_spectra.images})
     warnings = list(_warnings(counts, estimate.noise, len(resampled)))
     if hr_source is not None and (warning := exchange_warning(hr_source, lr_source)):
         warnings.append(warning)
@@ -120,7 +122,9 @@ def _warnings(counts: dict[str, int], noise: Noise, resampled: int) -> Iterator[
     for name, count in counts.items():
         if count < FEW_IMAGES:
             yield f'Only {count} {name.upper()} images: all numbers depend on their content.'
-    if resampled < MIN_RESAMPLINGS:
+    if min(counts.values()) < LEAST_IMAGES:
+        yield f'Fewer than {LEAST_IMAGES} images: there are no intervals.'
+    elif resampled < MIN_RESAMPLINGS:
         yield 'Few images have texture and are not overexposed: there are no intervals.'
     level = float(noise.variance.mean().sqrt())
     if noise.flatness < MIN_FLATNESS and noise.is_white:

@@ -40,7 +40,8 @@ class Estimate:
         """All numbers that have an interval, by name; see docs/camera.md."""
         numbers = _by_channel('noise', self.noise.variance.sqrt())
         numbers['noise_correlation_x'], numbers['noise_correlation_y'] = self.noise.neighbours
-        numbers |= dict(zip(('noise_gaussian', 'noise_poisson'), poisson_gaussian(self.noise.curve), strict=True))
+        if not self.noise.curve.isnan().all():
+            numbers |= dict(zip(('noise_gaussian', 'noise_poisson'), poisson_gaussian(self.noise.curve), strict=True))
         if self.kernel is not None and self.tone is not None:
             numbers |= dict(zip(('blur_narrow', 'blur_wide'), spreads(self.kernel), strict=True))
             numbers |= _by_channel('tone', self.tone)
@@ -55,7 +56,7 @@ def poisson_gaussian(curve: Tensor) -> tuple[float, float]:
     """Fit `variance = constant + slope * brightness` to the mean of the channels, both at least 0.
 
     Args:
-        curve: `(KNOTS, 3)`, `Noise.curve`.
+        curve: `(KNOTS, 3)`, `Noise.curve`, with a value at least.
 
     Returns:
         Constant in squared gray levels and slope in gray levels.
@@ -65,7 +66,7 @@ def poisson_gaussian(curve: Tensor) -> tuple[float, float]:
     target = variance[measured].double().numpy()
     design = np.stack([np.ones(len(target)), BIN_CENTRES[measured].double().numpy()], 1)
     # Relative errors count: the standard deviation of a measured variance is proportional to it
-    constant, slope = nnls(design / target[:, None], np.ones(len(target)))[0] if len(target) else (0.0, 0.0)
+    constant, slope = nnls(design / target[:, None], np.ones(len(target)))[0]
     return float(constant), float(slope)
 
 

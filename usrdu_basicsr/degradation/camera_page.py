@@ -62,6 +62,8 @@ def _noise_by_brightness(camera: Camera) -> Series:
     curve = camera.noise.curve
     measured = ~curve.isnan().any(1)
     brightness = BIN_CENTRES[measured].tolist()
+    if not brightness:
+        return {}
     constant, slope = (camera.numbers[name].value for name in ('noise_gaussian', 'noise_poisson'))
     fit = [(constant + slope * x) ** 0.5 for x in brightness]
     return {'measured': (brightness, curve[measured].mean(1).sqrt().tolist()), 'fit': (brightness, fit)}

@@ -28,9 +28,9 @@ class Fidelity:
         level_error: Largest difference of the noise levels of a channel, relative to the real one or 1 gray level.
         correlation_error: Largest difference of the autocorrelations of the noise at 7x7 lags.
         brightness_error: Root mean square of the differences of the noise levels by brightness, relative to the real
-            one or 1 gray level.
+            one or 1 gray level; None if no brightness was measured in both.
         noise_divergence: Kullback-Leibler divergence between Gaussians of these levels, mean over brightness, nats
-            (the AKLD of Yue et al., "Dual Adversarial Network", ECCV 2020, without pairs).
+            (the AKLD of Yue et al., "Dual Adversarial Network", ECCV 2020, without pairs); None as above.
         spectral_distance: Root mean square of the differences of the average power spectra, dB.
         color_shift: Largest difference of the mean of a channel between generated images and bicubically downsampled HR
             images, gray levels; None without HR images.
@@ -43,8 +43,8 @@ class Fidelity:
     generated_noise: float
     level_error: float
     correlation_error: float
-    brightness_error: float
-    noise_divergence: float
+    brightness_error: float | None
+    noise_divergence: float | None
     spectral_distance: float
     color_shift: float | None
     change: float | None = None
@@ -66,7 +66,7 @@ class Fidelity:
                 yield f"Generated noise is {self.generated_noise / self.real_noise:.2g} times the camera's."
         if self.correlation_error > MAX_CORRELATION_ERROR and self.real_noise > VISIBLE:
             yield f'The correlation of the noise differs by up to {self.correlation_error:.2f}.'
-        if self.brightness_error > MAX_BRIGHTNESS_ERROR and self.real_noise > VISIBLE:
+        if (self.brightness_error or 0) > MAX_BRIGHTNESS_ERROR and self.real_noise > VISIBLE:
             yield f'The noise depends otherwise on the brightness: {self.brightness_error:.0%}.'
         if self.spectral_distance > MAX_SPECTRAL_DISTANCE:
             yield f'Blur or texture differ: the spectra by {self.spectral_distance:.1f} dB.'
@@ -98,8 +98,8 @@ def compare(
         generated_noise=float(generated_noise.variance.sqrt().mean()),
         level_error=noise.level_error(generated_noise),
         correlation_error=noise.correlation_error(generated_noise),
-        brightness_error=float(brightness_error.square().mean().sqrt()) if len(ratio) else 0.0,
-        noise_divergence=float((ratio - 1 - ratio.log()).mean() / 2) if len(ratio) else 0.0,
+        brightness_error=float(brightness_error.square().mean().sqrt()) if len(ratio) else None,
+        noise_divergence=float((ratio - 1 - ratio.log()).mean() / 2) if len(ratio) else None,
         spectral_distance=_spectral_distance(power, generated_power),
         color_shift=color_shift,
         change=change,

@@ -14,7 +14,13 @@ from usrdu_basicsr.degradation.patch_spectra import combine_spectra, image_spect
 from usrdu_basicsr.inference.pixels import tensor_to_image
 from usrdu_basicsr.ops.patches import round_to_8bit
 from usrdu_basicsr.ops.resize import bicubic_downsample
-from usrdu_basicsr.storage.generated_set import LOG_SCALE_FOLDER, LR_FOLDER, generated_noise, read_description
+from usrdu_basicsr.storage.generated_set import (
+    DESCRIPTION,
+    LOG_SCALE_FOLDER,
+    LR_FOLDER,
+    generated_noise,
+    read_description,
+)
 from usrdu_basicsr.storage.open_source import open_source
 from usrdu_basicsr.storage.pairs import partner_indices
 from usrdu_basicsr.storage.source import IMAGE, LOG_SCALE, Source
@@ -37,6 +43,8 @@ def audit(lr: str | Path, generated: str | Path, hr: str | Path | None = None, i
     """
     real = patch_spectra(open_source(lr, IMAGE), 1, images, 1)
     folder = Path(generated).expanduser()
+    if folder.stem == LR_FOLDER and (folder.parent / DESCRIPTION).is_file():
+        raise InputError(f"--generated: got the means '{folder}' of a set, expected the set. Pass '{folder.parent}'")
     description = read_description(folder) if folder.is_dir() else None
     source = open_source(folder if description is None else folder / LR_FOLDER, IMAGE)
     noise = None if description is None else generated_noise(folder)

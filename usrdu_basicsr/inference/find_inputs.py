@@ -4,12 +4,13 @@ import glob
 import itertools
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from usrdu_basicsr.utils.errors import InputError, InputNotFoundError, first_few
 from usrdu_basicsr.utils.files import input_folder
 from usrdu_basicsr.utils.images import EXTENSIONS
+from usrdu_basicsr.utils.result_records import RECORDS, ResultRecords
 
 logger = logging.getLogger(__name__)
 
@@ -17,8 +18,8 @@ logger = logging.getLogger(__name__)
 def find_inputs(sources: Sequence[str | Path], output: Path) -> dict[Path, Path]:
     """Find input images and the output subfolder of each, which mirrors its folder below a source.
 
-    Hidden files, links to folders within a folder, and existing results in an output folder below an input folder are
-    ignored. Files that are not images are logged.
+    Hidden files, links to folders within a folder, the output folder, and recorded results of any run are ignored,
+    unless a source is the file itself. Files that are not images are logged.
 
     Args:
         sources: Files, folders (searched recursively), and patterns such as `'scans/*.png'` (`**` for any depth).
@@ -37,8 +38,9 @@ def find_inputs(sources: Sequence[str | Path], output: Path) -> dict[Path, Path]
     for source in map(Path, sources):
         root, paths = _list_files(source)
         contains_output = root.resolve() in output.parents
+        results = set() if paths == [source] else set(_recorded_results(root))  # read after the files are listed
         for path in paths:
-            if contains_output and output in path.resolve().parents:
+            if path in results or (contains_output and output in path.resolve().parents):
                 continue
             if path.suffix.lower() not in EXTENSIONS or not path.is_file():
                 ignored.append(path)
@@ -65,6 +67,12 @@ def _list_files(source: Path) -> tuple[Path, list[Path]]:
             f"input '{source}' is no file, folder or pattern with a match. Relative paths start at '{Path.cwd()}'"
         )
     return root, [path for match in matches for path in (_list_folder(match) if match.is_dir() else [match])]
+
+
+def _recorded_results(root: Path) -> Iterator[Path]:
+    """Results of earlier runs in a folder and below it."""
+    for path in root.rglob(RECORDS):
+        yield from (path.parent / name for name in ResultRecords(path.parent, {}).records)
 
 
 def _list_folder(folder: Path) -> list[Path]:

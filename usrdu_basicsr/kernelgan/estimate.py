@@ -1,10 +1,12 @@
 """Kernel estimation for every image of a folder."""
 
 import logging
+import os
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,6 +15,7 @@ from tqdm import tqdm
 from usrdu_basicsr.kernelgan.crops import MIN_SIDE, SourceImages
 from usrdu_basicsr.kernelgan.kernel_files import (
     kernel_record,
+    recorded_values,
     remove_results,
     restore_results,
     write_results,
@@ -86,7 +89,7 @@ def estimate_kernels(
     Raises:
         InputNotFoundError: If the input folder does not exist.
         InputError: If the input folder is empty, two of its files have the same stem, or the output is a file or the
-            input folder.
+            input folder, or has kernels of other settings.
         WriteError: If a file cannot be written.
     """
     output, paths = output_folder(output), list_images(images)
@@ -98,7 +101,9 @@ def estimate_kernels(
     done = {path for path in paths if restore_results(output, path, determined_by[path], scale)}
     todo = [path for path in paths if path not in done]
     for path in todo:
-        remove_results(output, path)  # of other settings or of a previous image with this name
+        _check_settings(output, path, vars(settings))
+    for path in todo:
+        remove_results(output, path)  # of a previous image with this name
     report = EstimationReport(skipped=[path.name for path in paths if path in done])
     with tqdm(
         total=len(paths),
@@ -112,8 +117,8 @@ def estimate_kernels(
                     kernel = consensus(raw)
                 except ValueError as error:
                     logger.error(
-                        "No kernel for image '%s': %s. Stage 1 can train without it. To get a kernel, raise"
-                        ' --iterations or estimate this image alone with another --seed',
+                        "No kernel for image '%s': %s. Stage 1 can train without it. To get a kernel, estimate this"
+                        ' image alone, into another folder, with more --iterations or another --seed',
                         *(path, error),
                     )
                     report.failed.append(path.name)
@@ -123,6 +128,16 @@ def estimate_kernels(
                 report.written.append(path.name)
     write_summary(output)
     return report
+
+
+def _check_settings(output: Path, path: Path, settings: Mapping[str, Any]) -> None:
+    """Refuse to replace a kernel of other settings, which may have taken hours."""
+    for name, recorded in recorded_values(output, path, settings).items():
+        if recorded != settings[name]:
+            raise InputError(
+                f"output '{output}': the kernel of '{path.name}' has {name} {recorded}, expected {settings[name]}."
+                ' Choose another folder'
+            )
 
 
 def _read_batches(
@@ -166,7 +181,7 @@ def _train(
     """Train all runs of a batch. Yields each image with the kernels `(runs, 13, 13)` and losses of its runs."""
     runs, iterations = settings.runs, settings.iterations
     indices = [i for i in range(len(images)) for _ in range(runs)]
-    hashes = [zlib.crc32(path.stem.encode()) for path in images]
+    hashes = [zlib.crc32(os.fsencode(path.stem)) for path in images]
     seeds = [derive_seed(settings.seed, name_hash, run) for name_hash in hashes for run in range(runs)]
 
     def progress() -> None:

@@ -8,7 +8,7 @@
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -32,6 +32,15 @@ def write_results(output: Path, image: Path, kernel: np.ndarray, record: Mapping
     """Write the x2 kernel of an image, for scale 4 also the x4 kernel, then the record."""
     _write_kernels(output, image.stem, kernel, scale)
     write_text(_record_path(output, image), json.dumps({'name': image.name, **record}) + '\n')
+
+
+def recorded_values(output: Path, image: Path, names: Iterable[str]) -> dict[str, Any]:
+    """Items with these names of the record of an image; none without a valid record."""
+    try:
+        record = json.loads(_record_path(output, image).read_text())
+        return {name: record[name] for name in names}
+    except (FileNotFoundError, ValueError, KeyError, TypeError):
+        return {}
 
 
 def restore_results(output: Path, image: Path, expected: Mapping[str, Any], scale: int) -> bool:
@@ -124,6 +133,8 @@ def write_summary(output: Path) -> None:
                 kernels[stem] = read_kernel(output / 'x2' / f'{stem}.npy')
         if kernels:
             write_png(output / 'kernels.png', contact_sheet(kernels))
+        else:
+            (output / 'kernels.png').unlink(missing_ok=True)
         written = records
 
 
@@ -147,7 +158,8 @@ def contact_sheet(kernels: Mapping[str, np.ndarray], columns: int | None = None)
         cell = cv2.resize(cell, (CELL - 2, CELL - 2), interpolation=cv2.INTER_NEAREST)
         sheet[top : top + CELL - 2, left : left + CELL - 2] = cv2.applyColorMap(to_8bit(cell), cv2.COLORMAP_INFERNO)
         origin = (left + 2, top + CELL + LABEL - 5)
-        cv2.putText(sheet, name[-11:], origin, cv2.FONT_HERSHEY_SIMPLEX, 0.32, (255, 255, 255), 1, cv2.LINE_AA)
+        label = name[-11:].encode('ascii', 'replace').decode()  # OpenCV crashes on names that are not UTF-8
+        cv2.putText(sheet, label, origin, cv2.FONT_HERSHEY_SIMPLEX, 0.32, (255, 255, 255), 1, cv2.LINE_AA)
     return sheet
 
 

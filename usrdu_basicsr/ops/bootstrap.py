@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 DRAWS = 2000
+LEAST_IMAGES = 5  # for an interval; that of a single image has no width
 Interval = tuple[float, float, float]
 
 

@@ -15,7 +15,7 @@ from usrdu_basicsr.archs.spandrel_arch import published_network
 from usrdu_basicsr.degradation.fidelity import Fidelity
 from usrdu_basicsr.inference.audit import audit
 from usrdu_basicsr.metrics.perceptual_metrics import MIN_SIZE, calculate_lpips, load_metric
-from usrdu_basicsr.ops.bootstrap import paired_interval
+from usrdu_basicsr.ops.bootstrap import LEAST_IMAGES, paired_interval
 from usrdu_basicsr.report import run_folder as names
 from usrdu_basicsr.utils.checkpoint import read_weights
 from usrdu_basicsr.utils.errors import InputError, not_found
@@ -24,7 +24,6 @@ from usrdu_basicsr.utils.images import image_size, list_images, read_image, to_8
 from usrdu_basicsr.utils.pretrained_features import cached_weights_path
 
 AUDITED = 100  # images
-INTERVAL_IMAGES = 5
 TOO_FEW = 'too few images for an interval'
 METRICS = {'PSNR, dB': calculate_psnr, 'SSIM': calculate_ssim}
 LPIPS = 'LPIPS (lower is better)'
@@ -40,7 +39,7 @@ class Comparison:
         bicubic: Mean of bicubic upscaling.
         low: Lower end of the 95 % interval of the mean difference, by the bootstrap over images.
         high: Its upper end.
-        images: Number of images, at least `INTERVAL_IMAGES` for a meaningful interval.
+        images: Number of images, at least `LEAST_IMAGES` for a meaningful interval.
     """
 
     network: float
@@ -57,7 +56,7 @@ class Comparison:
     @property
     def has_interval(self) -> bool:
         """Whether there are enough images for an interval."""
-        return self.images >= INTERVAL_IMAGES
+        return self.images >= LEAST_IMAGES
 
     def gain_text(self, digits: int) -> str:
         """Mean difference and its interval, with so many digits after the point."""
