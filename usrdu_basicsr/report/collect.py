@@ -24,7 +24,6 @@ from usrdu_basicsr.utils.images import image_size, list_images, read_image, to_8
 from usrdu_basicsr.utils.pretrained_features import cached_weights_path
 
 AUDITED = 100  # images
-TOO_FEW = 'too few images for an interval'
 METRICS = {'PSNR, dB': calculate_psnr, 'SSIM': calculate_ssim}
 LPIPS = 'LPIPS (lower is better)'
 ARCHITECTURES = {'SRVGGNetCompact_basicsr': 'compact', 'RRDBNet': 'esrgan', 'SwinIR': 'swinir'}  # of OpenModelDB
@@ -60,7 +59,7 @@ class Comparison:
 
     def gain_text(self, digits: int) -> str:
         """Mean difference and its interval, with so many digits after the point."""
-        interval = f'{self.low:+.{digits}f} to {self.high:+.{digits}f}' if self.has_interval else TOO_FEW
+        interval = f'{self.low:+.{digits}f} to {self.high:+.{digits}f}' if self.has_interval else 'no interval'
         return f'{self.gain:+.{digits}f} ({interval})'
 
 

@@ -27,6 +27,7 @@ body{font:16px/1.5 system-ui,sans-serif;max-width:1160px;margin:0 auto;padding:1
 section{display:flex;flex-wrap:wrap;gap:1.5em;align-items:flex-start}figure{margin:0;max-width:100%;overflow-x:auto}
 figcaption{font-weight:600}svg{max-width:100%;height:auto}svg text{fill:currentColor}img{max-width:100%}
 section img{image-rendering:pixelated}table{border-collapse:collapse}td,th{padding:.2em 1em .2em 0;text-align:left}
+td:not(:last-child){overflow-wrap:normal}
 pre{overflow-x:auto;padding:.8em;border:1px solid color-mix(in srgb,currentColor 25%,transparent);border-radius:6px}
 .verdict{font-size:1.25em}.slider{position:relative;display:block}.slider img{display:block;max-width:none}
 .slider .after{position:absolute;inset:0;clip-path:inset(0 0 0 var(--at,50%))}

@@ -2,9 +2,10 @@
 
 from collections.abc import Iterator
 
-from usrdu_basicsr.report.collect import TOO_FEW, RunResults
+from usrdu_basicsr.report.collect import RunResults
 
 FEW_ITERATIONS = 500
+TOO_FEW = 'too few images for an interval'
 LOW_SCORE = 80
 
 
