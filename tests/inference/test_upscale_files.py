@@ -266,6 +266,18 @@ def test_results_of_other_runs_are_not_inputs(tmp_path: Path):
     assert upscale_files(doubled, named, tmp_path / 'named').written == [str(each) for each in named]
 
 
+def test_results_of_a_run_are_upscaled_again(tmp_path: Path):
+    """A folder that has nothing but results is an input like any other, also if its results are written there."""
+    (path,) = write_sample_images(tmp_path / 'in', 1, 16, 20)
+    upscale_files(doubled, [tmp_path / 'in'], tmp_path / 'first')
+    first = tmp_path / 'first' / path.name
+    first.with_name('Thumbs.db').touch()
+    assert upscale_files(doubled, [tmp_path / 'first'], tmp_path / 'second').written == [str(first)]
+    for _ in range(2):
+        upscale_files(doubled, [tmp_path / 'first'], tmp_path / 'first', Naming('_x2'))
+    assert sorted(each.name for each in (tmp_path / 'first').glob('*.png')) == ['astronaut.png', 'astronaut_x2.png']
+
+
 @pytest.mark.parametrize('output', ['in', 'out'])
 def test_file_that_is_no_recorded_result_is_not_overwritten(tmp_path: Path, output: str):
     """The file is not an input, because only the other image is named, or because it is in another folder."""

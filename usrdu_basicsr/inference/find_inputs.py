@@ -4,7 +4,7 @@ import glob
 import itertools
 import logging
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from usrdu_basicsr.utils.errors import InputError, InputNotFoundError, first_few
@@ -18,8 +18,8 @@ logger = logging.getLogger(__name__)
 def find_inputs(sources: Sequence[str | Path], output: Path) -> dict[Path, Path]:
     """Find input images and the output subfolder of each, which mirrors its folder below a source.
 
-    Hidden files, links to folders within a folder, the output folder, and recorded results of any run are ignored,
-    unless a source is the file itself. Files that are not images are logged.
+    Hidden files, links to folders within a folder, and the output folder are ignored, and so are recorded results of
+    any run, unless a source has no other images. Files that are not images are logged.
 
     Args:
         sources: Files, folders (searched recursively), and patterns such as `'scans/*.png'` (`**` for any depth).
@@ -38,11 +38,12 @@ def find_inputs(sources: Sequence[str | Path], output: Path) -> dict[Path, Path]
     for source in map(Path, sources):
         root, paths = _list_files(source)
         contains_output = root.resolve() in output.parents
-        results = set() if paths == [source] else set(_recorded_results(root))  # read after the files are listed
-        for path in paths:
-            if path in results or (contains_output and output in path.resolve().parents):
+        results = _recorded_results(root, paths)  # read after the files are listed
+        others = [path for path in paths if path not in results]
+        for path in others if any(map(_is_image, others)) else paths:
+            if contains_output and output in path.resolve().parents:
                 continue
-            if path.suffix.lower() not in EXTENSIONS or not path.is_file():
+            if not _is_image(path):
                 ignored.append(path)
             else:
                 found.setdefault(os.path.abspath(path), (path, path.relative_to(root).parent))
@@ -69,10 +70,15 @@ def _list_files(source: Path) -> tuple[Path, list[Path]]:
     return root, [path for match in matches for path in (_list_folder(match) if match.is_dir() else [match])]
 
 
-def _recorded_results(root: Path) -> Iterator[Path]:
-    """Results of earlier runs in a folder and below it."""
-    for path in root.rglob(RECORDS):
-        yield from (path.parent / name for name in ResultRecords(path.parent, {}).records)
+def _is_image(path: Path) -> bool:
+    return path.suffix.lower() in EXTENSIONS and path.is_file()
+
+
+def _recorded_results(root: Path, paths: Sequence[Path]) -> set[Path]:
+    """Results of earlier runs in the folders of files, up to their root folder."""
+    folders = {folder for path in paths for folder in path.parents if folder == root or root in folder.parents}
+    records = (folder for folder in folders if (folder / RECORDS).is_file())
+    return {folder / name for folder in records for name in ResultRecords(folder, {}).records}
 
 
 def _list_folder(folder: Path) -> list[Path]:

@@ -88,6 +88,9 @@ def upscale_files(
     # Read after the files are listed, because other processes record a result before they write it
     records = ResultRecords(output, settings or {})
     recorded = {path for path in targets.values() if records.is_known(path.relative_to(output).as_posix())}
+    if naming.suffix:  # results of results, which are inputs if there is nothing else
+        results = {path.resolve() for path in recorded}
+        targets = {path: target for path, target in targets.items() if path.resolve() not in results}
     _check_targets(targets, naming, set() if overwrite else existing - recorded)
     paths = list(targets)[share[0] :: share[1]]
     identities = {path: file_identity(path) for path in paths}
