@@ -43,6 +43,7 @@ def main() -> int:
     from usrdu_basicsr.utils.precision import Precision
 
     device = pick_device(args.device)
+    Precision('fp32', device).set_tf32()  # for the published script
     if args.model_path:
         network = load_generator(args.model_path, device)
     else:

@@ -64,6 +64,15 @@ def test_upscaled_image(device: str, name: str, tile: int):
         assert np.abs(deep / 65535 - expected(image)).max() < 2e-5
 
 
+@CUDA
+def test_upscalers_of_several_precisions_in_one_process():
+    device, before = torch.device('cuda'), torch.backends.cudnn.allow_tf32
+    image = sample_image(height=90, width=110).astype(np.float32) / 255
+    exact, rounded = (Upscaler(network().to(device), precision_on('cuda', name)) for name in ('fp32', 'tf32'))
+    assert psnr(rounded(image), expected(image)) < 100 < psnr(exact(image), expected(image))
+    assert torch.backends.cudnn.allow_tf32 is before
+
+
 @pytest.mark.parametrize('side', [100, 200])
 def test_automatic_tiles_follow_from_the_free_memory(device: torch.device, side: int, monkeypatch: pytest.MonkeyPatch):
     upscale, sides = Upscaler(network(8).to(device)), []
@@ -90,7 +99,7 @@ def test_automatic_tiles_are_limited(device: torch.device, monkeypatch: pytest.M
 def test_tiles_are_halved_when_a_gpu_runs_out_of_memory(caplog: pytest.LogCaptureFixture):
     """The whole image takes 256 MiB for each of several layers, a quarter of it 64 MiB."""
     image = cv2.resize(sample_image(height=300, width=300), (1024, 1024)).astype(np.float32) / 255
-    device = torch.device('cuda')
+    device = torch.device('cuda', 0)
     upscale = Upscaler(network(64).to(device), tile=0)
     torch.cuda.empty_cache()
     limit = torch.cuda.memory_reserved(device) + 450 * MIB

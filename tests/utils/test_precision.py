@@ -73,6 +73,17 @@ def test_tf32_is_enabled_only_on_request(monkeypatch):
         assert torch.backends.cudnn.allow_tf32 is (name == 'tf32')
 
 
+@pytest.mark.parametrize('name', ['fp32', 'tf32'])
+@pytest.mark.usefixtures('restored_flags')
+def test_a_pass_restores_tf32(monkeypatch, name):
+    monkeypatch.setattr(torch.cuda, 'get_device_capability', lambda device: (9, 0))
+    flags = torch.backends.cuda.matmul, torch.backends.cudnn
+    flags[0].allow_tf32, flags[1].allow_tf32 = False, True  # PyTorch's defaults
+    within = []
+    Precision(name, torch.device('cuda')).run(lambda: within.extend(flag.allow_tf32 for flag in flags))
+    assert within == [name == 'tf32'] * 2 and [flag.allow_tf32 for flag in flags] == [False, True]
+
+
 def test_fp32_leaves_the_network_unchanged():
     net, x = load_generator(RRDBNet(3, 3, num_feat=16, num_block=2, num_grow_ch=8), rrdb_name), image(1, 1, 24, 32)
     precision = Precision('fp32', CPU)

@@ -34,7 +34,6 @@ class LRSampler:
     def __init__(self, dsn: DSN, precision: Precision | None = None) -> None:
         self.device = next(iter(dsn.state_dict().values())).device
         self.precision = precision or Precision('fp32', self.device)
-        self.precision.set_tf32()
         self.precision.prepare(dsn)
         self.dsn = dsn.to(memory_format=torch.channels_last)  # faster on a CPU too
         self.noise = deepcopy(dsn.camera_noise).cpu() if dsn.camera_noise is not None else None

@@ -68,7 +68,6 @@ class Upscaler:
             raise InputError(f'outscale: got {outscale}, expected a number above 0 and up to {MAX_OUTSCALE}')
         self.device = next(network.parameters()).device
         self.precision = precision or Precision('fp32', self.device)
-        self.precision.set_tf32()
         self.precision.prepare(network)
         self.network = network.eval().requires_grad_(False).to(memory_format=torch.channels_last)
         self.multiple = size_multiple(network)

@@ -1,5 +1,7 @@
 """Number formats for the computation of networks: float32, TF32, bfloat16 and float16."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -45,9 +47,10 @@ class Precision:
     def run(self, network: Any, *inputs: Tensor | None, **settings: Any) -> Any:
         """Return `network(*inputs, **settings)`, computed in this format, with its output tensors in float32.
 
-        Outputs may be tuples, lists or dictionaries. The backward pass computes in the same format.
+        Outputs may be tuples, lists or dictionaries. The backward pass computes in the same format, in TF32 only after
+        `set_tf32`.
         """
-        with torch.autocast(self.device_type, self.dtype if self.lowered else None, enabled=self.lowered):
+        with self._tf32(), torch.autocast(self.device_type, self.dtype if self.lowered else None, enabled=self.lowered):
             return tree_map_only(Tensor, Tensor.float, network(*inputs, **settings))
 
     def prepare(self, network: nn.Module) -> None:
@@ -70,6 +73,17 @@ class Precision:
         """Allow TF32 in CUDA's float32 matrix products and convolutions for `tf32` only; affects the whole process."""
         if self.device_type == 'cuda':
             torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = self.name == 'tf32'
+
+    @contextmanager
+    def _tf32(self) -> Iterator[None]:
+        """`set_tf32` for this pass only: networks of several precisions may be used in one process."""
+        matmul, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
+        before = matmul.allow_tf32, cudnn.allow_tf32
+        self.set_tf32()
+        try:
+            yield
+        finally:
+            matmul.allow_tf32, cudnn.allow_tf32 = before
 
 
 class FullPrecisionConv2d(nn.Conv2d):
