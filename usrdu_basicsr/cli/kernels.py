@@ -18,7 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=4,
         help='scale of the kernels; 4 writes x2/ and x4/, 2 only x2/ (default: %(default)s)',
     )
-    parser.add_argument('--batch', type=positive, default=16, help='images trained at once (default: %(default)s)')
+    parser.add_argument('--batch', type=positive, help='images trained at once (default: 16, on a GPU 128)')
     parser.add_argument(
         '--runs', type=positive, default=3, help='runs per image; the kernel is their median (default: %(default)s)'
     )
@@ -39,6 +39,7 @@ def run(args: argparse.Namespace) -> int:
     share = torchrun_rank()
     settings = EstimationSettings(args.runs, args.iterations, args.seed)
     device = pick_device(args.device)
-    report = estimate_kernels(args.input, args.output, settings, device, args.batch, args.scale, share)
+    batch = args.batch or (128 if device.type == 'cuda' else 16)
+    report = estimate_kernels(args.input, args.output, settings, device, batch, args.scale, share)
     print(report.summary())
     return exit_status(bool(report.failed), share)
