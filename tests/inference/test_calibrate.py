@@ -134,6 +134,8 @@ def test_invalid_inputs_are_refused(folders: Path, tmp_path: Path):
     result = run_script(ROOT / 'scripts' / 'calibrate.py', *arguments, cwd=tmp_path)
     assert result.returncode == 1 and "'nowhere'" in result.stderr and 'Traceback' not in result.stderr
     assert not (tmp_path / 'out.pth').exists()
+    result = run_script(ROOT / 'scripts' / 'calibrate.py', *arguments[:-1], 'white', cwd=tmp_path)
+    assert result.returncode == 1 and "'white': got a folder, expected a file" in result.stderr
 
 
 def test_description_of_a_new_calibration():

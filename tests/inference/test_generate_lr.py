@@ -142,6 +142,15 @@ def test_replaced_images_are_generated_again(hr: Path, tmp_path: Path):
     assert [path.name for path in (output / 'lr').iterdir()] == ['astronaut.png']
 
 
+def test_results_of_removed_images_are_named(hr: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    checkpoint, output = dsn_file(tmp_path), tmp_path / 'set'
+    generate_set(hr, output, checkpoint, CPU)
+    assert 'does not have' not in caplog.text
+    (hr / 'chelsea.png').unlink()
+    generate_set(hr, output, checkpoint, CPU)
+    assert f"also has results of images that '{hr}' does not have: 'chelsea'. Remove them" in caplog.text
+
+
 def test_kill_between_result_and_record(hr: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """The image is replaced, its result is written but not recorded, and the image is restored."""
     checkpoint, output = dsn_file(tmp_path), tmp_path / 'set'

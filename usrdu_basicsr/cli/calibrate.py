@@ -4,8 +4,10 @@ The result takes the place of net_g_*.pth in generation, training on the fly and
 """
 
 import argparse
+from pathlib import Path
 
 from usrdu_basicsr.cli.command_line import add_device, positive
+from usrdu_basicsr.utils.errors import InputError
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -29,6 +31,8 @@ def run(args: argparse.Namespace) -> int:
     from usrdu_basicsr.inference.load_network import load_dsn
     from usrdu_basicsr.utils.device import pick_device
 
+    if Path(args.output).is_dir():
+        raise InputError(f"output '{args.output}': got a folder, expected a file. Add a file name")
     dsn = load_dsn(args.model_path, pick_device(args.device))
     dsn, calibration = calibrate(dsn, args.hr, args.lr, args.images)
     save_dsn(dsn, args.output)

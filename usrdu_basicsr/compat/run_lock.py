@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from usrdu_basicsr.utils.errors import InputError, WriteError
+from usrdu_basicsr.utils.errors import InputError, cannot_write
 
 try:
     import fcntl
@@ -38,7 +38,7 @@ def lock_run(opt: Mapping[str, Any]) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
     except OSError as error:
-        raise WriteError(f"cannot write '{path}' ({error.strerror or error}). Check the permissions") from error
+        raise cannot_write(path, error) from error
     try:
         fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except (BlockingIOError, PermissionError) as error:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TextIO
 
-from usrdu_basicsr.utils.errors import InputError, WriteError
+from usrdu_basicsr.utils.errors import InputError, cannot_write
 
 TAIL = 20  # lines
 TICK = 0.5  # seconds between two checks of a command that prints nothing
@@ -127,8 +127,7 @@ class Command:
             self._log.write(f'{line}\n')
             self._log.flush()
         except OSError as error:
-            reason = f"cannot write '{self._log.name}' ({error.strerror or error})"
-            raise WriteError(f'{reason}. Free disk space or check the permissions') from error
+            raise cannot_write(self._log.name, error) from error
 
     def _read(self) -> None:
         for line in self.process.stdout or ():

@@ -9,7 +9,7 @@ from tqdm import tqdm
 from usrdu_basicsr.inference.load_network import dsn_options, load_dsn
 from usrdu_basicsr.inference.lr_sampler import TILE, LRSampler
 from usrdu_basicsr.storage import generated_set
-from usrdu_basicsr.utils.errors import InputError
+from usrdu_basicsr.utils.errors import InputError, first_few
 from usrdu_basicsr.utils.file_report import FileReport
 from usrdu_basicsr.utils.files import file_sha256, output_folder
 from usrdu_basicsr.utils.images import check_unique_stems, image_size, list_images, read_image, to_8bit, write_png
@@ -102,6 +102,10 @@ def generate_set(
         records.add(path.stem, identity)
         report.written.append(path.name)
     _write_description(output, description)
+    others = sorted({path.stem for path in lr_folder.glob('*.png')} - {path.stem for path in paths})
+    if others:
+        text = "'%s' also has results of images that '%s' does not have: %s. Remove them, or keep their HR images"
+        logger.warning(text, output, gt_folder, first_few(others))
     return report
 
 

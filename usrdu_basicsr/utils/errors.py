@@ -35,6 +35,12 @@ def not_found(what: str) -> InputNotFoundError:
     return InputNotFoundError(f"{what} does not exist. Relative paths start at '{os.getcwd()}'")
 
 
+def cannot_write(path: object, error: OSError, consequence: str = '') -> WriteError:
+    """Error of a failed write, with its reason and consequence."""
+    reason = f"cannot write '{path}' ({error.strerror or error})"
+    return WriteError(f'{reason}{consequence}. Free disk space or check the permissions')
+
+
 def first_few(names: Sequence[object]) -> str:
     """The first few names for a message, quoted."""
     return ', '.join(f"'{name}'" for name in names[:NAMED]) + (', ...' if len(names) > NAMED else '')

@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
-from usrdu_basicsr.utils.errors import InputError, UserError, WriteError, not_found
+from usrdu_basicsr.utils.errors import InputError, UserError, cannot_write, not_found
 
 logger = logging.getLogger(__name__)
 TEMPORARY = '.tmp'
@@ -94,10 +94,7 @@ def atomic_write(path: Path, write: Callable[[BinaryIO], object]) -> None:
             os.fsync(file.fileno())
         os.replace(temporary, path)
     except OSError as error:
-        raise WriteError(
-            f"cannot write '{path}' ({error.strerror or error}): the existing file is left unchanged. Free disk space"
-            ' or check the permissions'
-        ) from error
+        raise cannot_write(path, error, ': the existing file is left unchanged') from error
     finally:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)

@@ -8,7 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from usrdu_basicsr.utils.errors import WriteError
+from usrdu_basicsr.utils.errors import cannot_write
 
 RECORDS = '.results.jsonl'
 
@@ -87,8 +87,7 @@ class ResultRecords:
             finally:
                 os.close(descriptor)
         except OSError as error:
-            reason = f"cannot write '{self.path}' ({error.strerror or error})"
-            raise WriteError(f'{reason}. Free disk space or check the permissions') from error
+            raise cannot_write(self.path, error) from error
 
     def _record(self, result: str, identity: Mapping[str, Any]) -> dict[str, Any]:
         return {'result': result, **identity, **self.settings}
