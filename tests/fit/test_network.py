@@ -35,6 +35,13 @@ def test_networks_upscale_their_patches(name: str, scale: int):
         assert net(torch.rand(1, 3, side, side)).shape == (1, 3, scale * side, scale * side)
 
 
+def test_a_gpu_gets_a_larger_compact_network():
+    on_cpu, on_gpu = (choose_network('compact', 2, torch.device(name)) for name in ('cpu', 'cuda'))
+    sizes = {'type': 'IdentitySRVGGNetCompact', 'num_feat': 64, 'num_conv': 16, 'upscale': 2}
+    assert on_gpu.options == sizes and on_cpu.options == sizes | {'num_feat': 32, 'num_conv': 8}
+    assert (on_cpu.learning_rate, on_gpu.learning_rate) == (1e-3, 5e-4)
+
+
 def test_unknown_network_is_an_error():
     with pytest.raises(InputNotFoundError, match='which is none of compact, rrdb, swinir'):
         choose_network('none.pth', 4, CPU)

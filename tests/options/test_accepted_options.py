@@ -79,7 +79,7 @@ def test_null_stands_for_the_default(tmp_path: Path, opt: dict):
     assert not problems(tmp_path, opt)
     opt['train']['total_iter'] = opt['network_g']['upscale'] = None
     assert problems(tmp_path, opt) == [
-        'network_g: upscale: got ~, expected a number',
+        'network_g: upscale: got ~, expected an integer',
         'train: total_iter: got ~, expected an integer >= 1',
     ]
 

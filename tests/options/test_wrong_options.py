@@ -228,7 +228,7 @@ OTHER_STAGE = [
     ('srn', 'type: L1Loss', 'type: LaplaceKLLoss', 'pixel_opt: type: LaplaceKLLoss is not supported in stage 2'),
     ('dsn', 'type: LaplaceKLLoss', 'type: L1Loss', 'pixel_opt: type: L1Loss is not supported in stage 1'),
     ('dsn', '  type: UncertaintyDSN', '  type: RRDBNet', 'network_g: type: RRDBNet is not supported in stage 1'),
-    ('srn', 'type: SRVGGNetCompact_basicsr', 'type: UncertaintyDSN', 'UncertaintyDSN is not supported in stage 2'),
+    ('srn', 'type: IdentitySRVGGNetCompact', 'type: UncertaintyDSN', 'UncertaintyDSN is not supported in stage 2'),
     (
         'dsn',
         'type: UnpairedImageDataset',

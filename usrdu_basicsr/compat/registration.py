@@ -6,6 +6,7 @@ from usrdu_basicsr.utils.errors import InputError
 
 # Every module that registers something when it is imported.
 MODULES = (
+    'archs.compact_arch',
     'archs.dsn_arch',
     'archs.kernel_dsn_arch',
     'archs.spandrel_arch',

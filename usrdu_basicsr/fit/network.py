@@ -1,7 +1,7 @@
 """Networks that `usrdu fit` trains, and the time of one step of them on this machine."""
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -20,7 +20,6 @@ BATCH = 16
 GT_SIZE = {1: 48, 2: 64, 4: 96}  # by scale; those of the study in docs/results.md
 MEASURED_SECONDS, MIN_STEPS = 2.0, 3  # of a precision
 MIN_SPEEDUP = 1.2  # of bf16
-FEATURES, CONVOLUTIONS = (32, 8), (64, 16)  # of the compact network on a CPU and on a GPU
 
 
 @dataclass(frozen=True)
@@ -34,6 +33,12 @@ class Network:
 
     options: dict[str, Any]
     learning_rate: float
+
+
+COMPACT = {
+    'cpu': Network({'type': 'IdentitySRVGGNetCompact', 'num_feat': 32, 'num_conv': 8}, 1e-3),
+    'cuda': Network({'type': 'IdentitySRVGGNetCompact', 'num_feat': 64, 'num_conv': 16}, 5e-4),
+}
 
 
 @dataclass(frozen=True)
@@ -59,9 +64,8 @@ def choose_network(name: str, scale: int, device: torch.device) -> Network:
         InputError: If the model is of another scale, or spandrel does not read it.
     """
     if name == 'compact':
-        (features, convolutions) = CONVOLUTIONS if device.type == 'cuda' else FEATURES
-        options = {'type': 'SRVGGNetCompact_basicsr', 'num_feat': features, 'num_conv': convolutions, 'upscale': scale}
-        return Network(options, 1e-3)
+        compact = COMPACT[device.type]
+        return replace(compact, options=compact.options | {'upscale': scale})
     if name == 'rrdb':
         return Network({'type': 'RRDBNet', 'num_in_ch': 3, 'num_out_ch': 3, 'scale': scale}, 2e-4)
     if name == 'swinir':

@@ -26,7 +26,7 @@ from usrdu_basicsr.utils.pretrained_features import cached_weights_path
 AUDITED = 100  # images
 METRICS = {'PSNR, dB': calculate_psnr, 'SSIM': calculate_ssim}
 LPIPS = 'LPIPS (lower is better)'
-ARCHITECTURES = {'SRVGGNetCompact_basicsr': 'compact', 'RRDBNet': 'esrgan', 'SwinIR': 'swinir'}  # of OpenModelDB
+ARCHITECTURES = {'IdentitySRVGGNetCompact': 'compact', 'RRDBNet': 'esrgan', 'SwinIR': 'swinir'}  # of OpenModelDB
 
 
 @dataclass(frozen=True)

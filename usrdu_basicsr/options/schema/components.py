@@ -25,7 +25,7 @@ SCHEDULERS: dict[str, Callable[..., Any]] = {
 LOWER_IS_BETTER = {'calculate_dists', 'calculate_laplace_nll', 'calculate_lpips', 'calculate_niqe'}
 OPTIMIZERS: dict[str, Callable[..., Any]] = {'Adam': torch.optim.Adam}  # the only one that BasicSR's BaseModel supports
 GIVEN = {'img', 'img2', 'log_scale', 'device', 'optimizer', 'params'}  # arguments that do not come from the options
-# Values of BasicSR's parameters that have no annotation and whose default says too little
+# Values of parameters whose annotation or default says too little
 TYPES: dict[str, Any] = {
     **dict.fromkeys(('num_in_ch', 'num_out_ch', 'num_feat', 'num_block', 'num_conv', 'num_grow_ch'), PositiveInteger),
     'crop_border': NonNegativeInteger,
@@ -99,15 +99,15 @@ def _plain(default: Any) -> Any:
 
 
 def _type_of(parameter: inspect.Parameter, is_known: bool) -> Any:
-    """Type of the values of a parameter: that of its annotation or, without one, of its default."""
+    """Type of the values of a parameter: by its name, its annotation or its default."""
     default = parameter.default
+    if is_known and parameter.name in TYPES:
+        return TYPES[parameter.name]
     if parameter.annotation is not parameter.empty:
         values = _yaml_type(parameter.annotation)
         return values | None if default is None and values is not Any else values
     if not is_known:  # its default may be one of several types
         return Any
-    if parameter.name in TYPES:
-        return TYPES[parameter.name]
     if isinstance(default, (bool, str)):
         return type(default)
     if isinstance(default, (int, float)):
