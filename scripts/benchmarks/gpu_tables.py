@@ -8,7 +8,7 @@ from usrdu_basicsr.utils.errors import InputError
 from usrdu_basicsr.utils.files import write_text
 
 BEGIN, END = '<!-- gpu tables: begin -->', '<!-- gpu tables: end -->'
-NOT_MEASURED = 'No GPU has been measured (none was available). The command above replaces this sentence by tables.'
+NOT_MEASURED = 'The command has not completed on a GPU yet. It replaces this sentence by tables.'
 COMPILED = 'bf16, channels last, compiled'
 TRAINING_TARGET = 3  # times the steps of fp32, of compiled networks in bf16 and channels last
 KERNELGAN_TARGET = 10_000  # images per hour, one run per image
@@ -19,7 +19,7 @@ def update_page(page: Path, report: dict[str, Any] | None) -> None:
 
     Args:
         page: Markdown page.
-        report: Content of gpu.json, or None if no GPU has been measured.
+        report: Content of gpu.json, or None without a report.
 
     Raises:
         InputError: If the page lacks the markers.

@@ -21,7 +21,8 @@ from usrdu_basicsr.utils.files import write_text
 if TYPE_CHECKING:
     from study_cell import Cell
 
-SIZES = ('images', 'side', 'validation', 'iterations', 'gt_size')
+SIZES = ('images', 'side', 'validation', 'iterations', 'gt_size', 'network')
+NETWORKS = ('IdentitySRVGGNetCompact', 'SRVGGNetCompact_basicsr')
 
 
 def main() -> int:
@@ -38,6 +39,9 @@ def main() -> int:
     parser.add_argument('--methods', nargs='+', help='some of the methods')
     parser.add_argument('--seeds', type=positive, default=3, help='number of seeds (default: %(default)s)')
     parser.add_argument('--budget', type=positive, default=1, help='factor of all iterations (default: %(default)s)')
+    parser.add_argument(
+        '--network', choices=NETWORKS, default=NETWORKS[0], help='type of the SR network (default: %(default)s)'
+    )
     parser.add_argument('--jobs', type=positive, default=2, help='cells that run side by side (default: %(default)s)')
     args = parser.parse_args()
     register()
@@ -49,6 +53,7 @@ def main() -> int:
 
     grid = yaml.safe_load(args.grid.read_text(encoding='utf-8'))
     grid['iterations'] = {stage: args.budget * count for stage, count in grid['iterations'].items()}
+    grid['network'] = args.network
     root = args.output.resolve()
     selected = {'cameras': args.cameras or list(grid['cameras']), 'methods': args.methods or list(grid['methods'])}
     for kind, names in selected.items():

@@ -204,6 +204,7 @@ class Cell:
         options = {
             'datasets:train:dataroot_gt': hr,
             'datasets:train:gt_size': self.grid['gt_size'][self.scale],
+            'network_g:type': self.grid['network'],
             'network_g:upscale': self.scale,
             'train:total_iter': iterations,
             'train:scheduler:periods': [iterations],
