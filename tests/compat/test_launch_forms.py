@@ -165,6 +165,7 @@ FORMS = [
     'python -m usrdu_basicsr KIND',
     'usrdu',
 ]
+FORM_STAGES = list(zip(FORMS, STAGES * 3, strict=True))  # the stages have the same launcher
 # As pip writes it
 CONSOLE_SCRIPT = """#!/usr/bin/env python
 import sys
@@ -196,7 +197,7 @@ def trained(workspace: Workspace) -> Workspace:
     return workspace
 
 
-@pytest.mark.parametrize(('form', 'stage'), zip(FORMS, STAGES * 3, strict=True))  # the stages have the same launcher
+@pytest.mark.parametrize(('form', 'stage'), FORM_STAGES)
 def test_every_launcher_form_trains_in_the_current_folder(trained: Workspace, form: str, stage: str):
     name = f'{stage} {form}'.replace(' ', '_')
     opt = trained.write(options(stage, True) | {'name': name}, f'{name}.yml')
@@ -215,7 +216,7 @@ def test_every_launcher_form_trains_in_the_current_folder(trained: Workspace, fo
     assert (images / 'astronaut_2_uncertainty.png').is_file() == (stage == 'dsn')
 
 
-@pytest.mark.parametrize(('form', 'stage'), zip(FORMS, STAGES * 3, strict=True))  # the stages have the same launcher
+@pytest.mark.parametrize(('form', 'stage'), FORM_STAGES)
 def test_every_launcher_form_tests_in_the_current_folder(trained: Workspace, form: str, stage: str):
     shutil.rmtree(trained.folder / 'results', ignore_errors=True)
     trained.check(*launcher(form, 'test'), '-opt', f'test_{stage}.yml')

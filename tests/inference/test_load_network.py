@@ -47,7 +47,11 @@ def test_other_networks_require_options(tmp_path: Path):
     path = save_network(tmp_path, MSRResNet(num_feat=8, num_block=1))
     with pytest.raises(InputError, match='neither RRDBNet nor SRVGGNetCompact'):
         load_generator(path, CPU)
-    assert scale_of(load_generator(path, CPU, {'type': 'MSRResNet', 'num_feat': 8, 'num_block': 1})) == 4
+    network = {'type': 'MSRResNet', 'num_feat': 8, 'num_block': 1}
+    assert scale_of(load_generator(path, CPU, network)) == 4
+    safetensors = pytest.importorskip('safetensors.torch')
+    safetensors.save_file(MSRResNet(num_feat=8, num_block=1).state_dict(), tmp_path / 'net.safetensors')
+    assert scale_of(load_generator(tmp_path / 'net.safetensors', CPU, network)) == 4
     with pytest.raises(InputError, match='does not fit MSRResNet'):
         load_generator(path, CPU, {'type': 'MSRResNet', 'num_feat': 16, 'num_block': 1})
 

@@ -10,7 +10,7 @@ from PIL import Image
 
 from sample_images import sample_image
 from usrdu_basicsr.storage.generated_set import log_scale_size
-from usrdu_basicsr.utils.errors import InputError
+from usrdu_basicsr.utils.errors import InputError, WriteError
 from usrdu_basicsr.utils.files import atomic_dir, atomic_write
 from usrdu_basicsr.utils.images import heat_map, image_size, list_images, read_image, to_8bit
 
@@ -123,7 +123,7 @@ def write_folder(path: Path, text: str, fail: bool = False) -> None:
 def test_folder_is_replaced_atomically(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     path = tmp_path / 'deep' / 'set'
     write_folder(path, 'old')
-    with pytest.raises(InputError, match=r"cannot write '.*set' \(full\)\. Check free disk space and permissions"):
+    with pytest.raises(WriteError, match=r"cannot write '.*set' \(full\)\. Free disk space or check the permissions"):
         write_folder(path, 'half', fail=True)
     assert (path / 'mark').read_text() == 'old' and [p.name for p in path.parent.iterdir()] == ['set']
     write_folder(path, 'new')

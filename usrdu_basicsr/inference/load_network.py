@@ -86,7 +86,7 @@ def load_generator(path: str | Path, device: torch.device, network: Mapping[str,
         InputNotFoundError: If the file does not exist.
         InputError: If the file is corrupt, a DSN, or of an unknown architecture.
     """
-    if network is None and Path(path).suffix == '.safetensors':
+    if Path(path).suffix == '.safetensors':
         weights = read_safetensors(Path(path).expanduser())
     else:
         weights = read_weights(path, 'params_ema', RRDB_WEIGHTS)

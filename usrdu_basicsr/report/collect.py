@@ -57,10 +57,10 @@ class Comparison:
         """Whether there are enough images for an interval."""
         return self.images >= LEAST_IMAGES
 
-    def gain_text(self, digits: int) -> str:
-        """Mean difference and its interval, with so many digits after the point."""
+    def texts(self, digits: int) -> tuple[str, str, str]:
+        """Mean of bicubic upscaling, of the network, and the difference with its interval."""
         interval = f'{self.low:+.{digits}f} to {self.high:+.{digits}f}' if self.has_interval else 'no interval'
-        return f'{self.gain:+.{digits}f} ({interval})'
+        return (f'{self.bicubic:.{digits}f}', f'{self.network:.{digits}f}', f'{self.gain:+.{digits}f} ({interval})')
 
 
 @dataclass(frozen=True)
@@ -105,6 +105,11 @@ class RunResults:
     def baseline(self) -> str:
         """What the network is compared with: the input, upscaled if the scale is not 1."""
         return 'the input' if self.settings['scale'] == 1 else 'bicubic upscaling'
+
+    def metric_rows(self) -> list[tuple[str, ...]]:
+        """Table of the metrics, with its header."""
+        header = ('metric', self.baseline, 'network', 'gain (95 % interval)')
+        return [header, *((name, *values.texts(2 if 'dB' in name else 4)) for name, values in self.metrics.items())]
 
 
 def collect(folder: Path) -> RunResults:

@@ -12,10 +12,7 @@ from usrdu_basicsr.utils.files import file_sha256
 
 def model_card(results: RunResults) -> str:
     """Markdown with the use, training, results and limits of a network."""
-    metrics = [
-        f'| {name} | {values.bicubic:.4g} | {values.network:.4g} | {values.gain_text(2 if "dB" in name else 4)} |'
-        for name, values in results.metrics.items()
-    ]
+    header, *metrics = (f'| {" | ".join(row)} |' for row in results.metric_rows())
     limits = [f'- {warning}' for warning in warnings(results)] or ['- none found']
     settings, camera = results.settings, Path(results.settings['lr']).name
     return '\n'.join(
@@ -27,7 +24,7 @@ def model_card(results: RunResults) -> str:
             f'Super-resolution of scale {settings["scale"]} for the camera of `{camera}`, trained without pairs by'
             f' usrdu_basicsr: {results.iterations:,} iterations, network `{results.options["network_g"]["type"]}`.',
             '',
-            f'| metric | {results.baseline} | network | gain (95 % interval) |',
+            header,
             '|---|---|---|---|',
             *metrics,
             '',

@@ -55,7 +55,7 @@ def report_page(results: RunResults) -> str:
         '<h2>Warnings</h2>',
         _list(list(warnings(results)) or ['none']),
         '<h2>Metrics</h2>',
-        _metrics(results),
+        f'<figure>{_table(results.metric_rows())}</figure>',
         '<h2>Generated and real LR images</h2>',
         f'<section>{picture("generated (left), camera (right)", _preview(results))}</section>',
         _fidelity(results),
@@ -98,15 +98,6 @@ def _list(sentences: list[str]) -> str:
 def _table(rows: Iterable[Sequence[str]]) -> str:
     cells = (''.join(f'<td>{escape(cell)}</td>' for cell in row) for row in rows)
     return f'<table>{"".join(f"<tr>{row}</tr>" for row in cells)}</table>'
-
-
-def _metrics(results: RunResults) -> str:
-    rows: list[Sequence[str]] = [('', results.baseline, 'network', 'gain (95 % interval)')]
-    for name, values in results.metrics.items():
-        digits = 2 if 'dB' in name else 4
-        numbers = [f'{number:.{digits}f}' for number in (values.bicubic, values.network)]
-        rows.append((name, *numbers, values.gain_text(digits)))
-    return f'<figure>{_table(rows)}</figure>'
 
 
 def _fidelity(results: RunResults) -> str:

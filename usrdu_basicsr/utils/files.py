@@ -141,7 +141,8 @@ def atomic_dir(path: Path, mark: str, overwrite: bool = False) -> Iterator[Path]
         Temporary folder in the same parent folder. A killed process leaves it, and the next call logs a warning.
 
     Raises:
-        InputError: If the output exists and may not be overwritten, is a file, or cannot be written.
+        InputError: If the output exists and may not be overwritten, or is a file.
+        WriteError: If it cannot be written.
     """
     check_overwrite(path, mark, overwrite)
     path = path.resolve()  # replaces the target of a symbolic link, not the link
@@ -161,7 +162,7 @@ def atomic_dir(path: Path, mark: str, overwrite: bool = False) -> Iterator[Path]
     except UserError:
         raise
     except OSError as error:
-        raise InputError(f"cannot write '{path}' ({error}). Check free disk space and permissions") from error
+        raise cannot_write(path, error) from error
     finally:
         if replaced.exists() and not path.exists():
             replaced.rename(path)
