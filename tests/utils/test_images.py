@@ -138,7 +138,7 @@ def test_folder_is_replaced_atomically(tmp_path: Path, monkeypatch: pytest.Monke
         return rename(self, target)
 
     monkeypatch.setattr(Path, 'rename', fail_once)
-    with pytest.raises(InputError, match='no permission'):
+    with pytest.raises(WriteError, match='no permission'):
         write_folder(path, 'newest')
     assert len(calls) == 3 and (path / 'mark').read_text() == 'new'
     assert [p.name for p in path.parent.iterdir()] == ['set']
