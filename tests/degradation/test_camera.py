@@ -13,7 +13,8 @@ import torch
 from scipy.ndimage import correlate
 from skimage import data
 
-from python_process import ROOT, check_script
+from python_process import ROOT, check_script, run_script
+from usrdu_basicsr.archs.camera_noise import sample_lr
 from usrdu_basicsr.data.kernel_set import read_kernel_set
 from usrdu_basicsr.degradation.blur_kernel import hr_kernel, lr_kernel
 from usrdu_basicsr.degradation.camera import measure_camera, write_camera
@@ -21,6 +22,7 @@ from usrdu_basicsr.degradation.camera_estimator import poisson_gaussian
 from usrdu_basicsr.degradation.camera_page import camera_page
 from usrdu_basicsr.degradation.simulated_camera import SimulatedCamera, gaussian_kernel
 from usrdu_basicsr.inference.load_network import load_dsn
+from usrdu_basicsr.inference.measured_dsn import measured_dsn
 from usrdu_basicsr.kernelgan.postprocess import kernel_error
 from usrdu_basicsr.ops.kernels import kernel_downsample
 from usrdu_basicsr.ops.resize import bicubic_downsample
@@ -139,6 +141,27 @@ def test_unusable_images_are_skipped_or_refused(hr: Path, tmp_path: Path, caplog
         measure_camera(tmp_path / 'nowhere', None, 4)
 
 
+@pytest.mark.parametrize('part', ['border', 'channel', 'drawing'])
+def test_parts_without_noise(hr: Path, tmp_path: Path, part: str):
+    lr = write_lr(tmp_path / 'lr', SimulatedCamera(4, noise=5))
+    for path in lr.iterdir():
+        image = cv2.imread(str(path))
+        if part == 'border':
+            image[: image.shape[0] // 4] = image[:, :9] = 128
+        elif part == 'channel':
+            image[..., 0] = 0
+        else:
+            image = cv2.resize(image, None, fx=1 / 40, fy=1 / 40).clip(30, 220).repeat(40, 0).repeat(40, 1)
+        cv2.imwrite(str(path), image)
+    camera = measure_camera(lr, hr, 4)
+    assert any('flattest patches are constant' in warning for warning in camera.warnings) is (part == 'drawing')
+    dsn, _ = measured_dsn(camera, hr)
+    output = dsn(torch.full((1, 3, 256, 256), 0.5))
+    levels = (sample_lr(output.mean, output.log_scale, dsn.camera_noise) - output.mean).std((0, 2, 3)) * 255
+    expected = {'border': (5, 5, 5), 'channel': (5, 5, 0), 'drawing': (0, 0, 0)}[part]
+    assert levels.tolist() == pytest.approx(expected, rel=0.2, abs=0.5)
+
+
 def test_command_writes_a_kernel_for_stage_1(hr: Path, tmp_path: Path):
     kernel = gaussian_kernel(2.0, 2.0, 0, 2)
     write_lr(tmp_path / 'lr', SimulatedCamera(2, kernel, 3))
@@ -161,6 +184,9 @@ def test_command_writes_a_kernel_for_stage_1(hr: Path, tmp_path: Path):
     dsn = load_dsn(tmp_path / 'camera' / 'net_g_camera.pth', torch.device('cpu'))
     np.testing.assert_allclose(dsn.kernel, read, atol=1e-6)
     assert dsn.scale == 2 and dsn.camera_noise.offset.exp().mean() * 2**0.5 == pytest.approx(3, rel=0.2)
+
+    result = run_script(ROOT / 'scripts' / 'measure_camera.py', '--lr', 'lr', '-o', './lr/', cwd=tmp_path)
+    assert result.returncode == 1 and "output 'lr' is the input folder. Choose another" in result.stderr
 
     check_script(ROOT / 'scripts' / 'measure_camera.py', '--lr', 'lr', '-o', 'camera', cwd=tmp_path)
     assert sorted(path.name for path in (tmp_path / 'camera').rglob('*.*')) == ['camera.html', 'camera.json']

@@ -141,6 +141,18 @@ def test_transparency_of_gray_is_read(tmp_path: Path):
     np.testing.assert_array_equal(got[..., 3], np.where(np.asarray(gray) == 7, 0, 255))
 
 
+@pytest.mark.parametrize('mode', ['RGBA', 'LA'])
+def test_colours_of_a_transparent_tiff_are_not_multiplied(tmp_path: Path, mode: str):
+    colours, alpha = Image.fromarray(COLOUR[..., ::-1]), Image.new('L', COLOUR.shape[1::-1], 128)
+    alpha.paste(0, (0, 0, 5, 5))
+    image = colours.convert(mode)
+    image.putalpha(alpha)
+    image.save(tmp_path / 'image.tif')
+    expected = np.asarray(image.convert('RGBA'))[..., [2, 1, 0, 3]]
+    np.testing.assert_array_equal(read_image_file(tmp_path / 'image.tif').pixels, expected)
+    np.testing.assert_allclose(read_image(tmp_path / 'image.tif'), expected[..., :3] / np.float32(255))
+
+
 def test_several_pages_are_reported(tmp_path: Path, caplog: pytest.LogCaptureFixture):
     image = Image.fromarray(COLOUR[..., ::-1])
     image.save(tmp_path / 'pages.tif', save_all=True, append_images=[image])

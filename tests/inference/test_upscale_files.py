@@ -104,6 +104,8 @@ def test_files_patterns_and_folders_are_found(images: Path, tmp_path: Path, capl
         ([b, images], {b: Path(), a: Path()}),
     ):
         assert find_inputs(sources, tmp_path / 'out') == expected
+    (images / 'loop').symlink_to(images)
+    assert find_inputs([images / '**' / '*.*'], tmp_path / 'out') == {a: Path(), b: Path('more/of')}
     (images / 'gone.png').symlink_to('nowhere')  # broken link
     os.mkfifo(images / 'pipe.png')
     assert find_inputs([images, images / '*.png'], tmp_path / 'out') == {a: Path(), b: Path('more/of')}

@@ -15,6 +15,7 @@ from torch import nn
 from published import load_generator, rrdb_name
 from python_process import run_script
 from sample_images import sample_image
+from usrdu_basicsr.archs.spandrel_arch import SRProperties
 from usrdu_basicsr.inference import upscaler as module
 from usrdu_basicsr.inference.upscaler import Upscaler
 from usrdu_basicsr.utils.errors import InputError
@@ -86,6 +87,15 @@ def test_tiles_match_the_whole_image(net: nn.Module, tile: int | None):
     image = sample_image(height=75, width=90).astype(np.float32) / 255
     exact = tile is None or tile == 0 or tile >= 64
     assert psnr(Upscaler(net, tile=tile, overlap=16)(image), expected(net, image)) > (100 if exact else 60)
+
+
+@pytest.mark.parametrize('multiple', [16, 40])
+def test_tiles_of_networks_with_large_multiples_overlap(multiple: int):
+    torch.manual_seed(0)
+    net = SRVGGNetCompact(num_feat=16, num_conv=2, upscale=2).eval()
+    net.sr_properties = SRProperties(2, multiple, 'X')
+    image = sample_image(height=160, width=240).astype(np.float32) / 255
+    assert psnr(Upscaler(net, tile=64)(image), expected(net, image)) > 100
 
 
 def test_rrdbnet_tiles_match_at_the_default_overlap():

@@ -1,6 +1,7 @@
 """Reading images, sizes from headers, corrupt files, and atomic writing of files and folders."""
 
 import os
+import struct
 from pathlib import Path
 
 import cv2
@@ -30,6 +31,13 @@ def save(path: Path, extension: str, orientation: int | None) -> Path:
 def test_header_size_equals_decoded_size(tmp_path: Path, extension: str, orientation: int | None):
     path = save(tmp_path / 'image', extension, None if extension == '.bmp' else orientation)
     assert image_size(path) == read_image(path).shape[:2]
+
+
+def test_size_of_an_image_with_invalid_exif_data(tmp_path: Path):
+    entry = struct.pack('<HHII', 0x0112, 2, 2, ord('6'))  # orientation as a text
+    exif = b'Exif\0\0II*\0' + struct.pack('<IH', 8, 1) + entry + bytes(4)
+    Image.fromarray(sample_image(height=20, width=30)).save(tmp_path / 'image.jpg', exif=exif)
+    assert image_size(tmp_path / 'image.jpg') == (20, 30) == read_image(tmp_path / 'image.jpg').shape[:2]
 
 
 def test_size_of_floating_point_image(tmp_path: Path):

@@ -42,9 +42,9 @@ def run(args: argparse.Namespace) -> int:
     from usrdu_basicsr.inference.measured_dsn import measured_dsn
     from usrdu_basicsr.utils.files import output_folder, write_text
 
+    checkpoint = output_folder(args.output, *filter(None, (args.lr, args.hr))) / 'net_g_camera.pth'
     camera = measure_camera(args.lr, args.hr, args.scale, args.images, args.workers)
     dsn = None if args.hr is None else measured_dsn(camera, args.hr)[0]
-    checkpoint = output_folder(args.output) / 'net_g_camera.pth'
     checkpoint.unlink(missing_ok=True)  # first, so that a kill leaves none of another measurement
     write_camera(args.output, camera)
     write_text(Path(args.output, 'camera.html'), camera_page(camera))

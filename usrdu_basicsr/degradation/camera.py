@@ -15,7 +15,7 @@ from usrdu_basicsr.data.exchanged_folders import exchange_warning
 from usrdu_basicsr.data.kernel_set import write_kernel
 from usrdu_basicsr.degradation.camera_estimator import BIN_CENTRES, CameraEstimator
 from usrdu_basicsr.degradation.jpeg import JPEGSettings, source_settings
-from usrdu_basicsr.degradation.noise import Noise
+from usrdu_basicsr.degradation.noise import ROUNDING, Noise
 from usrdu_basicsr.degradation.patch_spectra import patch_spectra
 from usrdu_basicsr.kernelgan.kernel_files import contact_sheet
 from usrdu_basicsr.ops.bootstrap import LEAST_IMAGES
@@ -127,6 +127,8 @@ def _warnings(counts: dict[str, int], noise: Noise, resampled: int) -> Iterator[
     elif resampled < MIN_RESAMPLINGS:
         yield 'Few images have texture and are not overexposed: there are no intervals.'
     level = float(noise.variance.mean().sqrt())
+    if float(noise.variance.max()) < ROUNDING / 10:
+        yield 'The flattest patches are constant (borders, overlays, drawings): noise outside of them was not measured.'
     if noise.flatness < MIN_FLATNESS and noise.is_white:
         yield 'Few flat patches: the noise level includes texture.'
     if not noise.is_white and noise.flatness < MIN_FLATNESS and level < LOW_NOISE:

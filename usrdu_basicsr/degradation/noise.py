@@ -18,7 +18,7 @@ UNUSABLE = 0.5  # clipped share of patches that are never used
 LOW, LOWER, UPPER = 0.06, 0.3, 0.4
 BIN_SHARE, MIN_IN_BIN = 0.05, 10  # share and number of flat patches of a bin; bins with fewer patches have no value
 ROUNDING = 1 / 12  # variance of rounding to 8 bits, squared gray levels
-LEAST_POWER = 1e-6  # squared gray levels; generated images may have no noise at all
+LEAST_POWER = 1e-6  # squared gray levels; an image or a channel may have no noise at all
 VISIBLE = 1.0  # gray levels; weaker noise is compared with this level
 MIN_COLOR = 1.3  # variance of noise that is not white, relative to its power above `UPPER`
 
@@ -118,11 +118,13 @@ class NoiseEstimator:
             variance = fitted[:3].maximum(upper)
         band = self.radius > (UPPER if white else COVARIANCE_BAND)
         lower = power[:, (self.radius > LOW) & (self.radius <= LOWER)].mean(-1)
-        deviation = covariance.diagonal().clamp(min=1e-6).sqrt()
+        deviation = covariance.diagonal().clamp(min=LEAST_POWER).sqrt()
+        color_correlation = covariance / torch.outer(deviation, deviation)
+        color_correlation.fill_diagonal_(1)  # of a channel without noise, too
         return Noise(
-            variance,
+            variance.clamp(min=LEAST_POWER),
             autocorrelation,
-            covariance / torch.outer(deviation, deviation),
+            color_correlation,
             self._curve(weights, band) * variance / power[:, band].mean(-1),
             float((upper / lower).mean()),
         )

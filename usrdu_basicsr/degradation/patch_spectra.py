@@ -128,14 +128,15 @@ def image_spectra(
         scale: See `patch_spectra`.
         noise_free: The image without its noise, if known, at scale 1.
     """
-    patches = _patches(image, scale, seed)
+    content = _without_borders(image)
+    patches = _patches(image[content], scale, seed)
     if not len(patches):
         return None
     if scale > 1:
         patches = bicubic_downsample(patches, scale)[..., MARGIN:-MARGIN, MARGIN:-MARGIN]
     noise = patches
     if noise_free is not None:
-        noise = patches - _patches(noise_free, scale, seed)
+        noise = patches - _patches(noise_free[content], scale, seed)
     clipped = ((patches <= 0) | (patches >= 1)).float().mean((1, 2, 3))
     spectrum = patch_spectrum(255 * noise)
     upper = frequency_radius(PATCH) > COVARIANCE_BAND
@@ -145,6 +146,14 @@ def image_spectra(
     power = noise_power if noise_free is None else patch_spectrum(255 * patches).abs().square()
     pixels = (255 * patches).round().clamp(0, 255).byte()
     return power, noise_power, clipped, 255 * patches.mean((2, 3)), covariance, pixels
+
+
+def _without_borders(image: np.ndarray) -> tuple[slice, slice]:
+    """Rows and columns of an image between those of one colour at its edges, which have no noise."""
+    rows, columns = ((image != first).any(axes) for first, axes in ((image[:, :1], (1, 2)), (image[:1], (0, 2))))
+    top, left = (int(inside.argmax()) for inside in (rows, columns))
+    bottom, right = (len(inside) - int(inside[::-1].argmax()) for inside in (rows, columns))
+    return slice(top, bottom), slice(left, right)
 
 
 def patch_side(scale: int) -> int:

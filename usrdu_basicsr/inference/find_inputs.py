@@ -62,12 +62,17 @@ def _list_files(source: Path) -> tuple[Path, list[Path]]:
     if os.path.lexists(source):
         return source.parent, [source]
     root = Path(*itertools.takewhile(lambda part: not glob.has_magic(part), source.parts))
-    matches = list(map(Path, sorted(glob.glob(str(source), recursive=True))))
+    matches = [path for path in map(Path, sorted(glob.glob(str(source), recursive=True))) if not _is_linked(path, root)]
     if not matches:
         raise InputNotFoundError(
             f"input '{source}' is no file, folder or pattern with a match. Relative paths start at '{Path.cwd()}'"
         )
     return root, [path for match in matches for path in (_list_folder(match) if match.is_dir() else [match])]
+
+
+def _is_linked(path: Path, root: Path) -> bool:
+    """Whether a path goes through a link to a folder below `root`. Loops of links would repeat images."""
+    return any(parent.is_symlink() for parent in path.parents if root in parent.parents)
 
 
 def _is_image(path: Path) -> bool:

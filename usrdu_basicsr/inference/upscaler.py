@@ -36,7 +36,7 @@ class Upscaler:
         precision: Numeric precision of the network; None for float32.
         tile: Maximum side of a tile in input pixels; None to choose it for each image by the free memory, 0 for whole
             images. It is halved when memory runs out.
-        overlap: Input pixels in which neighbouring tiles are blended, at most a quarter of a tile.
+        overlap: Input pixels in which neighbouring tiles are blended, about a quarter of a tile at most.
         self_ensemble: Average over eight flips and transpositions of the image, which takes eight times as long.
         outscale: Scale of the result, to which the output of the network is resized; None for the network's scale.
         strength: Interpolates between bicubic upscaling, 0, and the network, 1.
@@ -161,11 +161,12 @@ class Upscaler:
             x = torch.from_numpy(to_float(part[..., ::-1])).permute(2, 0, 1)[None]  # (1, C, h, w), RGB
             return self.run(x.to(self.device).expand(-1, 3, -1, -1))[0]
 
-        overlap = min(self.overlap, tile // 4)
+        overlap = -(-min(self.overlap, tile // 4) // unit)
+        tile = max(-(-tile // unit), 2 * overlap + 1)
         size = (pixels.shape[0] // unit, pixels.shape[1] // unit)
         start = 0
         with torch.inference_mode():
-            for rows in upscale_rows(run, size, unit * self.scale, -(-tile // unit), overlap // unit):
+            for rows in upscale_rows(run, size, unit * self.scale, tile, overlap):
                 rows = rows[:, : output.shape[0] - start, : output.shape[1]]
                 output[start : start + rows.shape[1]] = to_image_array(rows, output)
                 start += rows.shape[1]

@@ -92,9 +92,7 @@ def estimate_kernels(
             input folder, or has kernels of other settings.
         WriteError: If a file cannot be written.
     """
-    output, paths = output_folder(output), list_images(images)
-    if output.resolve() == Path(images).resolve():
-        raise InputError(f"output '{output}' is the input folder. Choose another folder")
+    output, paths = output_folder(output, images), list_images(images)
     check_unique_stems(paths)
     paths = paths[share[0] :: share[1]]
     determined_by = {path: file_identity(path) | vars(settings) for path in paths}

@@ -16,9 +16,10 @@ def key_of(name: str) -> str:
     """LMDB key of a name without extension.
 
     BasicSR's readers support neither characters outside ASCII nor dots, which they read as the start of an extension.
-    The key encodes them as `%XX`.
+    The key encodes them as `%XX`, and also a leading space, which readers of `meta_info.txt` remove.
     """
-    return quote(name, safe=KEY_CHARACTERS, errors=FILE_NAME_ERRORS).replace('.', '%2E')
+    key = quote(name, safe=KEY_CHARACTERS, errors=FILE_NAME_ERRORS).replace('.', '%2E')
+    return f'%20{key[1:]}' if key.startswith(' ') else key
 
 
 def read_meta_info(path: str | Path) -> dict[str, tuple[int, int] | None]:

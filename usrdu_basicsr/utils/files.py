@@ -63,9 +63,11 @@ def file_sha256(path: str | Path) -> str:
     return hashlib.sha256(read_bytes(Path(path).expanduser())).hexdigest()
 
 
-def output_folder(path: str | Path) -> Path:
-    """Check that a folder to write into, which need not exist, and its parents are no files (InputError)."""
+def output_folder(path: str | Path, *inputs: str | Path) -> Path:
+    """Check that a folder to write into, which need not exist, is none of the inputs and in no file (InputError)."""
     path = Path(path)
+    if path.resolve() in [Path(folder).resolve() for folder in inputs]:
+        raise InputError(f"output '{path}' is the input folder. Choose another folder")
     for part in (path, *path.parents):
         if part.is_file():
             raise InputError(f"output '{path}': '{part}' is a file, expected a folder")

@@ -1,11 +1,12 @@
 """Find, read and write image files."""
 
+import io
 from collections.abc import Sequence
 from pathlib import Path
 
 import cv2
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from usrdu_basicsr.utils.errors import InputError, one_line
 from usrdu_basicsr.utils.files import check_file, input_folder, list_files, read_bytes, write_bytes
@@ -13,6 +14,7 @@ from usrdu_basicsr.utils.files import check_file, input_folder, list_files, read
 EXTENSIONS = frozenset({'.png', '.jpg', '.jpeg', '.bmp', '.tif', '.tiff', '.webp', '.ppm', '.pgm'})
 EXIF_ORIENTATION = 0x0112
 TOLERANCE = 1 / 255  # filters can move floating-point images slightly beyond [0, 1]
+TIFF_MARKS = (b'II*\0', b'MM\0*')
 END_MARKS = {'PNG': b'IEND\xaeB`\x82', 'JPEG': b'\xff\xd9'}
 
 
@@ -37,10 +39,10 @@ def image_size(path: Path) -> tuple[int, int]:
             has_exif = file_format == 'JPEG' or ('exif' in image.info and file_format != 'TIFF')
             transposed = has_exif and image.getexif().get(EXIF_ORIENTATION, 1) >= 5
         complete = _has_end_mark(path, file_format)
-    except (UnidentifiedImageError, Image.DecompressionBombError, OSError, ValueError):
+    except (Image.DecompressionBombError, OSError, ValueError, SyntaxError, TypeError):  # also of EXIF data
         complete = False
     if not complete:
-        height, width = read_image(path).shape[:2]
+        height, width = decode_image(read_bytes(path), str(path)).shape[:2]
         return height, width
     return (width, height) if transposed else (height, width)
 
@@ -87,8 +89,22 @@ def decode_image(content: bytes, name: str, flags: int = cv2.IMREAD_COLOR | cv2.
         raise InputError(f"cannot read image '{name}' ({one_line(error)}). Replace or remove it") from error
     if image is None:
         raise InputError(f"cannot read image '{name}': the file is corrupt or not an image. Replace or remove it")
+    if image.dtype == np.uint8 and content[:4] in TIFF_MARKS:
+        image = _with_straight_alpha(image, content, flags)
     check_range(image, f"image '{name}'")
     return image
+
+
+def _with_straight_alpha(image: np.ndarray, content: bytes, flags: int) -> np.ndarray:
+    """Decode a TIFF by Pillow if it has transparency: OpenCV multiplies its colours by alpha."""
+    try:
+        with Image.open(io.BytesIO(content)) as tiff:
+            if tiff.mode not in ('LA', 'RGBA'):
+                return image
+            pixels = np.asarray(tiff.convert('RGBA'))
+    except (Image.DecompressionBombError, OSError, ValueError):
+        return image
+    return pixels[..., [2, 1, 0, 3] if flags == cv2.IMREAD_UNCHANGED else [2, 1, 0]]
 
 
 def check_range(image: np.ndarray, name: str) -> None:
