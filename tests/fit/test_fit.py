@@ -194,13 +194,13 @@ def test_a_resumed_run_needs_no_minimal_time_but_another_time_does(folders: Path
     for step in AUTO[: AUTO.index(killed)]:
         fit.state.finish(step, 'a')
     fit.state.start(killed, 'a')
-    fit.state.seconds[killed] = 60
+    fit.state.seconds[killed], fit.state.settings = 60, {'seconds': 60}
     todo = [step for step in fit._steps() if step.name in AUTO[AUTO.index(killed) :]]
     plan = fit._plan(todo, keys)
     assert plan.seconds['training'] == 0 and plan.remaining == [step.name for step in todo]
-    if killed != 'camera':
-        with pytest.raises(InputError, match='--time: got 60s, expected at least'):
-            fit._plan(todo, keys | {'training': 'b', 'results': 'b'})
+    fit.state.settings = {'seconds': 30}
+    with pytest.raises(InputError, match='--time: got 60s, expected at least'):
+        fit._plan(todo, keys | {'training': 'b', 'results': 'b'})
 
 
 def test_results_of_other_arguments_are_removed_before_the_first_step(
@@ -217,7 +217,7 @@ def test_results_of_other_arguments_are_removed_before_the_first_step(
     with pytest.raises(KeyboardInterrupt):
         Fit(replace(request, preset='published'), Progress(output)).run()
     left = {path.relative_to(tmp_path / 'run').as_posix() for path in (tmp_path / 'run').rglob('*') if path.is_file()}
-    assert left == {'fit.json', 'data/dataset.json', 'camera/net_g_camera.pth'}
+    assert left == {'.lock', 'fit.json', 'data/dataset.json', 'camera/net_g_camera.pth'}
     assert output.getvalue().endswith('Stopped. The same command resumes the run\n')
 
 
@@ -317,6 +317,51 @@ def test_the_run_of_another_camera_is_not_removed(folders: Path, tmp_path: Path,
     fit.state.settings = {'hr': 'hr', 'lr': 'other'}
     with pytest.raises(InputError, match=r"has a run of --lr '.*/other', expected '.*/camera'"):
         fit.run()
+
+
+def test_a_run_of_another_device_is_not_removed(folders: Path, tmp_path: Path, ran: list[str]):
+    request = Request(folders / 'hr', folders / 'camera', tmp_path / 'run', 2, 60)
+    fit = Fit(request, Progress(StringIO()))
+    fit.device = torch.device('cuda:1')
+    fit.run()
+    with pytest.raises(InputError, match=r"got 'cpu', but the run in '.*' is on 'cuda'\. Pass --device cuda to"):
+        Fit(request, Progress(StringIO())).run()
+    assert (tmp_path / 'run' / 'model.pth').exists()
+    ran.clear()
+    Fit(replace(request, device='cpu'), Progress(StringIO())).run()
+    assert ran == ['training', 'results']
+
+
+def test_two_processes_do_not_write_into_one_run(folders: Path, tmp_path: Path, ran: list[str]):
+    (tmp_path / 'run').mkdir()
+    code = (
+        "import fcntl, sys; file = open(sys.argv[1], 'w'); fcntl.lockf(file, fcntl.LOCK_EX)"
+        "; print('locked', flush=True); input()"
+    )
+    command = [sys.executable, '-c', code, tmp_path / 'run' / '.lock']
+    fit = Fit(Request(folders / 'hr', folders / 'camera', tmp_path / 'run', 2, 60), Progress(StringIO()))
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout.readline() == 'locked\n'
+        with pytest.raises(InputError, match=r"-o: another usrdu fit is writing into '.*run'\. Wait for it, or"):
+            fit.run()
+        other.communicate('\n')
+    assert not ran
+
+
+def test_folders_that_a_killed_run_left_are_removed(folders: Path, tmp_path: Path, ran: list[str]):
+    left = tmp_path / 'run' / f'.data.{"0" * 32}.tmp'
+    (left / 'HR').mkdir(parents=True)
+    Fit(Request(folders / 'hr', folders / 'camera', tmp_path / 'run', 2, 60), Progress(StringIO())).run()
+    assert ran and not left.exists()
+
+
+def test_resumed_stage_1_ends_as_it_would_have(tmp_path: Path):
+    fit = Fit(Request(Path('hr'), Path('camera'), tmp_path / 'run', seconds=1800), Progress(StringIO()))
+    plan, fit.stopwatch.step = SimpleNamespace(seconds={'camera': 8, 'generate': 2, 'results': 20}), 'stage_1'
+    first, spent = fit.work._budget(plan, 0.1, 0.4), fit.stopwatch.spent()
+    assert first.deadline - time.monotonic() == pytest.approx(0.4 * (1780 - spent), abs=0.5)
+    fit.state.seconds['stage_1'] = 600
+    assert fit.work._budget(plan, 0.1, 0.4).deadline == pytest.approx(first.deadline - 600, abs=0.5)
 
 
 def test_files_that_are_no_images_change_nothing(folders: Path, tmp_path: Path):

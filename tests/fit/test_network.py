@@ -1,5 +1,6 @@
 """Networks of `usrdu fit`, the measured step, the plan, and the options files that it writes."""
 
+import os
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -85,18 +86,21 @@ def request_(tmp_path: Path) -> Request:
     return Request(tmp_path / 'hr', tmp_path / 'lr', tmp_path / 'run', scale=2, seconds=600)
 
 
-def selection_of(count: int) -> Selection:
-    images = [Path(f'{number}.png') for number in range(count)]
+def selection_of(count: int, folder: Path) -> Selection:
+    images = [folder / f'{number}.png' for number in range(count)]
+    for image in images:
+        image.write_bytes(bytes(2**20))
     return Selection(images, images, images[:2], images[:4], [])
 
 
-def test_plan_spends_the_promised_time(request_: Request):
+def test_plan_spends_the_promised_time(request_: Request, tmp_path: Path):
     network = choose_network('compact', 2, CPU)
-    arguments = selection_of(50), network, Step(0.05, 2, 'fp32'), CPU, STEPS
+    arguments = selection_of(50, tmp_path), network, Step(0.05, 2, 'fp32'), CPU, STEPS
     for preset, stages in (('auto', []), ('published', ['stage_1'])):
         request = replace(request_, preset=preset)
         plan = make_plan(request, *arguments, 0, False)
-        assert list(plan.seconds) == ['camera', 'generate', *stages, 'training', 'results']
+        assert plan.seconds['data'] * min(4, os.cpu_count()) == pytest.approx(0.06 * (50 + 50 + 2 + 4))
+        assert list(plan.seconds) == ['data', 'camera', 'generate', *stages, 'training', 'results']
         assert sum(plan.seconds.values()) == pytest.approx(600)
         rows = dict(plan.rows())
         assert rows['all'] == '10 min' and '16 patches of 64 HR pixels in 2 micro-batches' in rows['network']
@@ -106,9 +110,9 @@ def test_plan_spends_the_promised_time(request_: Request):
     assert make_plan(replace(request_, seconds=least), *arguments, 9, False).seconds['training'] >= 10
 
 
-def test_plan_of_a_resumed_run_has_the_remaining_steps(request_: Request):
+def test_plan_of_a_resumed_run_has_the_remaining_steps(request_: Request, tmp_path: Path):
     """A training that has begun gets the time that is left, and one that is finished does not need any."""
-    arguments = selection_of(50), choose_network('compact', 2, CPU), Step(0.05, 2, 'fp32'), CPU
+    arguments = selection_of(50, tmp_path), choose_network('compact', 2, CPU), Step(0.05, 2, 'fp32'), CPU
     plan = make_plan(request_, *arguments, ['training', 'results'], 400, True)
     rows = dict(plan.rows())
     assert rows['time'].startswith('training ') and rows['all'] == '10 min'

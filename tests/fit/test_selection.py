@@ -93,6 +93,14 @@ def copy_lr_to_hr(request: Request) -> Request:
     return request
 
 
+def only_pairs(request: Request) -> Request:
+    for folder, side in ((request.hr, HR_SIDE), (request.lr, HR_SIDE // 4)):
+        shutil.rmtree(folder)
+        for index in range(6):
+            write(folder / f'{index}.png', index, side, side)
+    return replace(request, val_hr=request.hr, val_lr=request.lr)
+
+
 ERRORS: dict[str, tuple[Callable[[Request], Request], str]] = {
     'missing folder': (lambda r: replace(r, hr=Path('none')), "--hr: folder 'none' does not exist"),
     'empty folder': (remove_all, "lr' contains no image: expected files with"),
@@ -104,6 +112,10 @@ ERRORS: dict[str, tuple[Callable[[Request], Request], str]] = {
     'pairs of another scale': (
         pairs_of_another_scale,
         "--val_hr and --val_lr: 'a' has 64x64 and 64x64 pixels, expected a factor of 4. Pass --scale",
+    ),
+    'only validation pairs': (
+        only_pairs,
+        '--hr: got 0 usable images, expected 5. Add images',
     ),
     'no validation folder': (lambda r: replace(r, val_hr=r.hr, val_lr=Path('none')), "--val_lr: folder 'none' does"),
     'validation images of other names': (

@@ -31,8 +31,23 @@ def lock_run(opt: Mapping[str, Any]) -> None:
         WriteError: If the lock file cannot be written.
     """
     folder = Path(opt['path'].get('experiments_root') or opt['path']['results_root'])
-    path = folder.with_name(f'.{folder.name}.lock')
-    if opt['rank'] != 0 or fcntl is None or path in _locked:
+    if opt['rank'] == 0:
+        problem = f"name: another process is writing into '{folder}'. Wait for it, stop it, or use another name"
+        lock(folder.with_name(f'.{folder.name}.lock'), problem)
+
+
+def lock(path: Path, problem: str) -> None:
+    """Lock a file, which need not exist, until this process ends.
+
+    Args:
+        path: Lock file.
+        problem: Message of the error.
+
+    Raises:
+        InputError: If another process has locked it.
+        WriteError: If it cannot be written.
+    """
+    if fcntl is None or path in _locked:
         return
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -43,9 +58,7 @@ def lock_run(opt: Mapping[str, Any]) -> None:
         fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except (BlockingIOError, PermissionError) as error:
         os.close(descriptor)
-        raise InputError(
-            f"name: another process is writing into '{folder}'. Wait for it, stop it, or use another name"
-        ) from error
+        raise InputError(problem) from error
     except OSError as error:  # a file system without locks
-        logger.warning("Cannot lock '%s' (%s). Do not start two runs of this name.", path, error.strerror)
+        logger.warning("Cannot lock '%s' (%s). Do not start a run twice", path, error.strerror)
     _locked[path] = descriptor

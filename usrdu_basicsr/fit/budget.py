@@ -24,6 +24,7 @@ class Budget:
         results: Expected time of the results in seconds, at the highest speed of the training.
         iteration_seconds: Expected time of an iteration, until it is measured.
         share: Part of the time until the results that the training gets.
+        start: Time of `time.monotonic` at which the training started, less the time of earlier processes.
     """
 
     end: float
@@ -31,7 +32,7 @@ class Budget:
     results: float
     iteration_seconds: float
     share: float = 1.0
-    _start: float = field(default_factory=lambda: time.monotonic(), init=False)
+    start: float = field(default_factory=lambda: time.monotonic())
     _fastest: float = field(default=math.inf, init=False)
 
     @property
@@ -42,7 +43,7 @@ class Budget:
     @property
     def deadline(self) -> float:
         """Time of `time.monotonic` at which the training should end."""
-        return self._start + self.share * (self.end - self.results * self.slowdown - self._start)
+        return self.start + self.share * (self.end - self.results * self.slowdown - self.start)
 
     def measure(self, iteration_seconds: float) -> None:
         """Use the measured time of an iteration."""

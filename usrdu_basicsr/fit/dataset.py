@@ -10,7 +10,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from usrdu_basicsr.fit.selection import Selection
+from usrdu_basicsr.fit.selection import THREADS, Selection
 from usrdu_basicsr.storage.source import spread
 from usrdu_basicsr.utils.errors import InputError
 from usrdu_basicsr.utils.files import atomic_dir, read_bytes
@@ -25,13 +25,23 @@ VALIDATION_SIDE = 384  # HR pixels
 MULTIPLE = 8  # of the sides of validation LR images, which networks get without padding
 HELD_BACK_SIDE = 192  # LR pixels
 LONGEST_STEM = 100  # bytes
-THREADS = 4  # that decode images: one needs up to a gigabyte
 
 
 def sub_image_count(seconds: float) -> int:
     """Largest number of sub-images of a run of so many seconds, one for each second of long runs."""
     least, most = SUB_IMAGES
     return max(least, min(int(seconds), most))
+
+
+def megabytes(selection: Selection, count: int) -> float:
+    """Size of the files that `write_dataset` reads."""
+    used = (*_used(selection, count), selection.held_back, selection.val_hr, selection.val_lr)
+    return sum(path.stat().st_size for paths in used for path in paths) / 2**20
+
+
+def _used(selection: Selection, count: int) -> tuple[list[Path], list[Path]]:
+    """HR images for so many sub-images, and camera images."""
+    return spread(selection.hr, count), spread(selection.lr, CAMERA_IMAGES)
 
 
 def write_dataset(selection: Selection, folder: Path, scale: int, count: int) -> list[str]:
@@ -49,7 +59,7 @@ def write_dataset(selection: Selection, folder: Path, scale: int, count: int) ->
     Raises:
         InputError: If the images of a kind cannot be read.
     """
-    hr, lr = spread(selection.hr, count), spread(selection.lr, CAMERA_IMAGES)
+    hr, lr = _used(selection, count)
     per_image = max(1, count // len(hr))
     notes: list[str] = []
     with atomic_dir(folder, MARK, overwrite=True) as output:

@@ -9,6 +9,7 @@ from itertools import dropwhile
 from pathlib import Path
 from typing import Any
 
+from usrdu_basicsr.compat.run_lock import lock
 from usrdu_basicsr.fit.command import Progress
 from usrdu_basicsr.fit.dataset import sub_image_count
 from usrdu_basicsr.fit.network import choose_network, measure_step
@@ -21,6 +22,7 @@ from usrdu_basicsr.fit.stopwatch import Stopwatch
 from usrdu_basicsr.report import run_folder as names
 from usrdu_basicsr.utils.device import pick_device
 from usrdu_basicsr.utils.errors import InputError, UserError
+from usrdu_basicsr.utils.files import remove_temporaries
 from usrdu_basicsr.utils.images import list_images
 from usrdu_basicsr.utils.result_records import file_identity
 
@@ -81,6 +83,8 @@ class Fit:
         deleted = {step.name for step in todo if self._is_deleted(step, keys[step.name])}
         self.state.forget_time({name: key for name, key in keys.items() if name not in deleted})
         plan = self._plan(todo, keys)
+        lock(self.folder / '.lock', f"-o: another usrdu fit is writing into '{self.folder}'. Wait for it, or stop it")
+        remove_temporaries(self.folder)
         for note in plan.selection.notes:
             self.progress.line(f'note: {note}')
         for name, text in plan.rows():
@@ -90,7 +94,7 @@ class Fit:
         self.state.settings = {
             name: str(value.resolve()) if isinstance(value, Path) else value
             for name, value in asdict(self.request).items()
-        }
+        } | {'trained_on': self.device.type}
         self.progress.line(f'$ cd {shlex.quote(str(self.folder))}')
         model = self.folder / names.MODEL
         try:
@@ -114,7 +118,7 @@ class Fit:
             )
         yield FitStep('generate', work.generate, (names.GENERATED, names.PREVIEWS), (request.preset,))
         networks = (names.MODEL, names.experiment(names.SRN), 'tb_logger/srn')
-        settings = (request.seconds, request.network, self._network_file(), str(self.device))
+        settings = (request.seconds, request.network, self._network_file(), self.device.type)
         yield FitStep('training', work.train_stage_2, networks, settings)
         yield FitStep('results', work.write_results, (names.REPORT, names.UPSCALED, names.EXPORT))
 
@@ -132,19 +136,26 @@ class Fit:
         return file_identity(file) if self.request.network not in NETWORKS and file.is_file() else None
 
     def _check_folder(self) -> None:
-        """Refuse the run of another camera, whose results would be removed."""
+        """Refuse the run of another camera or, unless it was asked for, device, whose results would be removed."""
         for name in ('hr', 'lr') if self.state.settings else ():
             earlier, now = (Path(path).resolve() for path in (self.state.settings[name], getattr(self.request, name)))
             if earlier != now:
                 raise InputError(
                     f"-o: '{self.folder}' has a run of --{name} '{earlier}', expected '{now}'. Choose another folder"
                 )
+        trained_on, device = self.state.settings.get('trained_on'), self.device.type
+        if trained_on not in (None, device) and self.request.device is None:
+            raise InputError(
+                f"--device: got '{device}', but the run in '{self.folder}' is on '{trained_on}'. Pass --device"
+                f' {trained_on} to continue it, or --device {device} to train again'
+            )
 
     def _plan(self, todo: list[FitStep], keys: dict[str, str]) -> Plan:
         selection = select_images(self.request)
         network = choose_network(self.request.network, self.request.scale, self.device)
         step = measure_step(network, self.request.scale, self.device)
-        is_resumed = bool(self.state.keys) and not self.state.is_stale('training', keys['training'])
+        has_started = 'training' in self.state.keys and not self.state.is_stale('training', keys['training'])
+        is_resumed = has_started or self.state.settings.get('seconds') == self.request.seconds
         remaining, spent = [each.name for each in todo], self.stopwatch.spent()
         return make_plan(self.request, selection, network, step, self.device, remaining, spent, is_resumed)
 

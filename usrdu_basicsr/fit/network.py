@@ -110,6 +110,8 @@ def measure_step(network: Network, scale: int, device: torch.device) -> Step:
                 raise InputError('--network: one patch does not fit into memory. Choose a smaller network') from error
             accum_iter *= 2
             continue
+        finally:
+            torch.cuda.empty_cache()  # for the training, which is another process
         fastest = min(steps, key=lambda name: steps[name] * (1 if name == 'fp32' else MIN_SPEEDUP))
         return Step(steps[fastest], accum_iter, fastest)
 

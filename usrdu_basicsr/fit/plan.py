@@ -7,15 +7,16 @@ from dataclasses import dataclass
 
 import torch
 
-from usrdu_basicsr.fit.dataset import CAMERA_IMAGES, HELD_BACK_SIDE, VALIDATION_SIDE, sub_image_count
+from usrdu_basicsr.fit.dataset import CAMERA_IMAGES, HELD_BACK_SIDE, VALIDATION_SIDE, megabytes, sub_image_count
 from usrdu_basicsr.fit.network import BATCH, GT_SIZE, Network, Step
 from usrdu_basicsr.fit.options_files import Schedule
 from usrdu_basicsr.fit.request import Request, duration
-from usrdu_basicsr.fit.selection import Selection
+from usrdu_basicsr.fit.selection import THREADS, Selection
 from usrdu_basicsr.utils.errors import InputError
 
 # Seconds on one core of an AMD EPYC, which the training's share of the time adapts to
 CAMERA_SECONDS = 8.0, 0.08  # of `usrdu camera`, and of each image that it measures
+DATA_SECONDS = 0.06  # of decoding and cropping a megabyte of image files
 GENERATE_SECONDS = 4.0, 0.015  # of `usrdu generate`, and of each sub-image
 FINISH_SECONDS = 20.0  # of upscaling, export and report, and the network's time in addition
 FORWARD_SHARE = 0.5  # of a training step, for upscaling in larger tiles
@@ -102,7 +103,9 @@ def make_plan(
         InputError: If the promised time is too short for a training.
     """
     measured = min(CAMERA_IMAGES, len(selection.lr)) + CAMERA_IMAGES
+    size = megabytes(selection, sub_image_count(request.seconds))
     seconds = {
+        'data': DATA_SECONDS * size / min(THREADS, os.cpu_count() or 1),
         'camera': CAMERA_SECONDS[0] + CAMERA_SECONDS[1] * measured,
         'generate': GENERATE_SECONDS[0] + GENERATE_SECONDS[1] * sub_image_count(request.seconds),
     }

@@ -19,6 +19,7 @@ from usrdu_basicsr.utils.images import image_size, list_images
 MIN_IMAGES, FEW_IMAGES = 5, 20  # of each folder
 HELD_BACK = 6  # images at most
 SHARE = 10  # one image of so many is held back
+THREADS = 4  # that decode images: one needs up to a gigabyte
 
 
 @dataclass
@@ -69,7 +70,7 @@ def select_images(request: Request) -> Selection:
         option = kind.lower()
         usable[kind] = _without(paths, f'--{option}', others, f'--val_{option}', keys, notes)
     for kind, paths in usable.items():
-        if 0 < len(paths) < MIN_IMAGES:
+        if readable[kind] and len(paths) < MIN_IMAGES:
             problems.append(f'--{kind.lower()}: got {len(paths)} usable images, expected {MIN_IMAGES}. Add images')
         elif MIN_IMAGES <= len(paths) < FEW_IMAGES:
             notes.append(f'Only {len(paths)} {kind} images: {FEW_IMAGES} or more describe a camera better.')
@@ -95,7 +96,7 @@ def _readable(folder: Path, option: str, smallest: int, notes: list[str], proble
     except UserError as error:
         problems.append(f'{option}: {error}')
         return []
-    with ThreadPoolExecutor() as threads:
+    with ThreadPoolExecutor(THREADS) as threads:
         sizes = dict(zip(paths, threads.map(_size, paths), strict=True))
     unreadable = [path for path, size in sizes.items() if size is None]
     small = [path for path, size in sizes.items() if size is not None and min(size) < smallest]

@@ -133,10 +133,12 @@ class Steps:
 
     def _budget(self, plan: Plan, iteration_seconds: float, share: float = 1.0) -> Budget:
         """Time of a training. The results get longer than planned by as much as measuring and generating took."""
-        end = time.monotonic() + self.request.seconds - self.stopwatch.spent()
+        now = time.monotonic()
+        end = now + self.request.seconds - self.stopwatch.spent()
+        start = now - self.state.seconds.get(self.stopwatch.step, 0)
         spent = sum(self.state.seconds.get(step, 0) for step in ('camera', 'generate'))
         longer = max(1, spent / (plan.seconds['camera'] + plan.seconds['generate']))
-        return Budget(end, self.request.seconds, plan.seconds['results'] * longer, iteration_seconds, share)
+        return Budget(end, self.request.seconds, plan.seconds['results'] * longer, iteration_seconds, share, start)
 
     def _start(self, arguments: list[Any]) -> Command:
         echo = self.progress.line if self.request.verbose else None
