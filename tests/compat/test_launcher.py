@@ -9,6 +9,7 @@ import basicsr
 import pytest
 import torch
 import yaml
+from basicsr.archs.srvgg_arch import SRVGGNetCompact
 from basicsr.utils.options import parse_options
 
 from recipe_runs import OPTIONS, make_data, read
@@ -81,6 +82,7 @@ def options_of_a_test() -> dict:
     data = {'name': 'lr', 'type': 'SingleImageDataset', 'dataroot_lq': 'lr', 'io_backend': {'type': 'disk'}}
     val = {'save_img': True, 'suffix': None}
     network = {'type': 'SRVGGNetCompact_basicsr', 'num_feat': 4, 'num_conv': 1, 'upscale': 4}
+    torch.save({'params': SRVGGNetCompact(num_feat=4, num_conv=1, upscale=4).state_dict()}, 'net.pth')
     return {
         'name': 'test',
         'model_type': 'GradientGANModel',
@@ -88,7 +90,7 @@ def options_of_a_test() -> dict:
         'num_gpu': 0,
         'datasets': {'test_1': data},
         'network_g': network,
-        'path': {},
+        'path': {'pretrain_network_g': 'net.pth'},
         'val': val,
     }
 
@@ -115,6 +117,17 @@ def test_problems_of_the_run_are_reported(parse: Callable[..., dict]):
     with pytest.raises(InputError, match=r'^run\.yml:\d+: network_g: got UncertaintyDSN of scale 2, expected scale 4'):
         parse(opt)
     assert not Path('experiments').exists()
+
+
+def test_options_file_in_the_folder_of_its_run_is_refused(parse: Callable[..., dict], monkeypatch: pytest.MonkeyPatch):
+    """BasicSR renames that folder, and copies the options file into the new one."""
+    parse(opt := demo())
+    file = Path('experiments', opt['name'], 'run.yml')
+    file.parent.mkdir(parents=True)
+    Path('run.yml').rename(file)
+    monkeypatch.setattr(sys, 'argv', ['train.py', '-opt', str(file), '--auto_resume'])
+    with pytest.raises(InputError, match=r"-opt: 'experiments/.*/run.yml' is in the folder that the run writes"):
+        parse_options(str(SITE), True)
 
 
 def test_misspelled_model_type(run: Callable[..., dict]):

@@ -79,6 +79,7 @@ def test_valid_options_are_unchanged(dsn_opt: dict, srn_opt: dict):
         (('train', 'gan_opt', 'gan_type'), 'vanila', r'train: gan_opt: invalid settings of GANLoss: .*vanila'),
         (('train', 'perceptual_opt'), PERCEPTUAL, r"perceptual_opt: weights: file 'none.pth' does not exist"),
         (('train', 'pixel_opt', 'kernel_size'), 4, r'pixel_opt: .*kernel_size: got 4, expected a positive odd integer'),
+        (('datasets', 'train', 'gt_size'), 80, r'gt_size: got 80, but UNetDiscriminatorSN fails on 20x20 pixels'),
         (('network_g', 'num_feat'), -3, r'network_g: invalid settings of UncertaintyDSN: '),
         (('train', 'precision'), 'tf32', r'train: precision: tf32 is not supported: .*\. Use fp32$'),
     ],
@@ -191,7 +192,7 @@ def test_missing_gpus_are_reported(dsn_opt: dict):
 
 def test_generator_of_another_scale(srn_opt: dict):
     opt = changed(srn_opt, 'network_g', 'upscale', value=2)
-    assert_problem(opt, 'network_g: got SRVGGNetCompact_basicsr of scale 2, expected scale 4 of the options')
+    assert_problem(opt, 'network_g: got IdentitySRVGGNetCompact of scale 2, expected scale 4 of the options')
 
 
 @pytest.mark.parametrize(('margin', 'valid'), [(20, False), (22, False), (24, True)])

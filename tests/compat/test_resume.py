@@ -66,6 +66,16 @@ def test_dsn_of_stage_2_is_unchanged(tmp_path: Path):
     assert {key: opt['path'][key] for key in dsn} == dsn
 
 
+def test_ignored_networks_keep_their_weights(tmp_path: Path):
+    save_state(tmp_path / 'training_states' / '7.state', 7)
+    (tmp_path / 'other.pth').touch()
+    given = {'pretrain_network_g': str(tmp_path / 'other.pth'), 'param_key_g': 'params_ema'}
+    state = str(tmp_path / 'training_states' / '7.state')
+    opt = resume_options(tmp_path, False, resume_state=state, ignore_resume_networks=['network_g'], **given)
+    Resumer().load_resume_state(opt)
+    assert {key: opt['path'][key] for key in given} == given
+
+
 def test_named_state_is_resumed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.chdir(tmp_path)
     save_state(Path('states', 'named.state'), 7)

@@ -7,10 +7,11 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from basicsr.models.lr_scheduler import CosineAnnealingRestartLR
+from basicsr.models.lr_scheduler import CosineAnnealingRestartLR, MultiStepRestartLR
 
 from usrdu_basicsr.models.checkpoints import load_training_state, remove_old_checkpoints
 from usrdu_basicsr.models.validation import ValidationHistory
+from usrdu_basicsr.utils.errors import InputError
 
 PSNR = {'psnr': {'type': 'calculate_psnr'}}
 NLL = {'nll': {'type': 'calculate_laplace_nll', 'better': 'lower'}}
@@ -74,6 +75,34 @@ def test_resumed_training_follows_the_schedule_of_its_options():
     longer.schedulers[0].step()
     assert longer.schedulers[0].last_epoch == 11
     assert longer.optimizers[0].param_groups[0]['lr'] == expected.optimizers[0].param_groups[0]['lr'] > 8e-4
+
+
+@pytest.mark.parametrize('scheduler', [CosineAnnealingRestartLR, MultiStepRestartLR])
+def test_resumed_training_has_the_optimizer_of_its_options(scheduler: type):
+    arguments = {'periods': [40]} if scheduler is CosineAnnealingRestartLR else {'milestones': [5, 12]}
+
+    def model(steps: int, parameters: int = 1, **settings: float) -> SimpleNamespace:
+        weights = [torch.nn.Parameter(torch.ones(1)) for _ in range(parameters)]
+        optimizer = torch.optim.Adam(weights, **settings)
+        schedule = scheduler(optimizer, **arguments)
+        for _ in range(steps):
+            optimizer.step()
+            schedule.step()
+        return SimpleNamespace(optimizers=[optimizer], schedulers=[schedule], optimizer_steps=[])
+
+    changed = {'lr': 1e-5, 'weight_decay': 0.1}
+    trained, resumed, expected = model(10, lr=1e-3), model(0, **changed), model(10, **changed)
+    state = {name: [each.state_dict() for each in getattr(trained, name)] for name in ('optimizers', 'schedulers')}
+    load_training_state(resumed, state)
+    for _ in range(5):
+        (group,), (target,) = (each.optimizers[0].param_groups for each in (resumed, expected))
+        assert group['lr'] == pytest.approx(target['lr']) and group['weight_decay'] == 0.1
+        assert group['initial_lr'] == 1e-5
+        for each in (resumed, expected):
+            each.optimizers[0].step()
+            each.schedulers[0].step()
+    with pytest.raises(InputError, match=r'has other parameters .* add or remove perceptual_opt'):
+        load_training_state(model(0, 2, lr=1e-3), state)
 
 
 @pytest.mark.parametrize(

@@ -365,6 +365,27 @@ def test_validation_of_stage_2(srn_opt, pairs):
     model.optimize_parameters(8)
 
 
+def test_images_of_several_validation_sets(srn_opt, pairs, tmp_path):
+    srn_opt['datasets'] = {'train': {}, 'val': pairs, 'val_2': pairs | {'name': 'others'}}
+    model = build_model(srn_opt)
+    for dataset in (pairs, srn_opt['datasets']['val_2']):
+        model.validation(loader(dataset), 5, None, True)
+    written = {str(path.relative_to(tmp_path / 'visualization')) for path in tmp_path.rglob('*_5.png')}
+    assert written == {f'{name}/{n}/{n}_5.png' for name in ('pairs', 'others') for n in ('astronaut', 'chelsea')}
+
+
+def test_gray_images_in_tensorboard(srn_opt, pairs):
+    shown: dict[str, np.ndarray] = {}
+    logger = SimpleNamespace(
+        add_image=lambda name, image, step, dataformats: shown.update({name: image}), add_scalar=lambda *_: None
+    )
+    srn_opt['network_g'] = {'type': 'SRVGGNetCompact', 'num_in_ch': 1, 'num_out_ch': 1, 'num_feat': 4, 'num_conv': 1}
+    del srn_opt['network_d'], srn_opt['train']['gan_opt'], srn_opt['train']['optim_d']
+    srn_opt['train']['perceptual_opt'] = None
+    build_model(srn_opt).validation(loader(pairs | {'color': 'y'}), 5, logger, False)
+    assert {image.shape[2] for image in shown.values()} == {1} and 'pairs/result' in shown
+
+
 def test_resuming_gives_the_same_weights(srn_opt, tmp_path):
     batches = [generated_batch() for _ in range(4)]
 
@@ -452,3 +473,6 @@ def test_partial_loading_if_not_strict(srn_opt, tmp_path):
     paths = {'pretrain_network_g': str(tmp_path / 'net.pth'), 'strict_load_g': False}
     model = build_model(srn_opt | {'path': srn_opt['path'] | paths})
     assert same(donor, {k: v for k, v in model.net_g.state_dict().items() if k in donor})
+    train = srn_opt['train'] | {'ema_decay': 0.9}
+    model = build_model(srn_opt | {'path': srn_opt['path'] | paths, 'train': train})
+    assert same(model.net_g.state_dict(), model.net_g_ema.state_dict())

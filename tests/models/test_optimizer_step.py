@@ -62,6 +62,10 @@ def test_fp16_lowers_the_loss_scale_and_keeps_it_in_the_checkpoint():
         other.backward(parameter[0] * math.nan)
         other.step()
         assert other.nonfinite == (i >= 15)  # once the scale cannot be lowered further
+    assert other.state_dict()['scale'] == 1
+    other.backward(parameter[0] / 2)
+    other.step()
+    assert not other.nonfinite
     before = other.state_dict()
     other.load_state_dict({})  # checkpoint of a run in another precision
     assert other.state_dict() == before

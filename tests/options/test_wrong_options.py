@@ -127,6 +127,7 @@ MISSING = [
     ('dsn', '    io_backend:\n      type: disk\n', '', 'missing datasets: val: io_backend', 'val:'),
     ('dsn', '  type: UNetDiscriminatorSN_basicsr\n', '', 'missing network_d: type', 'network_d:'),
     ('test', '  save_img: ', '  pbar: true #', 'missing val: save_img', 'val:'),
+    ('test', '  pretrain_network_g: ', '  strict_load_g: true #', 'missing path: pretrain_network_g', 'path:'),
 ]
 COMBINATIONS = [
     ('dsn', 'name: demo_validation', 'mean: [0.5, 0.5, 0.5]\n    name: v', 'datasets: val: mean: requires std'),
@@ -240,6 +241,13 @@ OTHER_STAGE = [
 ]
 # JSON Schema cannot express these
 BETWEEN_VALUES = [
+    (
+        'srn',
+        'total_iter: 1000',
+        'total_iter: 1002',
+        'train: scheduler: periods: got a sum of 1000, expected at least total_iter 1002',
+        'periods: [1000]',
+    ),
     ('track2', 'gt_size: 256', 'gt_size: 60', 'gt_size: got 60, expected a multiple of the scale 4 that is >= 64'),
     ('dsn', 'gt_size: 64', 'gt_size: 66', 'gt_size: got 66, expected a multiple of the scale 4 that is >= 4'),
     ('dsn', 'high_pass_gain: 16', 'accum_iter: 3', 'accum_iter: got 3, expected a divisor of batch_size_per_gpu 8'),

@@ -17,7 +17,7 @@ from usrdu_basicsr.options.checking import check_options, is_for_this_package, r
 from usrdu_basicsr.options.reading import OptionsFile, read_options_file
 from usrdu_basicsr.options.schema.datasets import TRAIN, VAL
 from usrdu_basicsr.options.schema.rules import value_at
-from usrdu_basicsr.utils.errors import UserError, first_line
+from usrdu_basicsr.utils.errors import InputError, UserError, first_line
 from usrdu_basicsr.utils.memory import is_out_of_memory
 
 WRITE_ERRORS = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT)
@@ -48,6 +48,8 @@ def parse_options(original: Callable[..., Any], root_path: str, is_train: bool) 
     arguments = ['-opt', args.opt, *(['--auto_resume'] if args.auto_resume else []), *others]
     with _prepared_options(original, file, arguments):
         opt, basicsr_args = original(root_path, is_train)
+    if is_train and Path(args.opt).resolve().is_relative_to(Path(opt['path']['experiments_root']).resolve()):
+        raise InputError(f"-opt: '{args.opt}' is in the folder that the run writes. Copy it to another folder")
     raise_problems(file, check_run(opt, file))
     lock_run(opt)
     return opt, basicsr_args

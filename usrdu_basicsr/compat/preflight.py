@@ -14,7 +14,7 @@ from usrdu_basicsr.data.kernel_set import read_kernel_set
 from usrdu_basicsr.inference.load_network import scale_of
 from usrdu_basicsr.metrics.perceptual_metrics import load_metric
 from usrdu_basicsr.models.train_settings import TrainSettings
-from usrdu_basicsr.options.reading import OptionsFile, Problem
+from usrdu_basicsr.options.reading import STAGE_1, OptionsFile, Problem
 from usrdu_basicsr.options.schema.checkpoints import SRNPathOptions, TestPathOptions
 from usrdu_basicsr.options.schema.components import OPTIMIZERS, SCHEDULERS
 from usrdu_basicsr.options.schema.dataset_options import MarginOptions
@@ -70,6 +70,9 @@ def check_run(opt: Mapping[str, Any], file: OptionsFile) -> list[Problem]:
     if (dsn := networks.get('dsn')) is not None:
         with check('datasets', 'train', 'margin'):
             _check_margin(dsn, opt)
+    if (net_d := networks.get('d')) is not None:
+        with check('datasets', 'train', 'gt_size'):
+            _check_discriminator(net_d, opt)
     if opt['is_train']:
         train = opt['train']
         with check('train', 'precision'):
@@ -208,6 +211,18 @@ def _check_margin(dsn: Any, opt: Mapping[str, Any]) -> None:
         raise InputError(
             f'got {margin}, expected a multiple of the scale {scale} that is >= {least} (receptive radius)'
         )
+
+
+def _check_discriminator(net_d: torch.nn.Module, opt: Mapping[str, Any]) -> None:
+    """Run the discriminator on a patch of the training: LR patches in stage 1, HR patches in stage 2."""
+    gt_size = opt['datasets']['train']['gt_size']
+    side = gt_size // opt['scale'] if opt['model_type'] == STAGE_1 else gt_size
+    try:
+        with torch.no_grad():
+            net_d.eval()(torch.zeros(1, opt['network_d'].get('num_in_ch', 3), side, side))
+    except (RuntimeError, AssertionError) as error:
+        problem = f'{type(net_d).__name__} fails on {side}x{side} pixels ({first_line(error)})'
+        raise InputError(f'got {gt_size}, but {problem}. Use a multiple of 32, or the size of network_d') from error
 
 
 def _build_optimizer(optimizer: Mapping[str, Any]) -> torch.optim.Optimizer:

@@ -97,7 +97,7 @@ class Resumer:
     def _clean_folders(self, iteration: int) -> None:
         """Remove temporary files of killed processes, and rename states later than `iteration`."""
         paths = {key: Path(self.opt['path'][key]) for key in ('log', 'models', 'training_states', 'visualization')}
-        for folder in (*paths.values(), *paths['visualization'].glob('*/')):
+        for folder in (*paths.values(), *paths['visualization'].glob('**/')):
             remove_temporaries(folder)
         for later in map(Path, training_states(self.opt['path']['training_states'])):
             if int(later.stem) > iteration:
@@ -182,5 +182,7 @@ def resumed_paths(opt: Mapping[str, Any], path: str, iteration: int) -> dict[str
     with contextlib.redirect_stdout(io.StringIO()):  # it prints every path
         check_resume(resumed, iteration)
     # BasicSR expects a checkpoint of every network; the DSN of stage 2 is not trained and has none.
-    dsn = {key: value for key, value in opt['path'].items() if key in ('pretrain_network_dsn', 'param_key_dsn')}
-    return resumed['path'] | dsn
+    ignored = opt['path'].get('ignore_resume_networks') or ()
+    kept = {'dsn', *(name.removeprefix('network_') for name in ([ignored] if isinstance(ignored, str) else ignored))}
+    keys = {f'{option}_{net}' for option in ('pretrain_network', 'param_key') for net in kept}
+    return resumed['path'] | {key: value for key, value in opt['path'].items() if key in keys}

@@ -22,7 +22,7 @@ from usrdu_basicsr.fit.stopwatch import Stopwatch
 from usrdu_basicsr.report import run_folder as names
 from usrdu_basicsr.utils.device import pick_device
 from usrdu_basicsr.utils.errors import InputError, UserError
-from usrdu_basicsr.utils.files import remove_temporaries
+from usrdu_basicsr.utils.files import TEMPORARY
 from usrdu_basicsr.utils.images import list_images
 from usrdu_basicsr.utils.result_records import file_identity
 
@@ -84,7 +84,8 @@ class Fit:
         self.state.forget_time({name: key for name, key in keys.items() if name not in deleted})
         plan = self._plan(todo, keys)
         lock(self.folder / '.lock', f"-o: another usrdu fit is writing into '{self.folder}'. Wait for it, or stop it")
-        remove_temporaries(self.folder)
+        for left in self.folder.glob(f'.{names.DATA}.*{TEMPORARY}'):  # by a process that was killed
+            shutil.rmtree(left, ignore_errors=True)
         for note in plan.selection.notes:
             self.progress.line(f'note: {note}')
         for name, text in plan.rows():

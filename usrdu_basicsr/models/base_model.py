@@ -82,6 +82,9 @@ class USRDUBaseModel(SRModel):
                 self.load_network(self.net_d, paths.pretrain_network_d, paths.strict_load_d, paths.param_key_d)
         super().init_training_settings()
         if self.ema_decay > 0:
+            path = self.opt['path']
+            if path.get('pretrain_network_g') and not path.get('resume_state') and not path.get('strict_load_g', True):
+                self.model_ema(0)  # weights that the checkpoint lacks would be other random ones
             self.net_g_ema.to(memory_format=self.train_settings.memory_format)
         if isinstance(vgg := getattr(self.cri_perceptual, 'vgg', None), nn.Module):  # the loss stays in float32
             self.cri_perceptual.vgg = AutocastModule(self.prepare(vgg), self.precision)

@@ -9,9 +9,11 @@ import torch
 from torch import Tensor, nn
 
 from usrdu_basicsr.utils.checkpoint import training_states, write_checkpoint
-from usrdu_basicsr.utils.errors import InputError
+from usrdu_basicsr.utils.errors import InputError, first_line
 
-SCHEDULER_PROGRESS = ('last_epoch', '_step_count', '_last_lr', 'base_lrs')  # attributes that are resumed
+SCHEDULER_PROGRESS = ('last_epoch', '_step_count', '_last_lr')  # attributes that are resumed
+# Parameters of optimizers that the options determine, not the training state
+FROM_OPTIONS = ('fused', 'foreach', 'betas', 'eps', 'weight_decay')
 
 
 def save_checkpoint(model: Any, epoch: int, current_iter: int) -> None:
@@ -52,10 +54,10 @@ def _weights(net: nn.Module) -> dict[str, Tensor]:
 def load_training_state(model: Any, state: Mapping[str, Any]) -> None:
     """Load a training state, which may be of another device, precision, implementation of Adam or memory format.
 
-    The learning rate follows the schedule of the options from the iteration of the state on.
+    The learning rate and its schedule are those of the options from the iteration of the state on.
 
     Raises:
-        InputError: If one of state and run has a discriminator and the other has none.
+        InputError: If one of state and run has a discriminator and the other has none, or trains other parameters.
     """
     if len(state['optimizers']) != len(model.optimizers):
         raise InputError(
@@ -64,8 +66,18 @@ def load_training_state(model: Any, state: Mapping[str, Any]) -> None:
         )
     for optimizer, saved in zip(model.optimizers, state['optimizers'], strict=True):
         # Before loading, because `fused` determines the device of the loaded step counts
-        implementation = {key: optimizer.defaults[key] for key in ('fused', 'foreach')}
-        optimizer.load_state_dict({**saved, 'param_groups': [g | implementation for g in saved['param_groups']]})
+        options = {key: optimizer.defaults[key] for key in FROM_OPTIONS}
+        try:
+            optimizer.load_state_dict({**saved, 'param_groups': [g | options for g in saved['param_groups']]})
+        except ValueError as error:
+            raise InputError(
+                f'cannot resume: the training state has other parameters ({first_line(error)}). Did this run add or'
+                ' remove perceptual_opt, or change its network?'
+            ) from error
+        lr = optimizer.defaults['lr']
+        for group in optimizer.param_groups:
+            group['lr'] = group['lr'] * (lr / group['initial_lr']) if group['initial_lr'] else lr
+            group['initial_lr'] = lr
         for parameter, values in optimizer.state.items():
             for name, value in values.items():
                 if isinstance(value, Tensor) and value.shape == parameter.shape:  # fused updates require its format

@@ -48,9 +48,9 @@ class OptimizerStep:
             torch.nn.utils.clip_grad_norm_(parameters, self.settings.grad_clip)
         self.scaler.step(self.optimizer)
         self.scaler.update()
-        self.nonfinite = self.scaler.scale(self.one) < 1  # a skipped update halves the scale
-        if not self.scaled:
-            self.scaler.update(1.0)
+        scale = self.scaler.scale(self.one)
+        self.nonfinite = scale < 1  # a skipped update halves the scale
+        self.scaler.update(scale.clamp(min=1) if self.scaled else 1.0)
         self.optimizer.zero_grad(set_to_none=True)
 
     def state_dict(self) -> dict[str, Any]:

@@ -56,7 +56,8 @@ def validate_dataset(
             if index == 0 and tb_logger is not None:
                 for kind, image in images.items():
                     image = centre_crop(image, TENSORBOARD_SIDE)  # so that TensorBoard's files stay small
-                    tb_logger.add_image(f'{name}/{kind}', image[..., ::-1], current_iter, dataformats='HWC')
+                    image = image[..., None] if image.ndim == 2 else image[..., ::-1]
+                    tb_logger.add_image(f'{name}/{kind}', image, current_iter, dataformats='HWC')
     gathered = {index: values for part in dist.all_gather(results) for index, values in part.items()}
     # Summed in the order of the dataset, so that the result is bitwise the same for any number of ranks
     ordered, statistics = zip(*(gathered[index] for index in sorted(gathered)), strict=True)
@@ -103,10 +104,14 @@ def _has_inputs(parameters: Iterable[inspect.Parameter], available: Set[str]) ->
 
 
 def _image_stem(opt: dict[str, Any], image_path: str, dataset_name: str, current_iter: int | str) -> str:
-    """BasicSR's path of a result image: by image and iteration in training, by dataset and suffix in a test."""
+    """BasicSR's path of a result image: by image and iteration in training, by dataset and suffix in a test.
+
+    Unlike BasicSR's, the path has the name of the dataset in training, too, if there are several validation sets.
+    """
     name, folder = osp.splitext(osp.basename(image_path))[0], opt['path']['visualization']
     if opt['is_train']:
-        return osp.join(folder, name, f'{name}_{current_iter}')
+        parts = (dataset_name,) if len(opt.get('datasets', {}).keys() - {'train'}) > 1 else ()
+        return osp.join(folder, *parts, name, f'{name}_{current_iter}')
     return osp.join(folder, dataset_name, f'{name}_{opt["val"].get("suffix") or opt["name"]}')
 
 

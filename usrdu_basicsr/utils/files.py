@@ -124,11 +124,9 @@ def _temporary_path(path: Path) -> Path:
 
 
 def remove_temporaries(folder: Path) -> None:
-    """Remove the temporary files and folders of killed processes from a folder that no process is writing to."""
+    """Remove the temporary files of killed processes from a folder that no process is writing to."""
     for path in folder.glob(f'.*.{"[0-9a-f]" * 32}{TEMPORARY}'):
-        if path.is_dir():
-            shutil.rmtree(path, ignore_errors=True)
-        else:
+        if path.is_file():
             path.unlink(missing_ok=True)
 
 

@@ -171,7 +171,13 @@ class Test(RunOptions):
 
     path: TestPathOptions
     """Checkpoint to test."""
-    combinations = (Calculation(('datasets',), _test_set_problem),)
+    combinations = (
+        Calculation(('datasets',), _test_set_problem),
+        Rule(
+            ('path', 'pretrain_network_g'),
+            (lacks('path', 'pretrain_network_g'), differs('network_g', 'type', values=('SpandrelArch',))),
+        ),
+    )
 
 
 class DSNTest(Test):

@@ -1,6 +1,6 @@
 """The section `train` of both stages."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field
 
@@ -13,11 +13,19 @@ from usrdu_basicsr.options.schema.components import (
     UncertaintyLoss,
     VGGLoss,
 )
-from usrdu_basicsr.options.schema.rules import Rule, differs, equals, has, lacks
+from usrdu_basicsr.options.schema.rules import Calculation, Rule, differs, equals, has, lacks, value_at
 from usrdu_basicsr.options.schema.section import Iterations, integral
 from usrdu_basicsr.options.schema.training_step import CUDA_GRAPH_MODES, DSNStepOptions, StepOptions
 
 LOSSES = ('pixel_opt', 'perceptual_opt', 'low_frequency_opt', 'gan_opt')
+
+
+def _periods_problem(train: Any) -> str | None:
+    """BasicSR's CosineAnnealingRestartLR fails after its last period."""
+    periods, total = value_at(train, ('scheduler', 'periods')), value_at(train, ('total_iter',))
+    if not isinstance(periods, list) or not all(isinstance(each, int | float) for each in (*periods, total)):
+        return None
+    return f'got a sum of {sum(periods)}, expected at least total_iter {total}' if sum(periods) + 1 < total else None
 
 
 class TrainOptions(StepOptions):
@@ -38,6 +46,7 @@ class TrainOptions(StepOptions):
     gan_opt: GANLoss | None = None
     """GAN loss, with `network_d`."""
     combinations = (
+        Calculation(('scheduler', 'periods'), _periods_problem),
         Rule(
             ('compile',),
             (equals('compile', values=CUDA_GRAPH_MODES), has('accum_iter'), differs('accum_iter', values=(1,))),
