@@ -53,7 +53,9 @@ _usrdu_check_version() {
 _usrdu_install() {
     echo "Installing usrdu_basicsr and its dependencies for $1 ..."
     if "$1" -m pip --version >/dev/null 2>&1 || "$1" -m ensurepip >/dev/null 2>&1; then
-        "$1" -m pip install --quiet -e "$_usrdu_root$_usrdu_extras"
+        # BasicSR's setup.py requires torch. With old pip, setuptools would install that, and its choice of CUDA packages
+        # contradicts itself at random.
+        "$1" -m pip install --quiet --use-pep517 -e "$_usrdu_root$_usrdu_extras"
     elif command -v uv >/dev/null; then # environments made by uv have no pip
         uv pip install --quiet --python "$1" -e "$_usrdu_root$_usrdu_extras"
     else
