@@ -108,7 +108,7 @@ def test_page_escapes_names_and_has_the_numbers(results: RunResults):
 
 def test_model_card_and_open_model_db(results: RunResults, tmp_path: Path):
     card = model_card(results)
-    assert '| PSNR, dB | 24 | 25.5 | +1.50 (+1.10 to +1.90) |' in card and '- Only 8 LR images.' in card
+    assert '| PSNR, dB | 24.00 | 25.50 | +1.50 (+1.10 to +1.90) |' in card and '- Only 8 LR images.' in card
     weights = tmp_path / 'model.safetensors'
     weights.write_bytes(b'weights')
     described = json.loads(open_model_db(results, weights))

@@ -129,7 +129,7 @@ def test_stage_1_and_a_gan_that_starts_from_the_network_of_another_method(tmp_pa
     assert (models / 'net_d_latest.pth').exists()
     start = models.parents[1] / 'phone-bicubic-0-srn' / 'models' / 'net_g_latest.pth'
     log = next(models.parent.glob('train_*.log')).read_text()
-    assert f'Loaded SRVGGNetCompact from {start}.' in log
+    assert f'Loaded IdentitySRVGGNetCompact from {start}.' in log
     assert 'train_image_gan.py -opt' in (study / 'cells' / 'phone-image_gan-0' / 'log.txt').read_text()
     error = run_python(*arguments, '--budget', '2', cwd=tmp_path).stderr
     assert "study' has a study with other settings of iterations. Choose another folder" in error
