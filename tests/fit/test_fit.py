@@ -64,7 +64,7 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def arguments(*more: str) -> list[str]:
     images = ('--hr', 'hr', '--lr', 'camera', '--scale', '2')
-    return ['-c', SMALL, 'fit', *images, '--device', 'cpu', '--time', '20s', *more]
+    return ['-c', SMALL, 'fit', *images, '--device', 'cpu', '--time', '30s', *more]
 
 
 def kill_after(folder: Path, text: str) -> str:
