@@ -161,7 +161,7 @@ def ran(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     for name, (method, output) in STEPS.items():
         monkeypatch.setattr(Steps, method, lambda self, plan, name=name, output=output: run_step(self, name, output))
     plan = SimpleNamespace(selection=SimpleNamespace(notes=[]), rows=list)
-    monkeypatch.setattr(Fit, '_plan', lambda self, todo, keys: plan)
+    monkeypatch.setattr(Fit, '_plan', lambda self, todo: plan)
     return ran
 
 
@@ -190,17 +190,16 @@ def test_a_resumed_run_needs_no_minimal_time_but_another_time_does(folders: Path
     """All of the promised time was spent, in a step that was killed."""
     request = Request(folders / 'hr', folders / 'camera', tmp_path / 'run', 2, 60, device='cpu')
     fit = Fit(request, Progress(StringIO()))
-    keys = dict.fromkeys(AUTO, 'a')
     for step in AUTO[: AUTO.index(killed)]:
         fit.state.finish(step, 'a')
     fit.state.start(killed, 'a')
     fit.state.seconds[killed], fit.state.settings = 60, {'seconds': 60}
     todo = [step for step in fit._steps() if step.name in AUTO[AUTO.index(killed) :]]
-    plan = fit._plan(todo, keys)
+    plan = fit._plan(todo)
     assert plan.seconds['training'] == 0 and plan.remaining == [step.name for step in todo]
     fit.state.settings = {'seconds': 30}
     with pytest.raises(InputError, match='--time: got 60s, expected at least'):
-        fit._plan(todo, keys | {'training': 'b', 'results': 'b'})
+        fit._plan(todo)
 
 
 def test_results_of_other_arguments_are_removed_before_the_first_step(

@@ -181,7 +181,8 @@ def resumed_paths(opt: Mapping[str, Any], path: str, iteration: int) -> dict[str
     resumed = {**opt, 'path': {**opt['path'], 'resume_state': path}}
     with contextlib.redirect_stdout(io.StringIO()):  # it prints every path
         check_resume(resumed, iteration)
-    # BasicSR expects a checkpoint of every network; the DSN of stage 2 is not trained and has none.
+    # BasicSR expects a checkpoint of every network, but the DSN of stage 2 is not trained and has none. And it changes
+    # `param_key_*` to `params`, even of networks that `ignore_resume_networks` names.
     ignored = opt['path'].get('ignore_resume_networks') or ()
     kept = {'dsn', *(name.removeprefix('network_') for name in ([ignored] if isinstance(ignored, str) else ignored))}
     keys = {f'{option}_{net}' for option in ('pretrain_network', 'param_key') for net in kept}

@@ -82,7 +82,7 @@ class Fit:
         todo = list(dropwhile(lambda step: self._is_finished(step, keys[step.name]), steps))
         deleted = {step.name for step in todo if self._is_deleted(step, keys[step.name])}
         self.state.forget_time({name: key for name, key in keys.items() if name not in deleted})
-        plan = self._plan(todo, keys)
+        plan = self._plan(todo)
         lock(self.folder / '.lock', f"-o: another usrdu fit is writing into '{self.folder}'. Wait for it, or stop it")
         for left in self.folder.glob(f'.{names.DATA}.*{TEMPORARY}'):  # by a process that was killed
             shutil.rmtree(left, ignore_errors=True)
@@ -151,12 +151,11 @@ class Fit:
                 f' {trained_on} to continue it, or --device {device} to train again'
             )
 
-    def _plan(self, todo: list[FitStep], keys: dict[str, str]) -> Plan:
+    def _plan(self, todo: list[FitStep]) -> Plan:
         selection = select_images(self.request)
         network = choose_network(self.request.network, self.request.scale, self.device)
         step = measure_step(network, self.request.scale, self.device)
-        has_started = 'training' in self.state.keys and not self.state.is_stale('training', keys['training'])
-        is_resumed = has_started or self.state.settings.get('seconds') == self.request.seconds
+        is_resumed = self.state.settings.get('seconds') == self.request.seconds
         remaining, spent = [each.name for each in todo], self.stopwatch.spent()
         return make_plan(self.request, selection, network, step, self.device, remaining, spent, is_resumed)
 

@@ -74,16 +74,15 @@ class USRDUBaseModel(SRModel):
 
     def init_training_settings(self) -> None:
         self.net_d: Any = None
+        paths = PathOptions.from_options(self.opt['path'])
         if self.opt.get('network_d') is not None:
             self.net_d = self.model_to_device(build_network(self.opt['network_d'])).train()
             self.print_network(self.net_d)
-            paths = PathOptions.from_options(self.opt['path'])
             if paths.pretrain_network_d is not None:
                 self.load_network(self.net_d, paths.pretrain_network_d, paths.strict_load_d, paths.param_key_d)
         super().init_training_settings()
         if self.ema_decay > 0:
-            path = self.opt['path']
-            if path.get('pretrain_network_g') and not path.get('resume_state') and not path.get('strict_load_g', True):
+            if paths.pretrain_network_g is not None and paths.resume_state is None and not paths.strict_load_g:
                 self.model_ema(0)  # weights that the checkpoint lacks would be other random ones
             self.net_g_ema.to(memory_format=self.train_settings.memory_format)
         if isinstance(vgg := getattr(self.cri_perceptual, 'vgg', None), nn.Module):  # the loss stays in float32
